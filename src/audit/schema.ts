@@ -1,0 +1,60 @@
+import { sql } from 'drizzle-orm'
+import { check, index, integer, pgTable, primaryKey, text, uniqueIndex } from 'drizzle-orm/pg-core'
+import { bytes, integer53 } from '../db/columns.ts'
+
+/** A writer is one process start. `wseq` and `prev` are taken under this row's lock in the inserting transaction. */
+export const auditWriters = pgTable('audit_writers', {
+  writer: text().primaryKey(), // prc_…
+  wseq: integer53().notNull(),
+  prev: text().notNull(), // hex hash of the writer's last leaf, '' before the first
+})
+
+/** Events, inserted in the transaction that they describe; the sequencer gives `idx`. Body and salt may be erased later. */
+export const auditInbox = pgTable(
+  'audit_inbox',
+  {
+    id: text().primaryKey(), // evt_…
+    writer: text()
+      .notNull()
+      .references(() => auditWriters.writer),
+    wseq: integer53().notNull(),
+    at_ms: integer53().notNull(),
+    type: text().notNull(),
+    body: text(), // canonical JSON
+    salt: bytes(),
+    leaf: text().notNull(), // canonical JSON of {v, type, at_ms, writer, wseq, prev, body_hash}
+    idx: integer53(), // null until sequenced
+    subject_id: text(), // for search only
+    session_id: text(),
+    resource: text(),
+  },
+  t => [
+    uniqueIndex().on(t.writer, t.wseq),
+    uniqueIndex().on(t.idx),
+    index('audit_inbox_waiting').on(t.writer, t.wseq).where(sql`idx is null`),
+    index().on(t.type, t.at_ms),
+    index().on(t.session_id),
+    index().on(t.subject_id),
+  ],
+)
+
+/** tlog-tiles: hash tiles of height 8; `width` 256 is a full tile. Level -1 rows hold no hashes and are not stored here. */
+export const auditTiles = pgTable(
+  'audit_tiles',
+  { level: integer().notNull(), n: integer53().notNull(), width: integer().notNull(), hashes: bytes().notNull() },
+  t => [primaryKey({ columns: [t.level, t.n] })],
+)
+
+export const auditCheckpoints = pgTable('audit_checkpoints', {
+  size: integer53().primaryKey(),
+  root: bytes().notNull(),
+  note: text().notNull(), // C2SP signed note
+  at_ms: integer53().notNull(),
+})
+
+/** The sequencer's fence: one row. A sequencer whose epoch is not this one may not write. */
+export const auditState = pgTable(
+  'audit_state',
+  { id: integer().primaryKey().default(1), epoch: integer53().notNull().default(0), size: integer53().notNull().default(0) },
+  t => [check('audit_state_single', sql`${t.id} = 1`)],
+)

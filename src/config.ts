@@ -1,0 +1,113 @@
+import { readFileSync } from 'node:fs'
+import { type Static, Type as T } from 'typebox'
+import { Value } from 'typebox/value'
+import { parse as parseYaml } from 'yaml'
+import { SallyportError } from './errors.ts'
+
+/**
+ * Settings of `sallyport serve`, from one YAML file (`--config`, `SALLYPORT_CONFIG`). No secret stands in it: it names
+ * files and variables (`file:/path`, `env:NAME`), which `secretRef` resolves where the value is needed.
+ */
+const closed = { additionalProperties: false }
+const Ref = T.String({ pattern: '^(file:/.+|env:[A-Z_][A-Z0-9_]*)$' })
+const Port = T.Integer({ minimum: 0, maximum: 65_535 })
+
+export const ConfigSchema = T.Object(
+  {
+    origin: T.String({ pattern: '^https?://[^/]+$' }), // what browsers and the CLI use
+    deployment: T.String({ minLength: 1, maxLength: 64 }), // name in checkpoints and messages
+    development: T.Optional(T.Boolean()), // set by `sallyport dev` only; `serve` refuses it
+    database: T.Object({ owner: T.Optional(Ref), control: Ref, gateway: Ref, replay: Ref }, closed), // PostgreSQL URLs
+    keys: T.Object({ control: Ref, gateway: Ref, replay: Ref }, closed), // one root key file a role, 0600
+    data: T.String({ minLength: 1 }), // folder for spool, store, CA, bundles
+    control: T.Object({ host: T.String(), port: Port }, closed),
+    replay: T.Object({ host: T.String(), port: Port }, closed),
+    gateway: T.Object(
+      {
+        host: T.String(),
+        public_host: T.String(),
+        workers: T.Integer({ minimum: 1, maximum: 64 }),
+        ports: T.Record(T.String(), Port), // protocol name → port
+        tls: T.Optional(T.Object({ key: Ref, cert: Ref, ca: Ref }, closed)), // else a CA made on first start
+        offline_grace_s: T.Integer({ minimum: 1, maximum: 3600 }),
+      },
+      closed,
+    ),
+    oidc: T.Object(
+      {
+        issuer: T.String(),
+        client_id: T.String(),
+        client_secret: T.Optional(Ref),
+        groups_claim: T.String(),
+        scopes: T.String(),
+        refresh_s: T.Integer({ minimum: 5 }), // how often groups are refreshed while something of the person lives
+        max_groups_age_s: T.Integer({ minimum: 10 }), // older groups mean no new access
+        allow_http: T.Optional(T.Boolean()), // development only
+      },
+      closed,
+    ),
+    slack: T.Optional(
+      T.Object(
+        {
+          signing_secret: Ref,
+          bot_token: Ref,
+          team_id: T.String(),
+          api_url: T.Optional(T.String()),
+          policy_channel: T.Optional(T.String()),
+        },
+        closed,
+      ),
+    ),
+    policy: T.Object(
+      {
+        source: T.String(), // a local path, file:// or https:// remote
+        ref: T.String(),
+        folder: T.Optional(T.String()),
+        poll_s: T.Integer({ minimum: 1 }),
+        token: T.Optional(Ref),
+        opa: T.String(), // path of the opa command
+      },
+      closed,
+    ),
+    first_admins: T.String({ minLength: 1 }), // group that the first revision's `admin` point must allow
+    secrets: T.Record(
+      T.String({ pattern: '^[a-z][a-z0-9-]{0,62}$' }),
+      T.Object({ from: Ref, hosts: T.Array(T.String()), labels: T.Optional(T.Record(T.String(), T.String())) }, closed),
+    ),
+    allow_addresses: T.Array(T.String()), // "host:port" of targets on loopback, link-local or our own addresses
+    recording: T.Object({ recipients: T.Array(T.String(), { minItems: 1 }), spool_mib: T.Integer({ minimum: 16 }) }, closed), // age1… recipients
+    audit: T.Object({ copy: T.String({ minLength: 1 }) }, closed), // second path for checkpoints
+    zone: T.String(), // IANA zone of input.time
+  },
+  closed,
+)
+
+export type Config = Static<typeof ConfigSchema>
+
+/**
+ * Reads and checks a configuration file.
+ * @throws SallyportError `bad_config` that lists every missing or wrong setting at once.
+ */
+export function loadConfig(path: string): Config {
+  let raw: unknown
+  try {
+    raw = parseYaml(readFileSync(path, 'utf8'))
+  } catch (error) {
+    throw new SallyportError('bad_config', `the configuration file ${path} cannot be read: ${(error as Error).message}`)
+  }
+  return checkConfig(raw, path)
+}
+
+/** Checks a configuration value; `where` names its origin in messages. */
+export function checkConfig(raw: unknown, where: string): Config {
+  const problems = [...Value.Errors(ConfigSchema, raw)].map(e => `${e.instancePath || '/'}: ${e.message}`)
+  if (problems.length > 0) {
+    throw new SallyportError('bad_config', `${where} has ${problems.length} wrong setting(s):\n  ${problems.join('\n  ')}`)
+  }
+  return deepFreeze(raw as Config)
+}
+
+function deepFreeze<X>(value: X): X {
+  if (value !== null && typeof value === 'object') for (const member of Object.values(value)) deepFreeze(member)
+  return Object.freeze(value)
+}

@@ -1,0 +1,19 @@
+import { index, jsonb, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
+import { integer53 } from './columns.ts'
+
+/** One row for each running process of ours: who it is, that it lives, which revision it runs. */
+export const processes = pgTable(
+  'processes',
+  {
+    id: text().primaryKey(), // prc_…
+    role: text().notNull(), // control | gateway | replay
+    host: text().notNull(),
+    pid: integer53().notNull(),
+    started_at: timestamp({ withTimezone: true }).notNull().defaultNow(),
+    heartbeat_at: timestamp({ withTimezone: true }).notNull().defaultNow(),
+    generation: integer53(), // revision it enforces
+    ready: text().notNull().default('starting'), // 'ready' or the reason why not
+    facts: jsonb().$type<Record<string, unknown>>().notNull().default({}),
+  },
+  t => [index().on(t.heartbeat_at)],
+)

@@ -1,0 +1,94 @@
+import { index, integer, jsonb, pgTable, primaryKey, text, timestamp, uniqueIndex } from 'drizzle-orm/pg-core'
+import { bytes, integer53 } from '../db/columns.ts'
+
+const at = () => timestamp({ withTimezone: true })
+
+/** One recording for each session. Session facts are kept by value: this room imports nothing from sessions/. */
+export const recordings = pgTable(
+  'recordings',
+  {
+    id: text().primaryKey(), // rec_…
+    session_id: text().notNull(),
+    subject_id: text().notNull(),
+    subject_name: text().notNull(),
+    resource: text().notNull(),
+    labels: jsonb().$type<Record<string, string>>().notNull().default({}),
+    role: text().notNull(),
+    protocol: text().notNull(),
+    settings: jsonb().$type<Record<string, unknown>>().notNull(), // result of the `recording` point
+    decision_id: text().notNull(),
+    started_at: at().notNull().defaultNow(),
+    ended_at: at(), // session end, null while it lives
+    sealed_at: at(), // database time of the seal; retention counts from here
+    state: text().$type<'open' | 'sealed' | 'interrupted' | 'deleted'>().notNull().default('open'),
+    seal: jsonb().$type<Record<string, unknown>>(), // parts, last hashes, gaps
+    seal_hash: text(),
+    bytes: integer53().notNull().default(0),
+    receipt: jsonb().$type<Record<string, unknown>>(), // after deletion: what, under which revision, hold checked, key destroyed
+    deleted_at: at(),
+  },
+  t => [uniqueIndex().on(t.session_id), index().on(t.state, t.sealed_at), index().on(t.subject_id)],
+)
+
+/** One part for each process that served the session; `spool` names the journal's owner. */
+export const recordingParts = pgTable(
+  'recording_parts',
+  {
+    recording_id: text()
+      .notNull()
+      .references(() => recordings.id),
+    part: integer().notNull(),
+    process_id: text().notNull(),
+    spool: text().notNull(), // id of the spool folder, stable over restarts of its owner
+    started_at_ms: integer53().notNull(),
+    ended_at: at(),
+    last_seq: integer53(), // known at a clean end
+    tail_missing_from: integer53(), // set by a seal that had no tail
+  },
+  t => [primaryKey({ columns: [t.recording_id, t.part] })],
+)
+
+export const recordingSegments = pgTable(
+  'recording_segments',
+  {
+    recording_id: text().notNull(),
+    part: integer().notNull(),
+    n: integer().notNull(),
+    first_seq: integer53().notNull(),
+    last_seq: integer53().notNull(),
+    bytes: integer53().notNull(),
+    hash: text().notNull(), // SHA-256 of the stored segment
+    prev: text().notNull(), // hash of the one before, '' for the first
+    key: text().notNull(), // name in the store
+    shipped_at: at().notNull().defaultNow(),
+  },
+  t => [primaryKey({ columns: [t.recording_id, t.part, t.n] })],
+)
+
+/** Wrapped keys lie here and not in the container: destroying the row destroys every copy of the recording. */
+export const recordingKeys = pgTable(
+  'recording_keys',
+  {
+    recording_id: text().notNull(),
+    part: integer().notNull(),
+    wrapped: bytes(), // an age file for the deployment's recipients; null once destroyed
+    destroyed_at: at(),
+  },
+  t => [primaryKey({ columns: [t.recording_id, t.part] })],
+)
+
+export const legalHolds = pgTable(
+  'legal_holds',
+  {
+    id: text().primaryKey(), // hld_…
+    recording_id: text()
+      .notNull()
+      .references(() => recordings.id),
+    reason: text().notNull(),
+    set_by: text().notNull(),
+    set_at: at().notNull().defaultNow(),
+    lifted_by: text(),
+    lifted_at: at(),
+  },
+  t => [index().on(t.recording_id)],
+)

@@ -1,0 +1,82 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const src = resolve(import.meta.dirname, '../src')
+const level: Record<string, number> = {
+  db: 0, masking: 0, audit: 1, identity: 2, policy: 3, approvals: 4, sessions: 5, recording: 5,
+  gateway: 6, evidence: 6, alerts: 6, protocols: 7, api: 7, slack: 7, cli: 8, web: 8, dev: 9,
+}
+const top = new Set(['main.ts', 'jobs.ts'])
+
+function filesBelow(dir: string): string[] {
+  return readdirSync(dir).flatMap(name => {
+    const path = join(dir, name)
+    if (statSync(path).isDirectory()) return filesBelow(path)
+    return /\.tsx?$/.test(name) ? [path] : []
+  })
+}
+
+const files = filesBelow(src).map(path => ({ path, name: relative(src, path), text: readFileSync(path, 'utf8') }))
+const imports = (text: string) => [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(m => m[1]!)
+const roomOf = (name: string) => (name.includes('/') ? name.split('/')[0]! : '')
+
+describe('the rooms of src', () => {
+  test('a room imports only from rooms below it', () => {
+    const wrong: string[] = []
+    for (const file of files) {
+      const room = roomOf(file.name)
+      if (room === '' && (top.has(file.name) || !file.name.endsWith('.ts'))) continue
+      for (const target of imports(file.text).filter(i => i.startsWith('.'))) {
+        const to = relative(src, resolve(file.path, '..', target))
+        const toRoom = roomOf(to)
+        if (room === '' && toRoom !== '') wrong.push(`${file.name} → ${to}: the floor imports no room`)
+        else if (top.has(to) && room !== 'cli') wrong.push(`${file.name} → ${to}: only cli starts the composition root`)
+        else if (room !== '' && toRoom !== '' && room !== toRoom && !(level[toRoom]! < level[room]!)) wrong.push(`${file.name} → ${to}`)
+      }
+    }
+    expect(wrong).toEqual([])
+  })
+
+  test('every folder of src is a known room', () => {
+    expect([...new Set(files.map(f => roomOf(f.name)))].filter(r => r !== '' && !(r in level))).toEqual([])
+  })
+
+  test('a protocol imports no sibling', () => {
+    const wrong: string[] = []
+    for (const file of files.filter(f => f.name.startsWith('protocols/') && f.name !== 'protocols/all.ts')) {
+      const own = file.name.split('/')[1]
+      for (const target of imports(file.text).filter(i => i.startsWith('.'))) {
+        const to = relative(src, resolve(file.path, '..', target)).split('/')
+        if (to[0] === 'protocols' && to[1] !== own) wrong.push(`${file.name} → ${to.join('/')}`)
+      }
+    }
+    expect(wrong).toEqual([])
+  })
+
+  test('the WASM wrapper, bullmq, ssh2 and bolt each have one importer or one room', () => {
+    const users = (pkg: string) => files.filter(f => imports(f.text).includes(pkg)).map(f => f.name)
+    expect(users('@open-policy-agent/opa-wasm')).toHaveLength(1)
+    expect(users('bullmq').every(n => n === 'jobs.ts')).toBe(true)
+    expect(users('@slack/bolt').every(n => n.startsWith('slack/'))).toBe(true)
+  })
+
+  test('no protocol is named outside its folder', () => {
+    const protocols = readdirSync(join(src, 'protocols')).filter(n => statSync(join(src, 'protocols', n)).isDirectory())
+    const wrong: string[] = []
+    for (const file of files) {
+      if (file.name.startsWith('protocols/') || file.name.startsWith('dev/') || file.name.startsWith('db/')) continue
+      for (const protocol of protocols) {
+        const literal = new RegExp(`['"\`]${protocol}['"\`]`)
+        for (const [i, line] of file.text.split('\n').entries()) {
+          if (literal.test(line) && !/from '/.test(line)) wrong.push(`${file.name}:${i + 1}: ${line.trim()}`)
+        }
+      }
+    }
+    expect(wrong).toEqual([])
+  })
+
+  test('no file is longer than 500 lines', () => {
+    expect(files.filter(f => f.text.split('\n').length > 500).map(f => f.name)).toEqual([])
+  })
+})
