@@ -1,0 +1,65 @@
+import type { Tx } from '../db/database.ts'
+import type { Json } from '../canonical.ts'
+
+/** The catalogue of events. An Event is one entry of the audit log; its type is one of these, for ever. */
+export const eventTypes = [
+  'process.started',
+  'sign_in.succeeded',
+  'sign_in.refused',
+  'sign_in.ended',
+  'groups.changed',
+  'token.issued',
+  'token.revoked',
+  'token.refused',
+  'slack.bound',
+  'slack.refused',
+  'request.created',
+  'request.approved',
+  'request.denied',
+  'request.expired',
+  'request.cancelled',
+  'vote.cast',
+  'vote.refused',
+  'grant.started',
+  'grant.revoked',
+  'grant.ended',
+  'ticket.issued',
+  'ticket.refused',
+  'session.opened',
+  'session.ended',
+  'connection.opened',
+  'connection.closed',
+  'lease.minted',
+  'lease.reaped',
+  'lease.stuck',
+  'decisions.batch',
+  'recording.started',
+  'recording.sealed',
+  'recording.interrupted',
+  'recording.deleted',
+  'replay.opened',
+  'replay.refused',
+  'hold.set',
+  'hold.lifted',
+  'revision.activated',
+  'revision.refused',
+  'log.resumed',
+  'alert.raised',
+] as const
+
+export type EventType = (typeof eventTypes)[number]
+
+export interface NewEvent {
+  readonly type: EventType
+  /** Who, what, why, in the words of the design. No secret, no masked value. */
+  readonly body: { readonly [key: string]: Json | undefined }
+  readonly subject_id?: string | undefined
+  readonly session_id?: string | undefined
+  readonly resource?: string | undefined
+}
+
+/** The audit writer of this process. It inserts in the caller's transaction: append first, act second. */
+export interface AuditWriter {
+  /** @returns the event's id. @throws when the event cannot be appended: then the act must not happen. */
+  record(tx: Tx, event: NewEvent): Promise<string>
+}
