@@ -10,12 +10,16 @@ CREATE TABLE "grants" (
 	"revoked_at" timestamp with time zone,
 	"revoked_by" text,
 	"revoke_reason" text,
+	"ended_at" timestamp with time zone,
+	CONSTRAINT "grants_identity" UNIQUE("id","subject_id","resource","role"),
+	CONSTRAINT "grants_revoked" CHECK (("grants"."revoked_at" is null) = ("grants"."revoked_by" is null) and ("grants"."revoked_at" is null or "grants"."ended_at" is not null)),
 	CONSTRAINT "grants_interval" CHECK ("grants"."ends_at" > "grants"."starts_at")
 );
 --> statement-breakpoint
 CREATE TABLE "requests" (
 	"id" text PRIMARY KEY NOT NULL,
 	"subject_id" text NOT NULL,
+	"on_behalf_of" text,
 	"resource" text NOT NULL,
 	"role" text NOT NULL,
 	"duration_s" bigint NOT NULL,
@@ -26,11 +30,15 @@ CREATE TABLE "requests" (
 	"terms" jsonb,
 	"decision_id" text NOT NULL,
 	"via" text NOT NULL,
+	"client" jsonb NOT NULL,
 	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"expires_at" timestamp with time zone NOT NULL,
 	"ended_at" timestamp with time zone,
 	"ended_by" text,
 	"outcome" text,
+	CONSTRAINT "requests_identity" UNIQUE("id","subject_id","resource","role"),
+	CONSTRAINT "requests_requester" UNIQUE("id","subject_id"),
+	CONSTRAINT "requests_bounds" CHECK (length("requests"."reason") between 1 and 2000 and "requests"."duration_s" >= 60),
 	CONSTRAINT "requests_state" CHECK ("requests"."state" in ('pending','approved','denied','expired','cancelled')),
 	CONSTRAINT "requests_ended" CHECK (("requests"."state" = 'pending') = ("requests"."ended_at" is null))
 );
@@ -39,12 +47,16 @@ CREATE TABLE "votes" (
 	"id" text PRIMARY KEY NOT NULL,
 	"request_id" text NOT NULL,
 	"request_hash" text NOT NULL,
+	"requester_id" text NOT NULL,
 	"approver_id" text NOT NULL,
+	"groups" jsonb NOT NULL,
 	"stage" integer NOT NULL,
 	"answer" text NOT NULL,
 	"via" text NOT NULL,
 	"decision_id" text NOT NULL,
-	"at" timestamp with time zone DEFAULT now() NOT NULL
+	"at" timestamp with time zone DEFAULT now() NOT NULL,
+	CONSTRAINT "votes_not_own" CHECK ("votes"."approver_id" <> "votes"."requester_id"),
+	CONSTRAINT "votes_answer" CHECK ("votes"."answer" in ('approve','deny'))
 );
 --> statement-breakpoint
 CREATE TABLE "audit_checkpoints" (
@@ -291,6 +303,7 @@ CREATE TABLE "connections" (
 CREATE TABLE "leases" (
 	"id" text PRIMARY KEY NOT NULL,
 	"session_id" text NOT NULL,
+	"process_id" text NOT NULL,
 	"resource" text NOT NULL,
 	"protocol" text NOT NULL,
 	"kind" text NOT NULL,
@@ -330,11 +343,14 @@ CREATE TABLE "tickets" (
 	"resource" text NOT NULL,
 	"role" text NOT NULL,
 	"protocol" text NOT NULL,
+	"token" jsonb,
+	"on_behalf_of" text,
 	"sealed" "bytea" NOT NULL,
 	"decision_id" text NOT NULL,
 	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"unused_until" timestamp with time zone NOT NULL,
-	"ended_at" timestamp with time zone
+	"ended_at" timestamp with time zone,
+	CONSTRAINT "tickets_identity" UNIQUE("id","subject_id","resource","role")
 );
 --> statement-breakpoint
 CREATE TABLE "slack_messages" (
@@ -358,11 +374,13 @@ CREATE TABLE "slack_seen" (
 ALTER TABLE "grants" ADD CONSTRAINT "grants_request_id_requests_id_fk" FOREIGN KEY ("request_id") REFERENCES "public"."requests"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "grants" ADD CONSTRAINT "grants_subject_id_subjects_id_fk" FOREIGN KEY ("subject_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "grants" ADD CONSTRAINT "grants_decision_id_decisions_id_fk" FOREIGN KEY ("decision_id") REFERENCES "public"."decisions"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "grants" ADD CONSTRAINT "grants_of_request" FOREIGN KEY ("request_id","subject_id","resource","role") REFERENCES "public"."requests"("id","subject_id","resource","role") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "requests" ADD CONSTRAINT "requests_subject_id_subjects_id_fk" FOREIGN KEY ("subject_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "requests" ADD CONSTRAINT "requests_decision_id_decisions_id_fk" FOREIGN KEY ("decision_id") REFERENCES "public"."decisions"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "votes" ADD CONSTRAINT "votes_request_id_requests_id_fk" FOREIGN KEY ("request_id") REFERENCES "public"."requests"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "votes" ADD CONSTRAINT "votes_approver_id_subjects_id_fk" FOREIGN KEY ("approver_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "votes" ADD CONSTRAINT "votes_decision_id_decisions_id_fk" FOREIGN KEY ("decision_id") REFERENCES "public"."decisions"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "votes" ADD CONSTRAINT "votes_requester" FOREIGN KEY ("request_id","requester_id") REFERENCES "public"."requests"("id","subject_id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "audit_inbox" ADD CONSTRAINT "audit_inbox_writer_audit_writers_writer_fk" FOREIGN KEY ("writer") REFERENCES "public"."audit_writers"("writer") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "api_tokens" ADD CONSTRAINT "api_tokens_subject_id_subjects_id_fk" FOREIGN KEY ("subject_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "refresh_tokens" ADD CONSTRAINT "refresh_tokens_subject_id_subjects_id_fk" FOREIGN KEY ("subject_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
@@ -378,14 +396,18 @@ ALTER TABLE "sessions" ADD CONSTRAINT "sessions_ticket_id_tickets_id_fk" FOREIGN
 ALTER TABLE "sessions" ADD CONSTRAINT "sessions_grant_id_grants_id_fk" FOREIGN KEY ("grant_id") REFERENCES "public"."grants"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "sessions" ADD CONSTRAINT "sessions_subject_id_subjects_id_fk" FOREIGN KEY ("subject_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "sessions" ADD CONSTRAINT "sessions_decision_id_decisions_id_fk" FOREIGN KEY ("decision_id") REFERENCES "public"."decisions"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "sessions" ADD CONSTRAINT "sessions_of_ticket" FOREIGN KEY ("ticket_id","subject_id","resource","role") REFERENCES "public"."tickets"("id","subject_id","resource","role") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "sessions" ADD CONSTRAINT "sessions_of_grant" FOREIGN KEY ("grant_id","subject_id","resource","role") REFERENCES "public"."grants"("id","subject_id","resource","role") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "tickets" ADD CONSTRAINT "tickets_grant_id_grants_id_fk" FOREIGN KEY ("grant_id") REFERENCES "public"."grants"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "tickets" ADD CONSTRAINT "tickets_subject_id_subjects_id_fk" FOREIGN KEY ("subject_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "tickets" ADD CONSTRAINT "tickets_decision_id_decisions_id_fk" FOREIGN KEY ("decision_id") REFERENCES "public"."decisions"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
+ALTER TABLE "tickets" ADD CONSTRAINT "tickets_of_grant" FOREIGN KEY ("grant_id","subject_id","resource","role") REFERENCES "public"."grants"("id","subject_id","resource","role") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "slack_messages" ADD CONSTRAINT "slack_messages_request_id_requests_id_fk" FOREIGN KEY ("request_id") REFERENCES "public"."requests"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 CREATE UNIQUE INDEX "grants_request_id_index" ON "grants" USING btree ("request_id");--> statement-breakpoint
+CREATE INDEX "grants_open" ON "grants" USING btree ("ends_at") WHERE ended_at is null;--> statement-breakpoint
 CREATE INDEX "grants_subject_id_resource_role_ends_at_index" ON "grants" USING btree ("subject_id","resource","role","ends_at");--> statement-breakpoint
 CREATE INDEX "requests_state_expires_at_index" ON "requests" USING btree ("state","expires_at");--> statement-breakpoint
-CREATE INDEX "requests_subject_id_index" ON "requests" USING btree ("subject_id");--> statement-breakpoint
+CREATE INDEX "requests_subject_id_id_index" ON "requests" USING btree ("subject_id","id");--> statement-breakpoint
 CREATE UNIQUE INDEX "votes_one_a_person" ON "votes" USING btree ("request_id","approver_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "audit_inbox_writer_wseq_index" ON "audit_inbox" USING btree ("writer","wseq");--> statement-breakpoint
 CREATE UNIQUE INDEX "audit_inbox_idx_index" ON "audit_inbox" USING btree ("idx");--> statement-breakpoint
@@ -411,11 +433,12 @@ CREATE INDEX "recordings_state_sealed_at_index" ON "recordings" USING btree ("st
 CREATE INDEX "recordings_subject_id_index" ON "recordings" USING btree ("subject_id");--> statement-breakpoint
 CREATE INDEX "connections_session_id_index" ON "connections" USING btree ("session_id");--> statement-breakpoint
 CREATE INDEX "connections_open" ON "connections" USING btree ("process_id") WHERE closed_at is null;--> statement-breakpoint
-CREATE UNIQUE INDEX "leases_session_id_index" ON "leases" USING btree ("session_id");--> statement-breakpoint
-CREATE INDEX "leases_open" ON "leases" USING btree ("state") WHERE state <> 'reaped';--> statement-breakpoint
+CREATE UNIQUE INDEX "leases_session_id_process_id_index" ON "leases" USING btree ("session_id","process_id");--> statement-breakpoint
+CREATE INDEX "leases_open" ON "leases" USING btree ("state","next_try_at") WHERE state <> 'reaped';--> statement-breakpoint
 CREATE UNIQUE INDEX "sessions_ticket_id_index" ON "sessions" USING btree ("ticket_id");--> statement-breakpoint
+CREATE INDEX "sessions_opened_at_id_index" ON "sessions" USING btree ("opened_at","id");--> statement-breakpoint
 CREATE INDEX "sessions_live" ON "sessions" USING btree ("ends_at") WHERE ended_at is null;--> statement-breakpoint
 CREATE INDEX "sessions_subject_id_index" ON "sessions" USING btree ("subject_id");--> statement-breakpoint
 CREATE INDEX "sessions_grant_id_index" ON "sessions" USING btree ("grant_id");--> statement-breakpoint
 CREATE INDEX "tickets_grant_id_index" ON "tickets" USING btree ("grant_id");--> statement-breakpoint
-CREATE INDEX "tickets_unused_until_index" ON "tickets" USING btree ("unused_until");
+CREATE INDEX "tickets_open" ON "tickets" USING btree ("unused_until") WHERE ended_at is null;
