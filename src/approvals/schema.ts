@@ -1,5 +1,16 @@
 import { sql } from 'drizzle-orm'
-import { check, index, integer, jsonb, pgTable, text, timestamp, uniqueIndex } from 'drizzle-orm/pg-core'
+import {
+  check,
+  foreignKey,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  text,
+  timestamp,
+  unique,
+  uniqueIndex,
+} from 'drizzle-orm/pg-core'
 import { integer53 } from '../db/columns.ts'
 import { subjects } from '../identity/schema.ts'
 import { decisions } from '../policy/schema.ts'
@@ -15,6 +26,7 @@ export const requests = pgTable(
     subject_id: text()
       .notNull()
       .references(() => subjects.id),
+    on_behalf_of: text(), // the person for whom a machine asked
     resource: text().notNull(),
     role: text().notNull(),
     duration_s: integer53().notNull(),
@@ -27,6 +39,7 @@ export const requests = pgTable(
       .notNull()
       .references(() => decisions.id),
     via: text().notNull(), // slack | web | api | cli
+    client: jsonb().$type<{ address: string; application: string; via: string }>().notNull(),
     created_at: at().notNull().defaultNow(),
     expires_at: at().notNull(),
     ended_at: at(),
@@ -35,7 +48,10 @@ export const requests = pgTable(
   },
   t => [
     index().on(t.state, t.expires_at),
-    index().on(t.subject_id),
+    index().on(t.subject_id, t.id),
+    unique('requests_identity').on(t.id, t.subject_id, t.resource, t.role),
+    unique('requests_requester').on(t.id, t.subject_id),
+    check('requests_bounds', sql`length(${t.reason}) between 1 and 2000 and ${t.duration_s} >= 60`),
     check('requests_state', sql`${t.state} in ('pending','approved','denied','expired','cancelled')`),
     check('requests_ended', sql`(${t.state} = 'pending') = (${t.ended_at} is null)`),
   ],
@@ -49,9 +65,11 @@ export const votes = pgTable(
       .notNull()
       .references(() => requests.id),
     request_hash: text().notNull(),
+    requester_id: text().notNull(), // the request's subject (foreign key), so that a check can keep the approver from being it
     approver_id: text()
       .notNull()
       .references(() => subjects.id),
+    groups: jsonb().$type<string[]>().notNull(), // the approver's at the click, which is when the right was decided
     stage: integer().notNull(),
     answer: text().$type<'approve' | 'deny'>().notNull(),
     via: text().notNull(),
@@ -60,7 +78,16 @@ export const votes = pgTable(
       .references(() => decisions.id),
     at: at().notNull().defaultNow(),
   },
-  t => [uniqueIndex('votes_one_a_person').on(t.request_id, t.approver_id)],
+  t => [
+    uniqueIndex('votes_one_a_person').on(t.request_id, t.approver_id),
+    foreignKey({
+      name: 'votes_requester',
+      columns: [t.request_id, t.requester_id],
+      foreignColumns: [requests.id, requests.subject_id],
+    }),
+    check('votes_not_own', sql`${t.approver_id} <> ${t.requester_id}`),
+    check('votes_answer', sql`${t.answer} in ('approve','deny')`),
+  ],
 )
 
 export const grants = pgTable(
@@ -83,9 +110,21 @@ export const grants = pgTable(
     revoked_at: at(),
     revoked_by: text(),
     revoke_reason: text(),
+    ended_at: at(), // set once its end was announced: at revocation, or by the sweeper after ends_at
   },
   t => [
     uniqueIndex().on(t.request_id),
+    unique('grants_identity').on(t.id, t.subject_id, t.resource, t.role),
+    index('grants_open').on(t.ends_at).where(sql`ended_at is null`),
+    foreignKey({
+      name: 'grants_of_request', // a grant gives what was asked for, to whom asked
+      columns: [t.request_id, t.subject_id, t.resource, t.role],
+      foreignColumns: [requests.id, requests.subject_id, requests.resource, requests.role],
+    }),
+    check(
+      'grants_revoked',
+      sql`(${t.revoked_at} is null) = (${t.revoked_by} is null) and (${t.revoked_at} is null or ${t.ended_at} is not null)`,
+    ),
     index().on(t.subject_id, t.resource, t.role, t.ends_at),
     check('grants_interval', sql`${t.ends_at} > ${t.starts_at}`),
   ],

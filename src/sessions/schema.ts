@@ -1,5 +1,16 @@
 import { sql } from 'drizzle-orm'
-import { check, index, integer, jsonb, pgTable, text, timestamp, uniqueIndex } from 'drizzle-orm/pg-core'
+import {
+  check,
+  foreignKey,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  text,
+  timestamp,
+  unique,
+  uniqueIndex,
+} from 'drizzle-orm/pg-core'
 import { grants } from '../approvals/schema.ts'
 import { bytes } from '../db/columns.ts'
 import { subjects } from '../identity/schema.ts'
@@ -21,6 +32,8 @@ export const tickets = pgTable(
     resource: text().notNull(),
     role: text().notNull(),
     protocol: text().notNull(),
+    token: jsonb().$type<{ id: string; scopes: string[] } | null>(), // the API token it was issued to: its scopes go on subtracting
+    on_behalf_of: text(),
     sealed: bytes().notNull(),
     decision_id: text()
       .notNull()
@@ -29,7 +42,16 @@ export const tickets = pgTable(
     unused_until: at().notNull(), // unused, it ends after session.idle_s
     ended_at: at(),
   },
-  t => [index().on(t.grant_id), index().on(t.unused_until)],
+  t => [
+    index().on(t.grant_id),
+    index('tickets_open').on(t.unused_until).where(sql`ended_at is null`),
+    unique('tickets_identity').on(t.id, t.subject_id, t.resource, t.role),
+    foreignKey({
+      name: 'tickets_of_grant',
+      columns: [t.grant_id, t.subject_id, t.resource, t.role],
+      foreignColumns: [grants.id, grants.subject_id, grants.resource, grants.role],
+    }),
+  ],
 )
 
 export const sessions = pgTable(
@@ -62,6 +84,17 @@ export const sessions = pgTable(
   },
   t => [
     uniqueIndex().on(t.ticket_id),
+    index().on(t.opened_at, t.id),
+    foreignKey({
+      name: 'sessions_of_ticket', // a session is for whom, what and as what its ticket says
+      columns: [t.ticket_id, t.subject_id, t.resource, t.role],
+      foreignColumns: [tickets.id, tickets.subject_id, tickets.resource, tickets.role],
+    }),
+    foreignKey({
+      name: 'sessions_of_grant',
+      columns: [t.grant_id, t.subject_id, t.resource, t.role],
+      foreignColumns: [grants.id, grants.subject_id, grants.resource, grants.role],
+    }),
     index('sessions_live').on(t.ends_at).where(sql`ended_at is null`),
     index().on(t.subject_id),
     index().on(t.grant_id),
@@ -94,6 +127,7 @@ export const leases = pgTable(
     session_id: text()
       .notNull()
       .references(() => sessions.id),
+    process_id: text().notNull(), // prc_…: only the worker that minted it knows its password
     resource: text().notNull(),
     protocol: text().notNull(),
     kind: text().notNull(), // in the protocol's words: 'role' | 'stored'
@@ -105,5 +139,8 @@ export const leases = pgTable(
     next_try_at: at().notNull().defaultNow(),
     last_error: text(),
   },
-  t => [uniqueIndex().on(t.session_id), index('leases_open').on(t.state).where(sql`state <> 'reaped'`)],
+  t => [
+    uniqueIndex().on(t.session_id, t.process_id),
+    index('leases_open').on(t.state, t.next_try_at).where(sql`state <> 'reaped'`),
+  ],
 )
