@@ -1,10 +1,10 @@
-
 import type { Socket } from 'node:net'
+import type { SecureContext } from 'node:tls'
 import type { TSchema } from 'typebox'
-import type { Secret } from '../secret.ts'
-import type { ActionFacts, MaskRule } from '../policy/points.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { Permit } from '../policy/permit.ts'
+import type { ActionFacts, MaskRule, ResourceFacts, SubjectFacts } from '../policy/points.ts'
+import type { Secret } from '../secret.ts'
 
 /** A resource as the policy repository declares it, its options already checked by the protocol's schema. */
 export interface Resource {
@@ -13,6 +13,8 @@ export interface Resource {
   readonly host: string
   readonly port: number
   readonly labels: Readonly<Record<string, string>>
+  /** The name of the secret that opens the target; the operator declares what it is and where it may go. */
+  readonly secret: string | null
   readonly options: unknown
 }
 
@@ -29,7 +31,7 @@ export interface Capabilities {
 export interface IssuedTicket {
   readonly id: string
   readonly secret: Secret
-  readonly resource: string
+  readonly resource: Resource
   readonly role: string
   readonly host: string
   readonly port: number
@@ -42,6 +44,8 @@ export interface ClientCommand {
   readonly argv: readonly string[]
   readonly env: Readonly<Record<string, string>>
   readonly print: readonly { readonly label: string; readonly value: string }[]
+  /** Takes the place of argv[0] where that is not installed: reads lines, runs them, prints what came back. */
+  readonly fallback?: (input: NodeJS.ReadableStream, output: NodeJS.WritableStream) => Promise<number>
 }
 
 /** The protocol contract (design §4). A new protocol is one folder that exports one of these, and one line in protocols/all.ts. */
@@ -59,16 +63,31 @@ export interface Protocol {
   client(ticket: IssuedTicket, args: readonly string[]): ClientCommand
 }
 
-/** The credential on the target's side. Both calls take a Permit and may dial only what it names. */
-export interface LeaseProvider {
-  mint(permit: Permit, target: Target, lease: { readonly id: string; readonly session_id: string; readonly ends_at_ms: number }): Promise<Minted>
-  reap(permit: Permit, target: Target, lease: { readonly id: string; readonly facts: Readonly<Record<string, unknown>> }): Promise<void>
+/** What a lease is for; `plan` turns it into the facts that are stored before anything is made. */
+export interface LeaseRequest {
+  readonly id: string
+  readonly session_id: string
+  readonly role: string
+  readonly ends_at_ms: number
+  readonly max_connections: number
 }
 
-/** `facts` go into the leases table before `mint` acts (`plan`), the credential stays in memory. */
-export interface Minted {
+/** The credential on the target's side. `mint` and `reap` take a Permit and may dial only what it names. */
+export interface LeaseProvider {
+  /** Pure: what will be made. `facts` are stored before `mint` acts, so that a crash leaves what `reap` needs. */
+  plan(resource: Resource, lease: LeaseRequest): LeasePlan
+  mint(permit: Permit, target: Target, lease: LeaseRequest, plan: LeasePlan): Promise<Minted>
+  /** Idempotent: what is already gone is success. @throws when something is left that still opens a door. */
+  reap(permit: Permit, target: Target, facts: Readonly<Record<string, unknown>>): Promise<void>
+}
+
+export interface LeasePlan {
   readonly kind: string
-  readonly facts: Record<string, unknown>
+  readonly facts: Readonly<Record<string, unknown>>
+}
+
+/** The credential itself: in memory of this process only. */
+export interface Minted {
   readonly user: string
   readonly password: Secret
 }
@@ -76,25 +95,34 @@ export interface Minted {
 /** Dials the resource's address after checking it against the secret's allowed hosts and the forbidden ranges. */
 export interface Target {
   readonly resource: Resource
+  /** @throws SallyportError `policy_denied` for a permit of something else, `target_unavailable` when it cannot be reached. */
   connect(permit: Permit): Promise<Socket>
-  /** Resolves a secret by the name that the resource gives; refuses a name, host or label the operator did not declare. */
-  secret(permit: Permit, name: string): Promise<Secret>
+  /** The secret that the resource names; refuses one whose hosts or labels the operator did not declare for it. */
+  secret(permit: Permit): Secret
 }
 
 /** What a protocol gets for one client socket: the steps of a login that are the same for every protocol. */
 export interface Door {
-  readonly tls: { readonly key: string; readonly cert: string; readonly ca: string }
-  readonly limits: { readonly login_ms: number; readonly frame_bytes: number }
-  /** Finds a ticket by its public id. `undefined` for an unknown or ended one; take the same time for both. */
+  readonly protocol: string
+  readonly address: string
+  readonly limits: { readonly login_ms: number; readonly idle_login_ms: number; readonly frame_bytes: number }
+  /** The listener's certificate, always the newest one. */
+  tls(): SecureContext
+  /** Finds a ticket by its public id. `undefined` for an unknown, ended or foreign one. */
   ticket(id: string): Promise<PresentedTicket | undefined>
+  /** 32 bytes that stay the same for an unknown id on every worker: a mock verifier made of them looks like a real one. */
+  pretence(id: string): Buffer
   /**
    * After the secret was proved: decides `access` again, opens or joins the session, starts its recording, mints or
    * reuses the lease. Refusals are values, to be told in the protocol's own words.
    */
-  open(ticket: PresentedTicket, client: { readonly address: string; readonly application: string }): Promise<Opened | Refusal>
+  open(
+    ticket: PresentedTicket,
+    client: { readonly application: string; readonly facts?: Record<string, string> },
+  ): Promise<Opened | Refusal>
   /** A client that failed to prove its secret, or was malformed before that: counted, limited and an Event. */
   failed(reason: string, facts: Record<string, string>): void
-  /** Asks every worker and replica to run a protocol's out-of-band message for a connection (PostgreSQL's cancel). */
+  /** Sends a protocol's out-of-band message (PostgreSQL's cancel) to the worker or replica that owns the connection. */
   relayOutOfBand(connectionNumber: number, payload: Uint8Array): void
   onOutOfBand(connectionNumber: number, run: (payload: Uint8Array) => void): Disposable
   /** A number for out-of-band keys that no other worker or replica uses now (31 bits: replica, worker, counter). */
@@ -121,6 +149,7 @@ export interface Opened {
   readonly refused: false
   readonly connection_id: string
   readonly session_id: string
+  readonly subject: SubjectFacts
   readonly resource: Resource
   readonly role: string
   readonly permit: Permit
@@ -128,30 +157,53 @@ export interface Opened {
   readonly user: string
   readonly password: Secret
   readonly gate: Gate
-  /** Fires once when the session must end now: revoked, expired, policy changed, recorder lost. */
-  readonly ended: AbortSignal // reason is a Refusal
+  /** Fires once when the session must end now: revoked, expired, policy changed, recorder lost. `reason` is a Refusal. */
+  readonly ended: AbortSignal
   /** The peer is gone or the protocol is done. Idempotent. */
   close(reason: string): Promise<void>
 }
 
-/** INVARIANT: decide → record → forward, and mask → record → reply. Everything on a connection goes through here. */
+/**
+ * INVARIANT: decide → record → forward, and mask → record → reply. Everything on a connection goes through here: judge and
+ * record as the messages are read, `commit` once for what they came in, and only then forward.
+ */
 export interface Gate {
-  /** Decides the actions of one client message in order and journals them before it returns. Never throws. */
-  judge(actions: readonly ActionFacts[], record: { readonly text: string | null; readonly extra?: Record<string, unknown> }): Verdict
-  /** Journals what happened (already masked). Throws nothing: a lost journal fires `ended`. `false`: do not forward. */
-  record(kind: string, body: Record<string, unknown>): boolean
-  /** The masking rules in force for this session. Fires `ended` when a new revision's rules cannot be carried out. */
+  readonly about: { readonly subject: SubjectFacts; readonly resource: ResourceFacts; readonly role: string }
+  /** Decides the actions of one client message in order (all or nothing) and journals them. Never throws. */
+  judge(
+    actions: readonly ActionFacts[],
+    record: { readonly text: string | null; readonly extra?: Record<string, unknown> },
+  ): Verdict
+  /** Journals that the protocol itself refused something that policy allowed (masking, unknown frame). */
+  refuse(reason: { readonly rule: string; readonly message: string; readonly text: string | null }): void
+  /** Journals what happened (already masked). Throws nothing: a lost journal fires `ended` and fails `commit`. */
+  record(kind: string, body: Record<string, unknown>): void
+  /**
+   * Puts what was judged and recorded into the journal. `false`: nothing may be forwarded, the session is ending.
+   * A promise where the recording is strict: forward when it says so.
+   */
+  commit(): boolean | Promise<boolean>
+  /** The masking rules in force for this session. */
   rules(): readonly MaskRule[]
-  /** Called when a new revision changed the rules; the protocol refits its plan, or returns why it cannot. */
-  onRules(refit: (rules: readonly MaskRule[]) => string | undefined): void
-  readonly settings: { readonly level: 'full' | 'metadata'; readonly results: 'all' | 'head' | 'none'; readonly head_rows: number }
+  /** Key of the transform `hash`. */
+  readonly maskKey: Buffer
+  /** Called when a new revision changed the rules; the protocol refits its plan, or returns why it cannot: then the session ends. */
+  onRules(refit: (rules: readonly MaskRule[]) => string | undefined | Promise<string | undefined>): void
+  readonly settings: {
+    readonly level: 'full' | 'metadata'
+    readonly results: 'all' | 'head' | 'none'
+    readonly head_rows: number
+  }
 }
 
 export interface Verdict {
   readonly allowed: boolean
-  /** The decision that denied, or the last one that allowed. */
-  readonly decision: Decision
-  /** Text of the denial: rule, file:line@commit, decision id, remedy. Empty when allowed. */
+  /** The decision that denied, or the last one that allowed. `null` only where there was nothing to decide. */
+  readonly decision: Decision | null
+  /** What was refused and by which rule. Empty when allowed. */
   readonly message: string
+  /** rule, file:line@commit and decision id. Empty when allowed. */
+  readonly detail: string
+  /** What the reader may do. Empty when allowed. */
+  readonly remedy: string
 }
-
