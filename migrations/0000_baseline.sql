@@ -72,6 +72,7 @@ CREATE TABLE "audit_inbox" (
 	"wseq" bigint NOT NULL,
 	"at_ms" bigint NOT NULL,
 	"type" text NOT NULL,
+	"seq" bigint GENERATED ALWAYS AS IDENTITY (sequence name "audit_inbox_seq_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
 	"body" text,
 	"salt" "bytea",
 	"leaf" text NOT NULL,
@@ -98,6 +99,7 @@ CREATE TABLE "audit_tiles" (
 --> statement-breakpoint
 CREATE TABLE "audit_writers" (
 	"writer" text PRIMARY KEY NOT NULL,
+	"process" text NOT NULL,
 	"wseq" bigint NOT NULL,
 	"prev" text NOT NULL
 );
@@ -411,10 +413,11 @@ CREATE INDEX "requests_subject_id_id_index" ON "requests" USING btree ("subject_
 CREATE UNIQUE INDEX "votes_one_a_person" ON "votes" USING btree ("request_id","approver_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "audit_inbox_writer_wseq_index" ON "audit_inbox" USING btree ("writer","wseq");--> statement-breakpoint
 CREATE UNIQUE INDEX "audit_inbox_idx_index" ON "audit_inbox" USING btree ("idx");--> statement-breakpoint
-CREATE INDEX "audit_inbox_waiting" ON "audit_inbox" USING btree ("writer","wseq") WHERE idx is null;--> statement-breakpoint
+CREATE INDEX "audit_inbox_waiting" ON "audit_inbox" USING btree ("seq") WHERE idx is null;--> statement-breakpoint
 CREATE INDEX "audit_inbox_type_at_ms_index" ON "audit_inbox" USING btree ("type","at_ms");--> statement-breakpoint
 CREATE INDEX "audit_inbox_session_id_index" ON "audit_inbox" USING btree ("session_id");--> statement-breakpoint
 CREATE INDEX "audit_inbox_subject_id_index" ON "audit_inbox" USING btree ("subject_id");--> statement-breakpoint
+CREATE INDEX "audit_writers_process_index" ON "audit_writers" USING btree ("process");--> statement-breakpoint
 CREATE INDEX "processes_heartbeat_at_index" ON "processes" USING btree ("heartbeat_at");--> statement-breakpoint
 CREATE INDEX "api_tokens_subject_id_index" ON "api_tokens" USING btree ("subject_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "slack_bindings_subject_id_index" ON "slack_bindings" USING btree ("subject_id");--> statement-breakpoint
