@@ -1,5 +1,5 @@
-import type { Tx } from '../db/database.ts'
 import type { Json } from '../canonical.ts'
+import type { Tx } from '../db/database.ts'
 
 /** The catalogue of events. An Event is one entry of the audit log; its type is one of these, for ever. */
 export const eventTypes = [

@@ -1,13 +1,21 @@
 import { sql } from 'drizzle-orm'
-import { check, index, integer, pgTable, primaryKey, text, uniqueIndex } from 'drizzle-orm/pg-core'
+import { bigint, check, index, integer, pgTable, primaryKey, text, uniqueIndex } from 'drizzle-orm/pg-core'
 import { bytes, integer53 } from '../db/columns.ts'
 
-/** A writer is one process start. `wseq` and `prev` are taken under this row's lock in the inserting transaction. */
-export const auditWriters = pgTable('audit_writers', {
-  writer: text().primaryKey(), // prc_…
-  wseq: integer53().notNull(),
-  prev: text().notNull(), // hex hash of the writer's last leaf, '' before the first
-})
+/**
+ * A writer is one lane of one process start. `wseq` and `prev` are taken under this row's lock in the inserting
+ * transaction; a transaction takes a lane that is free, so that no transaction ever waits for another's events.
+ */
+export const auditWriters = pgTable(
+  'audit_writers',
+  {
+    writer: text().primaryKey(), // prc_….<lane>
+    process: text().notNull(), // prc_…
+    wseq: integer53().notNull(),
+    prev: text().notNull(), // hex hash of the writer's last leaf, '' before the first
+  },
+  t => [index().on(t.process)],
+)
 
 /** Events, inserted in the transaction that they describe; the sequencer gives `idx`. Body and salt may be erased later. */
 export const auditInbox = pgTable(
@@ -20,6 +28,7 @@ export const auditInbox = pgTable(
     wseq: integer53().notNull(),
     at_ms: integer53().notNull(),
     type: text().notNull(),
+    seq: bigint({ mode: 'number' }).notNull().generatedAlwaysAsIdentity(), // order of insertion; gaps mean nothing
     body: text(), // canonical JSON
     salt: bytes(),
     leaf: text().notNull(), // canonical JSON of {v, type, at_ms, writer, wseq, prev, body_hash}
@@ -31,7 +40,7 @@ export const auditInbox = pgTable(
   t => [
     uniqueIndex().on(t.writer, t.wseq),
     uniqueIndex().on(t.idx),
-    index('audit_inbox_waiting').on(t.writer, t.wseq).where(sql`idx is null`),
+    index('audit_inbox_waiting').on(t.seq).where(sql`idx is null`),
     index().on(t.type, t.at_ms),
     index().on(t.session_id),
     index().on(t.subject_id),
@@ -55,6 +64,10 @@ export const auditCheckpoints = pgTable('audit_checkpoints', {
 /** The sequencer's fence: one row. A sequencer whose epoch is not this one may not write. */
 export const auditState = pgTable(
   'audit_state',
-  { id: integer().primaryKey().default(1), epoch: integer53().notNull().default(0), size: integer53().notNull().default(0) },
+  {
+    id: integer().primaryKey().default(1),
+    epoch: integer53().notNull().default(0),
+    size: integer53().notNull().default(0),
+  },
   t => [check('audit_state_single', sql`${t.id} = 1`)],
 )
