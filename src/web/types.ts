@@ -1,0 +1,62 @@
+// What the pages need of the API's answers. The API's own schemas are the truth: GET /openapi.json.
+export interface Me {
+  readonly subject: {
+    readonly id: string
+    readonly name: string
+    readonly email: string | null
+    readonly groups: readonly string[]
+  }
+  readonly slack: { readonly team_id: string; readonly user_id: string } | null
+}
+
+export interface ResourceEntry {
+  readonly name: string
+  readonly protocol: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly roles: readonly { readonly role: string; readonly max_s: number }[]
+}
+
+export interface RequestEntry {
+  readonly id: string
+  readonly hash: string
+  readonly subject: { readonly id: string; readonly name: string }
+  readonly resource: string
+  readonly role: string
+  readonly duration_s: number
+  readonly reason: string
+  readonly ticket_ref: string | null
+  readonly state: string
+  readonly created_at_ms: number
+  readonly expires_at_ms: number
+  readonly outcome: string | null
+  readonly terms: {
+    readonly stages: readonly {
+      readonly approvers: readonly string[]
+      readonly quorum: number
+      readonly channel: string
+    }[]
+  } | null
+  readonly votes: readonly {
+    readonly approver: { readonly id: string; readonly name: string }
+    readonly answer: string
+    readonly stage: number
+    readonly at_ms: number
+    readonly via: string
+  }[]
+  readonly grant: { readonly id: string; readonly ends_at_ms: number } | null
+}
+
+export interface SessionEntry {
+  readonly id: string
+  readonly subject: { readonly id: string; readonly name: string }
+  readonly resource: string
+  readonly role: string
+  readonly opened_at_ms: number
+  readonly ended_at_ms: number | null
+  readonly end_reason: string | null
+}
+
+export interface Page<Item> {
+  readonly items: readonly Item[]
+  readonly next: string | null
+}
