@@ -200,3 +200,20 @@ export type FitPlan = (
 
 /** Fields of an ErrorResponse or NoticeResponse by their one-letter code. */
 export type ResponseFields = ReadonlyMap<string, string>
+
+/**
+ * Where the values of these types come from:
+ * - `parse.ts`     `loadParser(): Promise<void>` once at start, before any socket is accepted
+ * - `analyze.ts`   `createAnalyzer(context: AnalyzerContext): Analyzer` one a connection or shared by all of a resource
+ * - `catalog.ts`   `createCatalog(query: CatalogQuery): Catalog` one a resource and process; refresh ≤ 1 s while rules are in force
+ * - `plan.ts`      `fitPlan: FitPlan` one a (rules, snapshot); refit when `catalog.current().version` moved
+ * - `names.ts`     `createNames(): ConnectionNames` one a connection
+ * - `literals.ts`  `withoutLiterals(sql: string): string` for the journal; never throws
+ * - `scrub.ts`     `scrubResponse(fields: ResponseFields): ResponseFields` when `!plan.empty`
+ * - `settings.ts`  `pinnedSettings: ReadonlyMap<string, string | null>` what to ask of the target at connect and to watch in ParameterStatus
+ */
+export interface AnalyzerContext {
+  /** The schemas of `current_schemas(true)` as pinned at connect, in order. */
+  readonly searchPath: readonly string[]
+  readonly catalog: () => CatalogSnapshot | undefined
+}
