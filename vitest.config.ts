@@ -10,6 +10,7 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: ['test/journeys/**', 'test/conformance/**'],
+          globalSetup: 'test/support/database-setup.ts',
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },
@@ -18,6 +19,7 @@ export default defineConfig({
         test: {
           name: 'journeys',
           include: ['test/journeys/**/*.test.ts'],
+          globalSetup: 'test/support/database-setup.ts',
           testTimeout: 120_000,
           hookTimeout: 420_000,
           fileParallelism: false,

@@ -1,5 +1,5 @@
 import net from 'node:net'
-import { type PostgresJsDatabase, drizzle } from 'drizzle-orm/postgres-js'
+import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import type { Secret } from '../secret.ts'
 

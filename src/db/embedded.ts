@@ -1,0 +1,307 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import net from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { SallyportError } from '../errors.ts'
+import { Secret } from '../secret.ts'
+import { startOf, takeOwnership } from './owner.ts'
+import { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts'
+
+export interface EmbeddedOptions {
+  /** Shown in messages: 'the embedded database', 'the demo target'. */
+  readonly name: string
+  /** A folder of ours: `cluster/` (the server's own), `password`, `owner.json`, `postgres.log`. */
+  readonly dataDir: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** Name of the superuser, made once. */
+  readonly superuser: string
+  /** `false` only for tests: a crash of the machine then loses the data. */
+  readonly durable?: boolean
+  /** Further server settings. */
+  readonly settings?: Readonly<Record<string, string>>
+}
+
+export interface EmbeddedServer {
+  readonly port: number
+  readonly superuser: string
+  /** The superuser's URL, or another user's. */
+  url(database: string, user?: { readonly name: string; readonly password: Secret }): Secret
+  /** Pid of the wrapper, which lives as long as the server. */
+  readonly pid: number
+  /** Resolves when the server is gone, for whatever reason. */
+  readonly exited: Promise<void>
+  /** Fast shutdown: ends connections, writes a checkpoint. Idempotent. */
+  stop(): Promise<void>
+}
+
+/**
+ * Starts the server and outlives nothing: descriptor 3 is a pipe that only this process holds. When it closes, also by
+ * `kill -9`, the reader in the wrapper ends the server; when the wrapper is killed, the reader does so with our own end.
+ */
+const wrapper = `"$@" <&- 3<&- & p=$!; trap 'kill -INT $p' INT TERM
+{ read -r _ <&3; kill -INT $p; } & w=$!
+wait $p; r=$?; kill $w 2>/dev/null; exit $r`
+
+/** @throws SallyportError `conflict` for a taken port or a folder that a running instance owns. */
+export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedServer> {
+  mkdirSync(options.dataDir, { recursive: true, mode: 0o700 })
+  const ownership = takeOwnership(join(options.dataDir, 'owner.json'), `${options.name} in ${options.dataDir}`)
+  try {
+    const binaries = findPostgresBinaries(join(options.dataDir, '..'))
+    const cluster = join(options.dataDir, 'cluster')
+    await stopOrphan(cluster, options.name)
+    const password = initialise(binaries, cluster, options)
+    return await launch(binaries, cluster, password, options, () => ownership.release())
+  } catch (error) {
+    ownership.release()
+    throw error
+  }
+}
+
+/** A port that nothing listens on at this moment. */
+export async function freePort(): Promise<number> {
+  const server = net.createServer()
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as net.AddressInfo
+  await new Promise(resolve => server.close(resolve))
+  return port
+}
+
+/** @throws SallyportError `conflict` when something listens on this loopback port. */
+export async function requireFreePort(port: number, what: string): Promise<void> {
+  const server = net.createServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE' && error.code !== 'EACCES') return reject(error)
+      const why = error.code === 'EACCES' ? 'may not be used by this user' : 'is taken by another program'
+      reject(
+        new SallyportError('conflict', `port ${port} on 127.0.0.1, which ${what} needs, ${why}`, {
+          remedy: 'stop that program, or choose another port',
+          facts: { port },
+        }),
+      )
+    })
+    server.listen(port, '127.0.0.1', resolve)
+  })
+  await new Promise(resolve => server.close(resolve))
+}
+
+function initialise(binaries: PostgresBinaries, cluster: string, options: EmbeddedOptions): Secret {
+  const file = join(options.dataDir, 'password')
+  if (existsSync(join(cluster, 'PG_VERSION')) && existsSync(file)) return new Secret(readFileSync(file, 'utf8').trim())
+  if (existsSync(join(cluster, 'PG_VERSION'))) {
+    throw new SallyportError('bad_config', `${options.name} has data in ${cluster}, but ${file} is missing`, {
+      remedy: 'restore that file from a backup',
+    })
+  }
+  const draft = `${cluster}.new` // A first start that was cut off leaves no half-made cluster behind.
+  rmSync(draft, { recursive: true, force: true })
+  mkdirSync(draft, { mode: 0o700 })
+  const password = randomBytes(24).toString('base64url')
+  writeFileSync(file, password + '\n', { mode: 0o600 })
+  const passwordFile = join(draft, '..', 'password.initdb')
+  writeFileSync(passwordFile, password + '\n', { mode: 0o600 })
+  if (binaries.uid !== undefined) {
+    chownSync(draft, binaries.uid, binaries.gid!)
+    chownSync(passwordFile, binaries.uid, binaries.gid!)
+  }
+  const argv = [...binaries.prefix, binaries.initdb, '-D', draft, '-U', options.superuser, '--pwfile', passwordFile]
+  argv.push(
+    '--auth=scram-sha-256',
+    '--encoding=UTF8',
+    '--locale=C',
+    '--locale-provider=builtin',
+    '--builtin-locale=C.UTF-8',
+  )
+  if (options.durable === false) argv.push('--no-sync')
+  const made = spawnSync(argv[0]!, argv.slice(1), {
+    ...identity(binaries),
+    cwd: options.dataDir,
+    encoding: 'utf8',
+    env: serverEnvironment(),
+  })
+  rmSync(passwordFile, { force: true })
+  if (made.status !== 0) {
+    throw new SallyportError(
+      'internal',
+      `${options.name} could not be made in ${cluster}: ${(made.stderr || String(made.error ?? '')).trim().slice(-800)}`,
+    )
+  }
+  renameSync(draft, cluster)
+  return new Secret(password)
+}
+
+/** A server of a dead owner may still run on our folder (its lifeline needs a moment): end it before we start ours. */
+async function stopOrphan(cluster: string, name: string): Promise<void> {
+  const pid = Number(postmasterLine(cluster, 0))
+  if (!Number.isSafeInteger(pid) || pid <= 1 || !runsIn(pid, cluster)) return
+  for (const [signal, wait_s] of [
+    ['SIGINT', 15],
+    ['SIGQUIT', 10],
+  ] as const) {
+    try {
+      process.kill(pid, signal)
+    } catch {
+      return
+    }
+    for (let i = 0; i < wait_s * 20; i++) {
+      if (startOf(pid) === undefined) return
+      await sleep(50)
+    }
+  }
+  throw new SallyportError(
+    'conflict',
+    `${name} in ${cluster} is still run by an older server (pid ${pid}) that does not stop`,
+    { remedy: `end it with \`kill -QUIT ${pid}\`` },
+  )
+}
+
+/** The server's working directory is its data folder: any other process with that pid is not it. */
+function runsIn(pid: number, cluster: string): boolean {
+  if (startOf(pid) === undefined) return false
+  if (process.platform !== 'linux')
+    return spawnSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).stdout.includes(cluster)
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`) === realpathSync(cluster)
+  } catch {
+    return false
+  }
+}
+
+async function launch(
+  binaries: PostgresBinaries,
+  cluster: string,
+  password: Secret,
+  options: EmbeddedOptions,
+  released: () => void,
+): Promise<EmbeddedServer> {
+  if (options.port !== 0) await requireFreePort(options.port, options.name)
+  const port = options.port || (await freePort())
+  const settings: Record<string, string> = {
+    listen_addresses: '127.0.0.1',
+    unix_socket_directories: '',
+    shared_buffers: '64MB',
+    max_connections: '120',
+    max_wal_size: '512MB',
+    timezone: 'UTC',
+    log_timezone: 'UTC',
+    ...(options.durable === false ? { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' } : {}),
+    ...options.settings,
+  }
+  const argv = [...binaries.prefix, binaries.postgres, '-D', cluster, '-p', String(port)]
+  for (const [name, value] of Object.entries(settings)) argv.push('-c', `${name}=${value}`)
+  rmSync(join(cluster, 'postmaster.pid'), { force: true }) // stopOrphan made sure that nobody serves this folder
+  const log = join(options.dataDir, 'postgres.log')
+  const out = openSync(log, 'w', 0o600)
+  const child = spawn('/bin/sh', ['-c', wrapper, 'sh', ...argv], {
+    ...identity(binaries),
+    cwd: cluster,
+    env: serverEnvironment(),
+    detached: true,
+    stdio: ['ignore', out, out, 'pipe'],
+  })
+  closeSync(out)
+  const lifeline = child.stdio[3] as net.Socket
+  lifeline.on('error', () => {})
+  lifeline.unref()
+  let gone = false
+  const exited = new Promise<void>(resolve => {
+    const over = () => {
+      if (!gone) released()
+      gone = true
+      lifeline.destroy() // a killed wrapper leaves the reader behind: this ends the server all the same
+      resolve()
+    }
+    child.once('exit', over)
+    child.once('error', over)
+  })
+  const stop = () => stopServer(child, lifeline, exited, () => gone)
+  await untilReady(
+    cluster,
+    port,
+    () => gone,
+    async () => {
+      await stop()
+      const text = readFileSync(log, 'utf8').trim().slice(-800)
+      throw new SallyportError('internal', `${options.name} did not start on port ${port}: ${text}`, { facts: { log } })
+    },
+  )
+  return {
+    port,
+    superuser: options.superuser,
+    pid: child.pid!,
+    exited,
+    stop,
+    url: (database, user) => {
+      const { name, secret } =
+        user === undefined ? { name: options.superuser, secret: password } : { name: user.name, secret: user.password }
+      return new Secret(
+        `postgres://${encodeURIComponent(name)}:${encodeURIComponent(secret.reveal())}@127.0.0.1:${port}/${encodeURIComponent(database)}`,
+      )
+    },
+  }
+}
+
+/** As `pg_ctl -w` does: the server writes `ready` into the last line of its pid file. */
+async function untilReady(
+  cluster: string,
+  port: number,
+  gone: () => boolean,
+  fail: () => Promise<never>,
+): Promise<void> {
+  const deadline = Date.now() + 60_000
+  while (!(postmasterLine(cluster, 3) === String(port) && postmasterLine(cluster, 7) === 'ready')) {
+    if (gone() || Date.now() > deadline) await fail()
+    await sleep(20)
+  }
+}
+
+async function stopServer(
+  child: ChildProcess,
+  lifeline: net.Socket,
+  exited: Promise<void>,
+  gone: () => boolean,
+): Promise<void> {
+  if (gone()) return
+  lifeline.destroy()
+  const waited = await Promise.race([exited.then(() => true), sleep(15_000, false, { ref: false })])
+  if (waited || child.pid === undefined) return
+  try {
+    process.kill(-child.pid, 'SIGQUIT') // immediate shutdown: recovery runs at the next start
+  } catch {
+    // It ended in this moment.
+  }
+  await exited
+}
+
+function postmasterLine(cluster: string, line: number): string {
+  try {
+    return (readFileSync(join(cluster, 'postmaster.pid'), 'utf8').split('\n')[line] ?? '').trim()
+  } catch {
+    return ''
+  }
+}
+
+function identity(binaries: PostgresBinaries): { uid?: number; gid?: number } {
+  return binaries.uid === undefined ? {} : { uid: binaries.uid, gid: binaries.gid! }
+}
+
+/** Nothing of our environment (tokens, PG* variables) reaches the server. */
+function serverEnvironment(): NodeJS.ProcessEnv {
+  return { PATH: process.env['PATH'], LC_ALL: 'C', TZ: 'UTC' }
+}

@@ -1,0 +1,130 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
+import postgres from 'postgres'
+import { SallyportError } from '../errors.ts'
+import { Secret } from '../secret.ts'
+import { type DatabaseRole, databaseRoles, tableGrants } from './grants.ts'
+import { scramVerifier } from './scram-verifier.ts'
+
+/** Any constant of ours: whoever migrates holds it, so two starts at once follow one another. */
+const migrationLock = 7_310_452_881_601n
+
+export type RoleUrls = Readonly<Record<DatabaseRole, Secret>>
+
+/**
+ * Brings the schema up to date, makes the database users of the three URLs where they are missing, and gives each
+ * exactly what `grants.ts` says. Idempotent; safe to run from several hosts at once.
+ * @param owner URL of the owner of the database (CREATEROLE, or the users exist already).
+ */
+export async function migrate(owner: Secret, roles: RoleUrls): Promise<void> {
+  const sql = postgres(owner.reveal(), {
+    max: 1,
+    onnotice: () => {},
+    connection: { application_name: 'sallyport migrate' },
+  })
+  try {
+    await sql`select pg_advisory_lock(${migrationLock.toString()}::bigint)`
+    await applyMigrations(drizzle(sql), { migrationsFolder: migrationsFolder() })
+    const users = usersOf(roles)
+    for (const role of databaseRoles) await ensureUser(sql, users[role])
+    await applyGrants(sql, { control: users.control.name, gateway: users.gateway.name, replay: users.replay.name })
+  } finally {
+    await sql.end({ timeout: 5 }) // ends the session, and with it the lock
+  }
+}
+
+/** `migrations/` lies at the root of the package, two folders above this file in `src` and in `dist`. */
+function migrationsFolder(): string {
+  const folder = resolve(import.meta.dirname, '../../migrations')
+  if (existsSync(join(folder, 'meta/_journal.json'))) return folder
+  throw new SallyportError('internal', `the folder ${folder} with the migrations is missing`, {
+    remedy: 'install the package again',
+  })
+}
+
+interface User {
+  readonly name: string
+  readonly password: Secret | undefined
+}
+
+function usersOf(roles: RoleUrls): Readonly<Record<DatabaseRole, User>> {
+  const user = (role: DatabaseRole): User => {
+    const url = new URL(roles[role].reveal())
+    const name = decodeURIComponent(url.username)
+    if (name === '') throw new SallyportError('bad_config', `the database URL of ${role} names no user`)
+    return { name, password: url.password === '' ? undefined : new Secret(decodeURIComponent(url.password)) }
+  }
+  const users = { control: user('control'), gateway: user('gateway'), replay: user('replay') }
+  if (new Set(Object.values(users).map(u => u.name)).size < 3) {
+    throw new SallyportError('bad_config', 'control, gateway and replay must have three different database users', {
+      remedy: 'give each role a user of its own: what one may not do is the second lock behind the code',
+    })
+  }
+  return users
+}
+
+async function ensureUser(sql: postgres.Sql, user: User): Promise<void> {
+  const [found] = await sql<{ rolsuper: boolean; rolbypassrls: boolean }[]>`
+    select rolsuper, rolbypassrls from pg_roles where rolname = ${user.name}`
+  if (found?.rolsuper || found?.rolbypassrls) {
+    throw new SallyportError(
+      'bad_config',
+      `the database user ${user.name} is a superuser, which no role of Sallyport may be`,
+      {
+        remedy: 'give an ordinary user, or one that does not exist yet',
+      },
+    )
+  }
+  const name = sql(user.name)
+  const verifier = user.password === undefined ? undefined : scramVerifier(user.password)
+  try {
+    if (found === undefined) await sql`create role ${name} login noinherit`
+    // ALTER ROLE takes no parameters; the verifier holds base64, digits and $ only.
+    if (verifier !== undefined) await sql`alter role ${name} login password ${sql.unsafe(`'${verifier}'`)}`
+  } catch (error) {
+    if ((error as { code?: string }).code !== '42501') throw error
+    if (found !== undefined) return // made and kept by somebody else: its password is theirs to set
+    throw new SallyportError(
+      'bad_config',
+      `the database user ${user.name} does not exist, and the owner may not make it`,
+      {
+        remedy: `run \`create role "${user.name}" login password '…'\` as an administrator, then start again`,
+      },
+    )
+  }
+}
+
+/** Revokes everything and grants the table, in one transaction: nobody ever sees a moment in between. */
+async function applyGrants(sql: postgres.Sql, users: Readonly<Record<DatabaseRole, string>>): Promise<void> {
+  await sql.begin(async tx => {
+    await grantDatabase(tx, users)
+    await tx`revoke all on schema public from public`
+    for (const role of databaseRoles) {
+      const user = tx(users[role])
+      await tx`grant usage on schema public to ${user}`
+      await tx`revoke all on all tables in schema public from ${user}`
+      for (const [table, grants] of Object.entries(tableGrants)) {
+        for (const privilege of grants[role]) {
+          await tx`grant ${tx.unsafe(privilege)} on ${tx(table)} to ${user}`
+        }
+      }
+    }
+    await tx`create schema if not exists jobs`
+    await tx`grant all on schema jobs to ${tx(users.control)}`
+  })
+}
+
+/** What a copy of a database (a restore, a test's template) does not bring along. No temporary tables, for nobody. */
+export async function grantDatabase(
+  sql: postgres.Sql | postgres.TransactionSql,
+  users: Readonly<Record<DatabaseRole, string>>,
+): Promise<void> {
+  const [row] = await sql<{ database: string }[]>`select current_database() as database`
+  const database = sql(row!.database)
+  await sql`revoke all on database ${database} from public`
+  for (const role of databaseRoles) await sql`grant connect on database ${database} to ${sql(users[role])}`
+  // The queue's tables are control's own; its migrator says CREATE SCHEMA IF NOT EXISTS, which asks for CREATE first.
+  await sql`grant create on database ${database} to ${sql(users.control)}`
+}

@@ -1,0 +1,121 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openDatabase } from '../../src/db/database.ts'
+import { type DatabaseRole, databaseRoles, tableGrants } from '../../src/db/grants.ts'
+import { migrate } from '../../src/db/migrate.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+
+let world: TestDatabase
+beforeAll(async () => {
+  world = await createTestDatabase()
+})
+afterAll(() => world.drop())
+
+async function refused(role: DatabaseRole, statement: string): Promise<void> {
+  const database = openDatabase({ url: world.roleUrls[role], max: 1, application: 'test' })
+  try {
+    await expect(database.sql.unsafe(statement), `${role}: ${statement}`).rejects.toMatchObject({ code: '42501' })
+  } finally {
+    await database.close()
+  }
+}
+
+describe('the grants of the three database users', () => {
+  test('every table is classified, and nothing else is', async () => {
+    const rows = await world.database.sql<
+      { name: string }[]
+    >`select tablename as name from pg_tables where schemaname = 'public' order by 1`
+    expect(Object.keys(tableGrants).sort()).toEqual(rows.map(r => r.name))
+  })
+
+  test.each([
+    ["insert into grants (id) values ('x')"],
+    ['update grants set ends_at = now()'],
+    ['delete from grants'],
+    ["insert into votes (id) values ('x')"],
+    ["insert into requests (id) values ('x')"],
+    ["update requests set state = 'approved'"],
+    ['insert into revisions (generation) values (1)'],
+    ['update revisions set digest = digest'],
+    ["insert into subjects (id) values ('x')"],
+    ["update subjects set groups = '[]'"],
+    ["insert into tickets (id) values ('x')"],
+    ['update tickets set ended_at = null'],
+    ['select * from api_tokens'],
+    ['select * from refresh_tokens'],
+    ['select * from web_sessions'],
+    ['select wrapped from recording_keys'],
+    ['update recording_keys set wrapped = null'],
+    ['delete from recordings'],
+    ['delete from audit_inbox'],
+    ['update audit_inbox set body = null'],
+    ['select * from audit_state'],
+    ['update decisions set effect = effect'],
+    ['create table mine (id int)'],
+    ['create temp table mine (id int)'],
+    ['create schema mine'],
+    ['select * from drizzle.__drizzle_migrations'],
+  ])('the gateway may not %s', async statement => refused('gateway', statement))
+
+  test.each([
+    ["insert into grants (id) values ('x')"],
+    ["insert into sessions (id) values ('x')"],
+    ['update recordings set state = state'],
+    ['delete from recording_segments'],
+    ['update recording_keys set wrapped = null'],
+    ["insert into recordings (id) values ('x')"],
+    ['select sealed from tickets'],
+    ['update sessions set ended_at = now()'],
+  ])('replay may not %s', async statement => refused('replay', statement))
+
+  test.each([
+    ['select wrapped from recording_keys'],
+    ['delete from audit_inbox'],
+    ['update audit_checkpoints set note = note'],
+    ['update votes set answer = answer'],
+    ['delete from decisions'],
+    ['update revisions set bundle = bundle'],
+    ["insert into sessions (id) values ('x')"],
+  ])('control may not %s', async statement => refused('control', statement))
+
+  test('what the table says is what the server holds, no more and no less', async () => {
+    for (const role of databaseRoles) {
+      const user = new URL(world.roleUrls[role].reveal()).username
+      const rows = await world.database.sql<{ table: string; held: string[] }[]>`
+        select c.relname as table, array_agg(lower(a.privilege_type) order by 1) as held
+        from pg_class c, aclexplode(c.relacl) a join pg_roles r on r.oid = a.grantee
+        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and r.rolname = ${user} group by 1`
+      const held = new Map(rows.map(r => [r.table, r.held.sort()]))
+      for (const [table, grants] of Object.entries(tableGrants)) {
+        expect(held.get(table) ?? [], `${role} on ${table}`).toEqual(
+          grants[role].filter(p => !p.includes('(')).toSorted(),
+        )
+      }
+    }
+  })
+
+  test('migrating again changes nothing and takes a stray privilege back', async () => {
+    const user = new URL(world.roleUrls.gateway.reveal()).username
+    await world.database.sql.unsafe(`grant insert on grants to ${user}; grant update (answer) on votes to ${user}`)
+    await migrate(world.url, world.roleUrls)
+    await refused('gateway', "insert into grants (id) values ('x')")
+    await refused('gateway', 'update votes set answer = answer')
+  })
+
+  test('two migrations at once follow one another', async () => {
+    await expect(
+      Promise.all([migrate(world.url, world.roleUrls), migrate(world.url, world.roleUrls)]),
+    ).resolves.toHaveLength(2)
+  })
+
+  test('one user for two roles is refused', async () => {
+    const { control, replay } = world.roleUrls
+    await expect(migrate(world.url, { control, gateway: control, replay })).rejects.toMatchObject({
+      code: 'bad_config',
+    })
+  })
+
+  test('a superuser is refused as the user of a role', async () => {
+    const { gateway, replay } = world.roleUrls
+    await expect(migrate(world.url, { control: world.url, gateway, replay })).rejects.toThrow(/superuser/)
+  })
+})
