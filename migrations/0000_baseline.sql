@@ -249,8 +249,12 @@ CREATE TABLE "recording_parts" (
 	"process_id" text NOT NULL,
 	"spool" text NOT NULL,
 	"started_at_ms" bigint NOT NULL,
+	"part_id" text NOT NULL,
 	"ended_at" timestamp with time zone,
+	"ending" text,
+	"end_reason" text,
 	"last_seq" bigint,
+	"gaps" jsonb DEFAULT '[]'::jsonb NOT NULL,
 	"tail_missing_from" bigint,
 	CONSTRAINT "recording_parts_recording_id_part_pk" PRIMARY KEY("recording_id","part")
 );
@@ -431,6 +435,8 @@ CREATE INDEX "decisions_unbatched" ON "decisions" USING btree ("at_ms") WHERE ba
 CREATE UNIQUE INDEX "decisions_once" ON "decisions" USING btree ("session_id","generation","point","input_digest") WHERE session_id is not null and point = 'action';--> statement-breakpoint
 CREATE INDEX "revision_failures_at_index" ON "revision_failures" USING btree ("at");--> statement-breakpoint
 CREATE INDEX "legal_holds_recording_id_index" ON "legal_holds" USING btree ("recording_id");--> statement-breakpoint
+CREATE UNIQUE INDEX "recording_parts_part_id_index" ON "recording_parts" USING btree ("part_id");--> statement-breakpoint
+CREATE INDEX "recording_parts_open" ON "recording_parts" USING btree ("process_id") WHERE ended_at is null;--> statement-breakpoint
 CREATE UNIQUE INDEX "recordings_session_id_index" ON "recordings" USING btree ("session_id");--> statement-breakpoint
 CREATE INDEX "recordings_state_sealed_at_index" ON "recordings" USING btree ("state","sealed_at");--> statement-breakpoint
 CREATE INDEX "recordings_subject_id_index" ON "recordings" USING btree ("subject_id");--> statement-breakpoint
