@@ -1,5 +1,8 @@
+import { sql } from 'drizzle-orm'
 import { index, integer, jsonb, pgTable, primaryKey, text, timestamp, uniqueIndex } from 'drizzle-orm/pg-core'
 import { bytes, integer53 } from '../db/columns.ts'
+import type { Receipt } from './receipt.ts'
+import type { Seal } from './seal.ts'
 
 const at = () => timestamp({ withTimezone: true })
 
@@ -21,10 +24,10 @@ export const recordings = pgTable(
     ended_at: at(), // session end, null while it lives
     sealed_at: at(), // database time of the seal; retention counts from here
     state: text().$type<'open' | 'sealed' | 'interrupted' | 'deleted'>().notNull().default('open'),
-    seal: jsonb().$type<Record<string, unknown>>(), // parts, last hashes, gaps
+    seal: jsonb().$type<Seal>(), // the last seal; a renewed one refers to the former
     seal_hash: text(),
     bytes: integer53().notNull().default(0),
-    receipt: jsonb().$type<Record<string, unknown>>(), // after deletion: what, under which revision, hold checked, key destroyed
+    receipt: jsonb().$type<Receipt>(), // after deletion: what, under which revision, hold checked, key destroyed
     deleted_at: at(),
   },
   t => [uniqueIndex().on(t.session_id), index().on(t.state, t.sealed_at), index().on(t.subject_id)],
@@ -41,11 +44,19 @@ export const recordingParts = pgTable(
     process_id: text().notNull(),
     spool: text().notNull(), // id of the spool folder, stable over restarts of its owner
     started_at_ms: integer53().notNull(),
-    ended_at: at(),
-    last_seq: integer53(), // known at a clean end
+    part_id: text().notNull(), // 32 hex digits, in the header of each record and segment
+    ended_at: at(), // when everything that will ever come of it was shipped
+    ending: text().$type<'clean' | 'lost' | 'recovered'>(), // lost: cut by its own recorder; recovered: its process died
+    end_reason: text(),
+    last_seq: integer53(), // known at the end
+    gaps: jsonb().$type<{ from_seq: number; to_seq: number }[]>().notNull().default([]),
     tail_missing_from: integer53(), // set by a seal that had no tail
   },
-  t => [primaryKey({ columns: [t.recording_id, t.part] })],
+  t => [
+    primaryKey({ columns: [t.recording_id, t.part] }),
+    uniqueIndex().on(t.part_id),
+    index('recording_parts_open').on(t.process_id).where(sql`ended_at is null`),
+  ],
 )
 
 export const recordingSegments = pgTable(

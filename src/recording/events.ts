@@ -1,0 +1,64 @@
+import { Packr } from 'msgpackr'
+
+/** What a caller records. Everything but the envelope is the protocol's own. */
+export interface NewRecorded {
+  readonly conn: string
+  readonly kind: string
+  readonly body: object
+}
+
+/** One event as it is kept: the envelope, and beside it the members of the body. */
+export interface Recorded {
+  readonly t: number // µs since the part's start
+  readonly conn: string
+  readonly seq: number // 1, 2, 3, … within the part
+  readonly kind: string
+  readonly [member: string]: unknown
+}
+
+export const maxEventBytes = 32 * 1024 * 1024
+
+/** Plain MessagePack: no record extension, so that any MessagePack library reads it. */
+const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true, int64AsType: 'auto' })
+
+/** Four bytes of length, then MessagePack. The envelope wins over members of the body of the same name. */
+export function packEvent(event: NewRecorded, seq: number, t: number): Buffer {
+  const packed = packr.pack({ ...event.body, t, conn: event.conn, seq, kind: event.kind })
+  if (packed.length > maxEventBytes)
+    throw new RangeError(`an event of ${packed.length} bytes is longer than ${maxEventBytes}`)
+  const framed = Buffer.allocUnsafe(4 + packed.length)
+  framed.writeUInt32BE(packed.length, 0)
+  framed.set(packed, 4)
+  return framed
+}
+
+/**
+ * Unpacks the events of one record or segment.
+ * @throws RangeError or TypeError when the bytes are not a whole number of well-formed events.
+ */
+export function unpackEvents(bytes: Buffer): Recorded[] {
+  const events: Recorded[] = []
+  for (let at = 0; at < bytes.length; ) {
+    if (bytes.length - at < 4) throw new RangeError('an event is cut in its length')
+    const length = bytes.readUInt32BE(at)
+    at += 4
+    if (length > maxEventBytes || length > bytes.length - at)
+      throw new RangeError('an event is longer than what holds it')
+    events.push(checked(packr.unpack(bytes.subarray(at, at + length))))
+    at += length
+  }
+  return events
+}
+
+function checked(value: unknown): Recorded {
+  const event = value as Partial<Recorded> | null
+  const fits =
+    typeof event === 'object' &&
+    event !== null &&
+    Number.isSafeInteger(event.t) &&
+    Number.isSafeInteger(event.seq) &&
+    typeof event.conn === 'string' &&
+    typeof event.kind === 'string'
+  if (!fits) throw new TypeError('an event lacks its envelope (t, conn, seq, kind)')
+  return event as Recorded
+}

@@ -1,0 +1,65 @@
+import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { Decrypter, Encrypter } from 'age-encryption'
+import { SallyportError } from '../errors.ts'
+import type { Secret } from '../secret.ts'
+
+/** The key of one part. The process that writes keeps it in memory only; the wrapped copy is an age file. */
+export interface PartKey {
+  readonly key: KeyObject
+  readonly wrapped: Buffer
+}
+
+/**
+ * A fresh key, wrapped for every recipient of the deployment. Any age tool with an identity recovers it.
+ * @throws SallyportError `bad_config` for a recipient that is no X25519 recipient of age.
+ */
+export async function newPartKey(recipients: readonly string[]): Promise<PartKey> {
+  const raw = randomBytes(32)
+  try {
+    const encrypter = new Encrypter()
+    for (const recipient of recipients) encrypter.addRecipient(recipient)
+    return { key: createSecretKey(raw), wrapped: Buffer.from(await encrypter.encrypt(raw)) }
+  } finally {
+    raw.fill(0)
+  }
+}
+
+/** Checks the recipients once at start, so that a typing error is told then and not at the first session. */
+export function checkRecipients(recipients: readonly string[]): void {
+  if (recipients.length === 0)
+    throw new SallyportError('bad_config', 'recording.recipients is empty: name at least one age1… recipient')
+  for (const recipient of recipients) {
+    try {
+      if (!/^age1[0-9a-z]{58}$/.test(recipient)) throw new Error('not an X25519 recipient')
+      new Encrypter().addRecipient(recipient)
+    } catch (cause) {
+      throw new SallyportError(
+        'bad_config',
+        `recording.recipients: ${JSON.stringify(recipient)} is no X25519 recipient of age (age1…)`,
+        { cause },
+      )
+    }
+  }
+}
+
+/** Only the replay process has identities (old ones too, after a rotation). @throws SallyportError when none opens this key. */
+export async function unwrapPartKey(identities: readonly Secret[], wrapped: Buffer): Promise<KeyObject> {
+  const decrypter = new Decrypter()
+  try {
+    for (const identity of identities) decrypter.addIdentity(identity.reveal().trim())
+  } catch {
+    throw new SallyportError('bad_config', 'an identity of the replay process is no age identity (AGE-SECRET-KEY-1…)')
+  }
+  let raw: Uint8Array
+  try {
+    raw = await decrypter.decrypt(wrapped)
+  } catch {
+    throw new SallyportError('internal', 'the key of this recording was wrapped for other recipients, or is damaged', {
+      remedy: 'give the replay process the identity whose recipient was configured when the session was recorded',
+    })
+  }
+  if (raw.length !== 32) throw new SallyportError('internal', 'the key of this recording has a wrong length')
+  const key = createSecretKey(raw)
+  raw.fill(0)
+  return key
+}
