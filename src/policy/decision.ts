@@ -14,5 +14,10 @@ export interface Decision<P extends Point = Point> {
   readonly digest: string | null
   readonly input: string // canonical JSON
   readonly input_digest: string
-  readonly about: { readonly subject_id: string | null; readonly resource: string | null; readonly session_id: string | null; readonly request_id: string | null }
+  readonly about: {
+    readonly subject_id: string | null
+    readonly resource: string | null
+    readonly session_id: string | null
+    readonly request_id: string | null
+  }
 }

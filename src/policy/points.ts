@@ -1,4 +1,4 @@
-import { type Static, type TSchema, Type as T } from 'typebox'
+import { type Static, Type as T, type TSchema } from 'typebox'
 
 /**
  * The policy contract: for each point the shape of its input and of its result (design §5). The JSON Schemas that
@@ -99,9 +99,12 @@ export const ActionFacts = T.Object(
   closed,
 )
 
-/** Session facts are those fixed at connect; no literal, parameter or clock (design §5, cost of a decision). */
+/**
+ * Session facts are those fixed at connect; no literal, parameter or clock (design §5, cost of a decision). `time` is
+ * there only when the package declares `needs: [time]`, and then decide() itself fills it in.
+ */
 export const ActionInput = T.Object(
-  { subject: SubjectFacts, resource: ResourceFacts, role: Text, action: ActionFacts },
+  { subject: SubjectFacts, resource: ResourceFacts, role: Text, action: ActionFacts, time: T.Optional(Time) },
   closed,
 )
 
@@ -147,7 +150,10 @@ export const AdminInput = T.Object(
 )
 
 export const AlertsInput = T.Object(
-  { window_s: T.Integer(), counts: T.Array(T.Object({ name: Text, labels: T.Record(Text, Text), count: T.Integer() }, closed)) },
+  {
+    window_s: T.Integer(),
+    counts: T.Array(T.Object({ name: Text, labels: T.Record(Text, Text), count: T.Integer() }, closed)),
+  },
   closed,
 )
 
@@ -178,7 +184,12 @@ export const AccessResult = T.Object(
     grant: T.Optional(T.Object({ max_s: Seconds }, closed)),
     session: T.Optional(
       T.Object(
-        { max_s: Seconds, idle_s: Seconds, max_connections: T.Integer({ minimum: 1, maximum: 1000 }), from: T.Array(Text) },
+        {
+          max_s: Seconds,
+          idle_s: Seconds,
+          max_connections: T.Integer({ minimum: 1, maximum: 1000 }),
+          from: T.Array(Text),
+        },
         closed,
       ),
     ),

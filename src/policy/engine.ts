@@ -1,0 +1,350 @@
+import type { KeyObject } from 'node:crypto'
+import { canonical, digest, type Json } from '../canonical.ts'
+import { newId } from '../ids.ts'
+import { logger } from '../log.ts'
+import { type Bundle, bundleDigest, type SignedBundle, unpackBundle } from './bundle.ts'
+import { DecisionCache } from './cache.ts'
+import type { PolicyData } from './data-schema.ts'
+import type { Decision } from './decision.ts'
+import { about as factsAbout } from './facts.ts'
+import { type DecisionCode, type Input, type Point, points, type Reason, type Result } from './points.ts'
+import { isInput, isResult, resultProblems, sortSets, unsupported } from './results.ts'
+import { scopesAllow, subjectOf } from './scopes.ts'
+import { verifyRevision } from './signing.ts'
+import { timeFacts } from './time.ts'
+import { tally } from './votes.ts'
+import { Evaluator } from './wasm.ts'
+
+const log = logger('policy')
+const maxInputChars = 256 * 1024
+
+/** Whom and what a question is about; what the input itself names wins over what the caller says. */
+export interface About {
+  readonly subject_id?: string | null | undefined
+  readonly resource?: string | null | undefined
+  readonly session_id?: string | null | undefined
+  readonly request_id?: string | null | undefined
+}
+
+/** `permit` is there when the answer is allow, an ask whose votes suffice, or the data of a data point. */
+export interface Decided<P extends Point = Point> {
+  readonly decision: Decision<P>
+  readonly permit: Permit | null
+}
+
+export interface ActiveRevision {
+  readonly generation: number
+  readonly commit: string
+  readonly digest: string
+  readonly activated_at_ms: number
+}
+
+export interface EngineOptions {
+  /** Control's public key for revisions. */
+  readonly key: KeyObject
+  /** The database's clock. */
+  readonly now: () => number
+  /** IANA zone of `input.time`. */
+  readonly zone: string
+  /** Groups of a person older than this give no new access. */
+  readonly max_groups_age_s: number
+  /** The engine itself failed, not the question: somebody must be told. */
+  readonly onFault?: (fault: { readonly point: Point; readonly code: DecisionCode; readonly message: string }) => void
+}
+
+let mint: (decision: Decision, named: { resource: string | null; role: string | null; call: string | null }) => Permit
+
+/**
+ * Proof of one allow. INVARIANT: `decide()` below is the only place where one is made; it never leaves its process.
+ * Whoever takes a Permit calls `Permit.is` first, which no cast and no look-alike passes.
+ */
+export class Permit {
+  readonly #decision: Decision
+  readonly #named: { readonly resource: string | null; readonly role: string | null; readonly call: string | null }
+
+  private constructor(
+    decision: Decision,
+    named: { resource: string | null; role: string | null; call: string | null },
+  ) {
+    this.#decision = decision
+    this.#named = named
+    Object.freeze(this)
+  }
+
+  static {
+    mint = (decision, named) => new Permit(decision, named)
+  }
+
+  static is(value: unknown): value is Permit {
+    return typeof value === 'object' && value !== null && #decision in value
+  }
+
+  get decision_id(): string {
+    return this.#decision.id
+  }
+  get point(): Point {
+    return this.#decision.point
+  }
+  get subject_id(): string | null {
+    return this.#decision.about.subject_id
+  }
+  get session_id(): string | null {
+    return this.#decision.about.session_id
+  }
+  get generation(): number | null {
+    return this.#decision.generation
+  }
+  get resource(): string | null {
+    return this.#named.resource
+  }
+  get role(): string | null {
+    return this.#named.role
+  }
+  /** The call that `admin` allowed, the stage that `access` allowed; null at the other points. */
+  get call(): string | null {
+    return this.#named.call
+  }
+}
+
+interface Loaded {
+  readonly revision: ActiveRevision
+  readonly evaluator: Evaluator
+  readonly meta: Bundle['meta']
+  readonly data: PolicyData
+}
+
+interface Answer<P extends Point> {
+  readonly effect: Decision['effect']
+  readonly code: DecisionCode
+  readonly reasons: readonly Reason[]
+  readonly result: Result<P> | null
+}
+
+/** The one decision function, local to each process that enforces. It throws nothing: whatever goes wrong is a denial. */
+export class Engine {
+  readonly #options: EngineOptions
+  readonly #cache = new DecisionCache<Decided<'action'>>()
+  readonly #switched = new Set<(revision: ActiveRevision) => void>()
+  #loaded: Loaded | null = null
+  #stale: string | null = null
+
+  constructor(options: EngineOptions) {
+    this.#options = options
+  }
+
+  get revision(): ActiveRevision | null {
+    return this.#loaded?.revision ?? null
+  }
+
+  /** Resources and roles of the active revision; null before the first. */
+  get data(): PolicyData | null {
+    return this.#loaded?.data ?? null
+  }
+
+  /** Why nothing is decided although a revision is loaded: a newer one is active and not here. */
+  get stale(): string | null {
+    return this.#stale
+  }
+
+  markStale(why: string | null): void {
+    this.#stale = why
+  }
+
+  onSwitched(run: (revision: ActiveRevision) => void): Disposable {
+    this.#switched.add(run)
+    return { [Symbol.dispose]: () => this.#switched.delete(run) }
+  }
+
+  /**
+   * Takes a signed bundle into force between two decisions. The one before stays when this throws.
+   * @throws Error for a bad signature, a digest that is not the bundle's, or a generation that is not higher.
+   */
+  load(signed: SignedBundle): void {
+    const { generation, commit } = signed
+    if (!verifyRevision(signed, signed.signature, this.#options.key)) {
+      throw new Error(`revision ${generation} (${commit}) has no valid signature of the control plane`)
+    }
+    const current = this.#loaded?.revision.generation ?? 0
+    if (generation <= current) throw new Error(`revision ${generation} is not newer than the active ${current}`)
+    const bundle = unpackBundle(signed.bundle)
+    if (bundleDigest(bundle) !== signed.digest)
+      throw new Error(`revision ${generation} (${commit}) does not have the digest it was signed with`)
+    const evaluator = new Evaluator(Buffer.from(bundle.wasm, 'base64'), canonical(bundle.data as Json))
+    const revision = Object.freeze({
+      generation,
+      commit,
+      digest: signed.digest,
+      activated_at_ms: signed.activated_at_ms,
+    })
+    this.#loaded = { revision, evaluator, meta: bundle.meta, data: bundle.data }
+    this.#stale = null
+    this.#cache.clear()
+    for (const run of this.#switched) run(revision)
+  }
+
+  /** Answers one question. Repeated `action` questions of a session under one revision get the very same Decision. */
+  decide<P extends Point>(point: P, input: Input<P>, about: About = {}): Decided<P> {
+    const loaded = this.#loaded
+    const question = loaded === null ? input : withNeeds(point, input, loaded.meta.needs, () => this.#time())
+    const text = canonicalInput(point, question)
+    const session =
+      point === 'action' && loaded !== null && loaded.meta.needs.length === 0 ? about.session_id : undefined
+    if (typeof text !== 'string' || this.#stale !== null || !session)
+      return this.#answer(point, question, text, about, loaded)
+    const key = `${session}\n${text}`
+    const found = this.#cache.get(key)
+    if (found !== undefined) return found as unknown as Decided<P>
+    const decided = this.#answer(point, question, text, about, loaded)
+    this.#cache.set(key, decided as unknown as Decided<'action'>)
+    return decided
+  }
+
+  #time() {
+    return timeFacts(this.#options.now(), this.#options.zone)
+  }
+
+  #answer<P extends Point>(
+    point: P,
+    input: Input<P>,
+    text: string | Denied,
+    about: About,
+    loaded: Loaded | null,
+  ): Decided<P> {
+    const answer =
+      typeof text === 'string' ? this.#judge(point, input, text, loaded) : denied<P>(text.code, text.message)
+    const recorded = typeof text === 'string' ? text : 'null'
+    const facts = factsAbout(point, typeof text === 'string' ? input : null, about)
+    const decision: Decision<P> = Object.freeze({
+      id: newId('dec'),
+      point,
+      at_ms: this.#options.now(),
+      effect: answer.effect,
+      code: answer.code,
+      reasons: answer.reasons,
+      result: answer.result,
+      generation: loaded?.revision.generation ?? null,
+      commit: loaded?.revision.commit ?? null,
+      digest: loaded?.revision.digest ?? null,
+      input: recorded,
+      input_digest: digest(recorded),
+      about: facts.about,
+    })
+    const allowed = decision.effect === 'allow' || decision.effect === 'data'
+    return Object.freeze({ decision, permit: allowed ? mint(decision as unknown as Decision, facts.named) : null })
+  }
+
+  #judge<P extends Point>(point: P, input: Input<P>, text: string, loaded: Loaded | null): Answer<P> {
+    if (loaded === null) return denied('policy_missing', 'no policy revision is active')
+    if (this.#stale !== null) return denied('policy_stale', this.#stale)
+    const subject = subjectOf(input)
+    if (subject?.token && !scopesAllow(subject.token.scopes, point, input)) {
+      return denied('token_scope', `the scopes of token ${subject.token.id} do not cover this`)
+    }
+    if (this.#groupsAreOld(point, input))
+      return denied('groups_stale', 'the groups of this person are older than the deployment allows')
+    const evaluated = loaded.evaluator.evaluate(point, text)
+    if (!evaluated.ok) return this.#fault(point, evaluated.code, evaluated.message)
+    if (evaluated.value === undefined)
+      return this.#fault(point, 'policy_undefined', `data.sallyport.${point}.result is undefined`)
+    const result = sortSets(evaluated.value)
+    if (!isResult(point, result)) return this.#fault(point, 'policy_shape', resultProblems(point, result).join('; '))
+    return this.#carryOut(point, input, result, loaded)
+  }
+
+  #carryOut<P extends Point>(point: P, input: Input<P>, result: Result<P>, loaded: Loaded): Answer<P> {
+    const cannot = unsupported(point, result)
+    if (cannot !== undefined) return { ...denied<P>('unsupported', cannot), result }
+    if (points[point].effects.length === 0) return { effect: 'data', code: 'policy', reasons: [], result }
+    const { effect, reasons, approval } = result as Result<'access'>
+    const placed = place(reasons, point, loaded, effect)
+    if (placed === undefined) return this.#fault(point, 'policy_shape', 'a reason names a rule that no rule declares')
+    if (effect !== 'ask') return { effect, code: 'policy', reasons: placed, result }
+    if (approval === undefined) return this.#fault(point, 'policy_shape', '/approval: ask needs approval terms')
+    const question = input as Input<'access'>
+    const { satisfied } = tally(approval, question.votes, [question.subject.id, question.subject.on_behalf_of])
+    if (satisfied) return { effect: 'allow', code: 'policy', reasons: placed, result }
+    return {
+      effect: 'ask',
+      code: question.stage === 'request' ? 'policy' : 'votes_unsatisfied',
+      reasons: placed,
+      result,
+    }
+  }
+
+  /** Old groups mean no new access, and no vote for it; what lives already is refreshed or ended by identity. */
+  #groupsAreOld<P extends Point>(point: P, input: Input<P>): boolean {
+    if (point !== 'access' && point !== 'approve') return false
+    const { subject, time } = input as Input<'access'> | Input<'approve'>
+    if (subject.kind !== 'person' || (input as Input<'access'>).stage === 'live') return false
+    return time.now_at_ms - subject.groups_at_ms > this.#options.max_groups_age_s * 1000
+  }
+
+  #fault<P extends Point>(point: P, code: DecisionCode, message: string): Answer<P> {
+    log.error({ point, code, generation: this.revision?.generation }, `policy failed: ${message}`)
+    this.#options.onFault?.({ point, code, message })
+    return denied(code, message)
+  }
+}
+
+interface Denied {
+  readonly code: DecisionCode
+  readonly message: string
+}
+
+function denied<P extends Point>(code: DecisionCode, message: string): Answer<P> {
+  return {
+    effect: 'deny',
+    code,
+    reasons: [{ rule: `engine.${code}`, message, remedy: remedies[code] ?? remedies.policy_error! }],
+    result: null,
+  }
+}
+
+const remedies: Partial<Record<DecisionCode, string>> = {
+  policy_error: 'ask a security engineer to look at `sallyport policy status`',
+  policy_missing: 'ask a security engineer to activate a first policy revision',
+  policy_stale: 'try again in a few seconds',
+  token_scope: 'use a token with a fitting scope',
+  groups_stale: 'sign in again',
+  input_invalid: 'tell the operator: this is a fault of the program or a hostile request',
+  input_too_large: 'make the request smaller',
+  unsupported: 'ask a security engineer to change the policy, or upgrade',
+}
+
+/** The canonical text of an input of the right shape and size, or why there is none. */
+function canonicalInput<P extends Point>(point: P, input: Input<P>): string | Denied {
+  try {
+    if (!isInput(point, input))
+      return { code: 'input_invalid', message: `the input does not have the shape of ${point}` }
+    const text = canonical(input as Json)
+    if (text.length <= maxInputChars) return text
+    return { code: 'input_too_large', message: `the input has ${text.length} characters; ${maxInputChars} are judged` }
+  } catch (error) {
+    return {
+      code: 'input_invalid',
+      message: error instanceof Error ? error.message : 'the input is not canonical JSON',
+    }
+  }
+}
+
+function withNeeds<P extends Point>(
+  point: P,
+  input: Input<P>,
+  needs: readonly string[],
+  time: () => Input<'admin'>['time'],
+): Input<P> {
+  return point === 'action' && needs.includes('time') ? { ...input, time: time() } : input
+}
+
+/** Reasons with file:line@commit; a denial without one names the default rule. Undefined for an undeclared rule. */
+function place(reasons: readonly Reason[], point: Point, loaded: Loaded, effect: string): Reason[] | undefined {
+  const { rules, defaults } = loaded.meta
+  const fallback = { rule: defaults[point] ?? '', message: 'no rule of the policy allows this' }
+  const out: Reason[] = []
+  for (const reason of reasons.length === 0 && effect === 'deny' ? [fallback] : reasons) {
+    const found = Object.hasOwn(rules, reason.rule) ? rules[reason.rule] : undefined
+    if (found === undefined) return undefined
+    out.push({ ...reason, at: `${found.file}:${found.line}@${loaded.revision.commit}` })
+  }
+  return out
+}

@@ -1,0 +1,74 @@
+import { Compile } from 'typebox/compile'
+import { canonical, type Json } from '../canonical.ts'
+import { type Input, type Point, points, type Result } from './points.ts'
+
+/** Compiled checks of every point's input and result, made once. */
+const inputs = compileAll('input')
+const results = compileAll('result')
+
+/** Arrays that are sets in the policy: they leave the WASM in hash order, so their canonical text orders them. */
+const sets: ReadonlySet<string> = new Set(['reasons', 'approvers', 'rules', 'alerts', 'erase', 'mask', 'from'])
+
+export function isInput<P extends Point>(point: P, value: unknown): value is Input<P> {
+  return inputs[point].Check(value)
+}
+
+export function isResult<P extends Point>(point: P, value: unknown): value is Result<P> {
+  return results[point].Check(value)
+}
+
+/** What is wrong with a result, for the people who write policies. */
+export function resultProblems(point: Point, value: unknown): string[] {
+  return results[point]
+    .Errors(value)
+    .slice(0, 10)
+    .map(error => `${error.instancePath || '/'}: ${error.message}`)
+}
+
+/** Sorts what was a set; `stages` and everything else keep their order. */
+export function sortSets(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortSets)
+  if (typeof value !== 'object' || value === null) return value
+  const out: Record<string, unknown> = {}
+  for (const [key, member] of Object.entries(value)) {
+    out[key] = sets.has(key) && Array.isArray(member) ? sortedByText(member.map(sortSets)) : sortSets(member)
+  }
+  return out
+}
+
+/** Why this build cannot carry out a result, or undefined. INVARIANT: what it cannot do is a denial, never left out. */
+export function unsupported<P extends Point>(point: P, result: Result<P>): string | undefined {
+  const r = result as {
+    effect?: string
+    approval?: { step_up?: boolean }
+    view?: string
+    originals?: string
+    rules?: Result<'masking'>['rules']
+  }
+  if (point === 'action' && r.effect === 'ask') return 'an action cannot be held for an approver in this version'
+  if (r.effect === 'ask' && r.approval?.step_up === true) return 'approval.step_up is not available in this version'
+  if (point === 'replay' && r.effect === 'allow' && r.view === 'clear') return 'there is no clear view in this version'
+  if (point === 'recording' && r.originals === 'sealed') return 'originals: sealed is not available in this version'
+  if (point !== 'masking') return undefined
+  for (const rule of r.rules ?? []) {
+    if (rule.on_derived === 'mask') return `${rule.rule}: on_derived: mask is not available in this version`
+    if (rule.predicates === 'allow') return `${rule.rule}: predicates: allow is not available in this version`
+  }
+  return undefined
+}
+
+function sortedByText(items: unknown[]): unknown[] {
+  if (items.length < 2) return items
+  const keyed = items.map(item => ({ item, key: canonical(item as Json) }))
+  keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0))
+  return keyed.map(({ item }) => item)
+}
+
+function compileAll(side: 'input' | 'result') {
+  return Object.fromEntries(
+    Object.entries(points).map(([name, point]) => [name, Compile(point[side])]),
+  ) as unknown as Record<
+    Point,
+    { Check(value: unknown): boolean; Errors(value: unknown): { instancePath: string; message: string }[] }
+  >
+}

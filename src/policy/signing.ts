@@ -1,0 +1,28 @@
+import { type KeyObject, sign, verify } from 'node:crypto'
+import { canonical } from '../canonical.ts'
+
+/** What control's signature covers: the generation too, so that an old bundle cannot be played again as a new one. */
+export interface SignedFacts {
+  readonly generation: number
+  readonly commit: string
+  readonly digest: string
+}
+
+/** Signs a revision with control's Ed25519 key. */
+export function signRevision(facts: SignedFacts, key: KeyObject): Buffer {
+  return sign(null, message(facts), ed25519(key))
+}
+
+/** Whether control signed exactly these facts. Anything but a clear yes is no. */
+export function verifyRevision(facts: SignedFacts, signature: Uint8Array, key: KeyObject): boolean {
+  return signature.length === 64 && verify(null, message(facts), ed25519(key), signature) === true
+}
+
+function message(facts: SignedFacts): Buffer {
+  return Buffer.from(canonical({ generation: facts.generation, commit: facts.commit, digest: facts.digest }))
+}
+
+function ed25519(key: KeyObject): KeyObject {
+  if (key.asymmetricKeyType !== 'ed25519') throw new TypeError('revisions are signed with an Ed25519 key')
+  return key
+}

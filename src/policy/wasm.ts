@@ -1,0 +1,123 @@
+import * as wrapper from '@open-policy-agent/opa-wasm'
+import { addFuel, fuelExport } from './fuel.ts'
+import { type DecisionCode, type Point, points } from './points.ts'
+
+/** Loop turns of one evaluation. A usual decision takes about 1,100; this many end in 12–25 ms. Part of `bundleOpts`. */
+export const fuelLimit = 2_000_000
+const loadFuel = 2 ** 31 - 1
+const pageBytes = 65_536
+const growPages = 512
+
+export type Evaluated =
+  | { readonly ok: true; readonly value: unknown }
+  | {
+      readonly ok: false
+      readonly code: Extract<DecisionCode, 'policy_fuel' | 'policy_memory' | 'policy_error'>
+      readonly message: string
+    }
+
+/** What we use of the wrapper and of WebAssembly. The wrapper's declared types differ from what its module exports. */
+interface LoadedPolicy {
+  readonly entrypoints: Readonly<Record<string, number>>
+  readonly wasmInstance: { readonly exports: Readonly<Record<string, unknown>> }
+  evaluate(input: ArrayBuffer, entry: number | string): unknown
+  setData(data: ArrayBuffer): void
+}
+interface CompiledModule {
+  readonly compiled: true
+}
+type LoadPolicy = (module: CompiledModule, memory: { initial: number; maximum: number }) => LoadedPolicy
+type Compile = new (bytes: Uint8Array) => CompiledModule
+
+const { loadPolicySync } = (wrapper as unknown as { default: { loadPolicySync: LoadPolicy } }).default
+const { Module } = (globalThis as unknown as { WebAssembly: { Module: Compile } }).WebAssembly
+const encoder = new TextEncoder()
+
+interface Instance {
+  readonly policy: LoadedPolicy
+  readonly fuel: { value: number }
+}
+
+/**
+ * The compiled policies with their data, bounded in time (fuel), memory and size. This is the only file that knows the
+ * WASM wrapper, which throws strings, objects and errors alike: here they all become values.
+ */
+export class Evaluator {
+  readonly #module: CompiledModule
+  readonly #data: ArrayBuffer
+  readonly #entries: Readonly<Record<Point, number>>
+  #instance: Instance | null
+
+  /** @throws Error for a module without one of the entry points, or one that calls a builtin we do not have. */
+  constructor(wasm: Uint8Array, data: string) {
+    this.#module = new Module(addFuel(wasm))
+    this.#data = bytesOf(data)
+    this.#instance = this.#start()
+    const known = this.#instance.policy.entrypoints
+    this.#entries = Object.fromEntries(
+      Object.keys(points).map(point => [point, known[`sallyport/${point}/result`]]),
+    ) as Record<Point, number>
+    const missing = Object.entries(this.#entries).filter(([, id]) => typeof id !== 'number')
+    if (missing.length > 0)
+      throw new Error(`the compiled policy has no entry point for ${missing.map(([name]) => name).join(', ')}`)
+  }
+
+  /** The value of a point's `result`, undefined where no rule defines it. */
+  evaluate(point: Point, input: string): Evaluated {
+    return this.evaluateEntry(this.#entries[point], input)
+  }
+
+  /** Runs an entry point by number or name (the gate runs test rules by name). */
+  evaluateEntry(entry: number | string, input: string): Evaluated {
+    let instance: Instance | undefined
+    try {
+      instance = this.#instance ??= this.#start()
+      instance.fuel.value = fuelLimit
+      const answers: unknown = instance.policy.evaluate(bytesOf(input), entry)
+      if (!Array.isArray(answers) || answers.length > 1) throw new Error('an evaluation gave more than one answer')
+      return { ok: true, value: (answers[0] as { result?: unknown } | undefined)?.result }
+    } catch (thrown) {
+      this.#instance = null // INVARIANT: an instance that trapped is never used again
+      return { ok: false, ...reasonOf(thrown, instance) }
+    }
+  }
+
+  /** INVARIANT: an instance without its data is never reachable (`not data.blocked` would be true). */
+  #start(): Instance {
+    const initial = Math.ceil((10 * this.#data.byteLength) / pageBytes) + 16
+    const policy = loadPolicySync(this.#module, { initial, maximum: initial + growPages })
+    const fuel = policy.wasmInstance.exports[fuelExport] as { value: number }
+    fuel.value = loadFuel
+    policy.setData(this.#data)
+    return { policy, fuel }
+  }
+}
+
+function reasonOf(
+  thrown: unknown,
+  instance: Instance | undefined,
+): { code: 'policy_fuel' | 'policy_memory' | 'policy_error'; message: string } {
+  if (instance !== undefined && instance.fuel.value < 0)
+    return { code: 'policy_fuel', message: 'the policy did not end within its budget' }
+  const message = messageOf(thrown)
+  if (/memory|malloc|out of bounds|unreachable/i.test(message))
+    return { code: 'policy_memory', message: 'the policy wanted more memory than it may have' }
+  return { code: 'policy_error', message }
+}
+
+function messageOf(thrown: unknown): string {
+  if (typeof thrown === 'string') return thrown.slice(0, 500)
+  const message =
+    typeof thrown === 'object' && thrown !== null && 'message' in thrown
+      ? String(thrown.message)
+      : 'the evaluation failed'
+  return message.slice(0, 500)
+}
+
+/** The wrapper takes an ArrayBuffer that holds the bytes and nothing else. */
+function bytesOf(text: string): ArrayBuffer {
+  const { buffer, byteOffset, byteLength } = encoder.encode(text)
+  return byteOffset === 0 && buffer.byteLength === byteLength
+    ? buffer
+    : buffer.slice(byteOffset, byteOffset + byteLength)
+}
