@@ -1,0 +1,145 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { SallyportError } from '../errors.ts'
+import type { Client } from './client.ts'
+import { instant, plain, say, span, table } from './output.ts'
+
+/** What the command line reads of a request; the API's own schema is the truth (GET /openapi.json). */
+export interface RequestAnswer {
+  readonly id: string
+  readonly hash: string
+  readonly subject: { readonly name: string }
+  readonly resource: string
+  readonly role: string
+  readonly duration_s: number
+  readonly reason: string
+  readonly state: string
+  readonly outcome: string | null
+  readonly created_at_ms: number
+  readonly expires_at_ms: number
+  readonly grant: { readonly id: string; readonly ends_at_ms: number } | null
+}
+
+interface ResourceAnswer {
+  readonly name: string
+  readonly protocol: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly roles: readonly { readonly role: string; readonly max_s: number }[]
+}
+
+interface GrantAnswer {
+  readonly id: string
+  readonly subject: { readonly name: string }
+  readonly resource: string
+  readonly role: string
+  readonly starts_at_ms: number
+  readonly ends_at_ms: number
+  readonly revoked_at_ms: number | null
+}
+
+export interface Ask {
+  readonly resource: string
+  readonly role: string
+  readonly duration_s: number
+  readonly reason: string
+  readonly ticket_ref: string | undefined
+  readonly wait: boolean
+}
+
+/** Lists what the caller may ask for. */
+export async function listResources(client: Client): Promise<void> {
+  const { items } = await client.get<{ items: ResourceAnswer[] }>('/api/resources')
+  table(
+    ['resource', 'protocol', 'roles', 'labels'],
+    items.map(r => [
+      r.name,
+      r.protocol,
+      r.roles.map(role => `${role.role} (≤ ${span(role.max_s)})`).join(', '),
+      Object.entries(r.labels)
+        .map(([key, value]) => `${key}=${value}`)
+        .join(' '),
+    ]),
+  )
+}
+
+/** Asks for a role; with `wait` it stays until somebody has answered. @returns the request as it is then. */
+export async function ask(client: Client, input: Ask): Promise<RequestAnswer> {
+  const { wait, ticket_ref, ...body } = input
+  let request = await client.post<RequestAnswer>('/api/requests', {
+    ...body,
+    ...(ticket_ref === undefined ? {} : { ticket_ref }),
+  })
+  if (request.state === 'pending') {
+    say(
+      `Request ${request.id}: ${request.role} on ${request.resource} for ${span(request.duration_s)} waits for an approver.`,
+    )
+    say(`  ${client.origin}/requests/${request.id}`)
+    if (!wait) return request
+    while (request.state === 'pending') {
+      await sleep(1_000)
+      request = await client.get<RequestAnswer>(`/api/requests/${request.id}`)
+    }
+  }
+  tellOutcome(request)
+  return request
+}
+
+/** Says how a request ended, in one line. @throws SallyportError when it was not approved. */
+export function tellOutcome(request: RequestAnswer): void {
+  if (request.state === 'approved') {
+    const until = request.grant === null ? '' : ` until ${instant(request.grant.ends_at_ms)}`
+    say(`Approved: ${request.role} on ${request.resource}${until}.`)
+    return
+  }
+  throw new SallyportError(
+    'policy_denied',
+    `request ${request.id} was ${request.state}${request.outcome === null ? '' : `: ${plain(request.outcome)}`}`,
+  )
+}
+
+/** Lists requests, newest first. */
+export async function listRequests(client: Client, options: { state?: string }): Promise<void> {
+  const query = options.state === undefined ? '' : `?state=${encodeURIComponent(options.state)}`
+  const { items } = await client.get<{ items: RequestAnswer[] }>(`/api/requests${query}`)
+  table(
+    ['request', 'who', 'role', 'resource', 'for', 'state', 'reason'],
+    items.map(r => [r.id, r.subject.name, r.role, r.resource, span(r.duration_s), r.state, r.reason]),
+  )
+}
+
+/** Approves or denies. What is voted on is shown first; the vote carries its hash, so that it cannot change meanwhile. */
+export async function vote(client: Client, id: string, answer: 'approve' | 'deny'): Promise<void> {
+  const path = `/api/requests/${encodeURIComponent(id)}`
+  const request = await client.get<RequestAnswer>(path)
+  say(
+    `${plain(request.subject.name)} asks for ${request.role} on ${request.resource} for ${span(request.duration_s)}: ${plain(request.reason)}`,
+  )
+  const after = await client.post<RequestAnswer>(`${path}/votes`, { answer, hash: request.hash })
+  say(after.state === 'pending' ? 'Your vote counts; more approvals are needed.' : `The request is ${after.state}.`)
+}
+
+export async function cancel(client: Client, id: string): Promise<void> {
+  await client.post(`/api/requests/${encodeURIComponent(id)}/cancel`, {})
+  say('Cancelled.')
+}
+
+/** Lists grants that last now. */
+export async function listGrants(client: Client): Promise<void> {
+  const { items } = await client.get<{ items: GrantAnswer[] }>('/api/grants')
+  table(
+    ['grant', 'who', 'role', 'resource', 'until', 'revoked'],
+    items.map(g => [
+      g.id,
+      g.subject.name,
+      g.role,
+      g.resource,
+      instant(g.ends_at_ms),
+      g.revoked_at_ms === null ? '' : instant(g.revoked_at_ms),
+    ]),
+  )
+}
+
+/** Ends a grant now: its sessions close within a second. */
+export async function revoke(client: Client, id: string, reason: string): Promise<void> {
+  await client.post(`/api/grants/${encodeURIComponent(id)}/revoke`, { reason })
+  say('Revoked. Its connections are being closed.')
+}

@@ -1,0 +1,261 @@
+import { Command, CommanderError } from 'commander'
+import { openClient } from './client.ts'
+import { complain, seconds } from './output.ts'
+import { loadProfile } from './profile.ts'
+
+/** The `sallyport` command. Each command loads its own code when it runs, so that a short call stays short. */
+const program = new Command('sallyport')
+  .description('Policy-as-code access control plane with just-in-time approvals and an access gateway')
+  .option('-p, --profile <name>', 'which sign-in to use (SALLYPORT_PROFILE)')
+  .enablePositionalOptions()
+  .showHelpAfterError('(see --help)')
+  .exitOverride()
+
+const profile = (): { profile?: string } => program.opts<{ profile?: string }>()
+const client = () => openClient(loadProfile(profile().profile))
+const collect = (value: string, all: string[] = []) => [...all, value]
+
+program
+  .command('login')
+  .description('sign in through the browser')
+  .option('--origin <url>', 'address of the control plane')
+  .action(async (options: { origin?: string }) => (await import('./login.ts')).login({ ...options, ...profile() }))
+program
+  .command('logout')
+  .description('end this sign-in')
+  .action(async () => (await import('./login.ts')).logout(profile()))
+program
+  .command('whoami')
+  .description('who you are, and in which groups')
+  .action(async () => (await import('./status.ts')).whoami(client()))
+program
+  .command('status')
+  .description('revision, processes and what this deployment promises')
+  .action(async () => (await import('./status.ts')).status(client()))
+
+program
+  .command('resources')
+  .description('what you may ask for')
+  .action(async () => (await import('./access.ts')).listResources(client()))
+program
+  .command('request <resource>')
+  .description('ask for a role on a resource')
+  .requiredOption('-r, --role <role>', 'the role')
+  .requiredOption('-m, --reason <text>', 'why; approvers and auditors read it')
+  .option('-f, --for <duration>', 'for how long (45m, 2h)', '1h')
+  .option('-t, --ticket <number>', 'number in your own ticket system')
+  .option('--no-wait', 'do not wait for the answer')
+  .action(
+    async (resource: string, o: { role: string; reason: string; for: string; ticket?: string; wait: boolean }) => {
+      await (await import('./access.ts')).ask(client(), {
+        resource,
+        role: o.role,
+        reason: o.reason,
+        duration_s: seconds(o.for),
+        ticket_ref: o.ticket,
+        wait: o.wait,
+      })
+    },
+  )
+program
+  .command('requests')
+  .description('requests you made, and those you may see')
+  .option('-s, --state <state>', 'pending, approved, denied, expired or cancelled')
+  .action(async (o: { state?: string }) => (await import('./access.ts')).listRequests(client(), o))
+program
+  .command('approve <request>')
+  .description('approve a request')
+  .action(async (id: string) => (await import('./access.ts')).vote(client(), id, 'approve'))
+program
+  .command('deny <request>')
+  .description('deny a request')
+  .action(async (id: string) => (await import('./access.ts')).vote(client(), id, 'deny'))
+program
+  .command('cancel <request>')
+  .description('take back your own request')
+  .action(async (id: string) => (await import('./access.ts')).cancel(client(), id))
+program
+  .command('grants')
+  .description('grants that last now')
+  .action(async () => (await import('./access.ts')).listGrants(client()))
+program
+  .command('revoke <grant>')
+  .description('end a grant now; its connections close within a second')
+  .requiredOption('-m, --reason <text>', 'why')
+  .action(async (id: string, o: { reason: string }) => (await import('./access.ts')).revoke(client(), id, o.reason))
+
+program
+  .command('connect <resource> [args...]')
+  .description('start the right client with a ticket; arguments after -- go to it')
+  .passThroughOptions()
+  .option('-r, --role <role>', 'the role, where you have several')
+  .option('-m, --reason <text>', 'ask first, with this reason, and wait for the answer')
+  .option('-f, --for <duration>', 'for how long to ask', '1h')
+  .option('-t, --ticket <number>', 'number in your own ticket system')
+  .option('--print', 'print host, port, user, password, CA file and URL for any other client')
+  .action(
+    async (
+      resource: string,
+      args: string[],
+      o: { role?: string; reason?: string; for: string; ticket?: string; print?: boolean },
+    ) => {
+      process.exitCode = await (await import('./connect.ts')).connect(client(), resource, args, {
+        ...o,
+        for: seconds(o.for),
+      })
+    },
+  )
+
+program
+  .command('sessions')
+  .description('sessions, newest first')
+  .option('--subject <id>', 'of one subject')
+  .option('--resource <name>', 'on one resource')
+  .option('--state <state>', 'live or ended')
+  .option('--since <time>', 'opened after this time (ISO 8601)')
+  .option('--limit <n>', 'at most so many', '50')
+  .action(async (o: Record<string, string>) => (await import('./sessions.ts')).listSessions(client(), o))
+program
+  .command('end <session>')
+  .description('end a live session now')
+  .requiredOption('-m, --reason <text>', 'why')
+  .action(async (id: string, o: { reason: string }) =>
+    (await import('./sessions.ts')).endSession(client(), id, o.reason),
+  )
+program
+  .command('replay <session>')
+  .description('replay a recording')
+  .option('--speed <factor>', 'how many times faster than it happened', '1')
+  .option('--text', 'all at once, as text')
+  .option('--json', 'all at once, as JSON Lines')
+  .option('-m, --reason <text>', 'why you look at it, where policy asks')
+  .action(async (id: string, o: { speed: string; text?: boolean; json?: boolean; reason?: string }) =>
+    (await import('./sessions.ts')).replay(client(), id, { ...o, speed: Number(o.speed) }),
+  )
+program
+  .command('tail <session>')
+  .description('follow a live session')
+  .option('--json', 'as JSON Lines')
+  .option('-m, --reason <text>', 'why you look at it, where policy asks')
+  .action(async (id: string, o: { json?: boolean; reason?: string }) =>
+    (await import('./sessions.ts')).tail(client(), id, o),
+  )
+program
+  .command('hold <session>')
+  .description('set a legal hold: the recording is not deleted while it stands')
+  .requiredOption('-m, --reason <text>', 'why')
+  .action(async (id: string, o: { reason: string }) => (await import('./sessions.ts')).setHold(client(), id, o.reason))
+program
+  .command('unhold <session>')
+  .description('lift the legal holds of a recording')
+  .requiredOption('-m, --reason <text>', 'why')
+  .action(async (id: string, o: { reason: string }) => (await import('./sessions.ts')).liftHold(client(), id, o.reason))
+
+const audit = program.command('audit').description('the audit log')
+audit
+  .command('verify')
+  .description('check the whole log: every leaf, every chain, every checkpoint (on the control host)')
+  .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
+  .action(async (o: { config?: string }) => {
+    process.exitCode = await (await import('./audit.ts')).verifyAudit(o)
+  })
+audit
+  .command('resume')
+  .description('after a restore from backup: a signed, visible break (on the control host)')
+  .requiredOption('--from <checkpoint>', 'size of the checkpoint that the database was restored to')
+  .requiredOption('-m, --reason <text>', 'why')
+  .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
+  .action(async (o: { config?: string; from: string; reason: string }) => (await import('./audit.ts')).resumeAudit(o))
+audit
+  .command('events')
+  .description('list events, newest first')
+  .option('--type <type>', 'of one type')
+  .option('--session <id>', 'of one session')
+  .option('--subject <id>', 'of one subject')
+  .option('--limit <n>', 'at most so many', '50')
+  .action(async (o: Record<string, string>) => (await import('./audit.ts')).listEvents(client(), o))
+audit
+  .command('prove <event>')
+  .description('write a proof that `sallyport verify` checks offline')
+  .option('-o, --output <file>', 'where to; default EVENT.proof.json')
+  .action(async (id: string, o: { output?: string }) => (await import('./audit.ts')).prove(client(), id, o))
+program
+  .command('verify <file>')
+  .description('check a proof with no network and no server')
+  .option('--key <vkey>', 'the log key you trust, from outside this file')
+  .action(async (file: string, o: { key?: string }) => {
+    process.exitCode = await (await import('./audit.ts')).verifyFile(file, o)
+  })
+
+const policy = program.command('policy').description('the policy repository')
+policy
+  .command('status')
+  .description('the active revision, and why a newer commit is not')
+  .action(async () => (await import('./policy.ts')).policyStatus(client()))
+for (const [name, what] of [
+  ['check', 'check a policy folder: types, schemas, data, rule ids, tests'],
+  ['test', 'run the tests, in OPA and in the WASM that is enforced'],
+  ['build', 'compile a policy folder and print its digest'],
+] as const) {
+  policy
+    .command(`${name} [folder]`)
+    .description(`${what} (needs no server)`)
+    .action(async (folder: string | undefined) => {
+      process.exitCode = await (await import('./policy.ts'))[name](folder ?? '.')
+    })
+}
+
+const token = program.command('token').description('API tokens')
+token
+  .command('issue <name>')
+  .description('issue a token; shown once')
+  .option('--scope <scope>', 'what it may be used for; repeat for several', collect, [] as string[])
+  .option('--for <duration>', 'how long it is good', '30d')
+  .option('--machine <name>', 'let it act as this machine instead of you')
+  .option('--group <group>', 'group of the machine; repeat for several', collect, [] as string[])
+  .action(async (name: string, o: { scope: string[]; for: string; machine?: string; group: string[] }) =>
+    (await import('./tokens.ts')).issueToken(client(), name, o),
+  )
+token
+  .command('list')
+  .description('list tokens')
+  .action(async () => (await import('./tokens.ts')).listTokens(client()))
+token
+  .command('revoke <token>')
+  .description('revoke a token now')
+  .action(async (id: string) => (await import('./tokens.ts')).revokeToken(client(), id))
+
+program
+  .command('serve')
+  .description('run the roles of a deployment')
+  .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
+  .option('--roles <list>', 'control, gateway, replay; several with commas', 'control,gateway,replay')
+  .action(async (o: { config?: string; roles: string }) => (await import('./serve.ts')).serve(o))
+program
+  .command('migrate')
+  .description('bring the database up to date and set the rights of its three users')
+  .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
+  .action(async (o: { config?: string }) => (await import('./serve.ts')).migrateDatabase(o))
+program
+  .command('keys')
+  .description('make the root key files and recording keys that the configuration names, where they are missing')
+  .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
+  .action(async (o: { config?: string }) => (await import('./serve.ts')).makeKeys(o))
+program
+  .command('dev')
+  .description('the whole system on this machine, with a demo target: what `npm start` runs')
+  .action(async () => (await import('./dev.ts')).dev())
+
+/** Runs one command line; the exit code says whether it worked. */
+export async function main(argv: readonly string[]): Promise<void> {
+  try {
+    await program.parseAsync([...argv])
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode
+      return
+    }
+    complain(error)
+    process.exitCode = process.exitCode || 1
+  }
+}

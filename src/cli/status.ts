@@ -1,0 +1,65 @@
+import type { Client } from './client.ts'
+import { instant, say, table } from './output.ts'
+
+interface MeAnswer {
+  readonly subject: {
+    readonly id: string
+    readonly name: string
+    readonly email: string | null
+    readonly groups: readonly string[]
+    readonly groups_at_ms: number
+  }
+  readonly slack: { readonly team_id: string; readonly user_id: string } | null
+}
+
+/** Prints who the caller is, as policy sees them. */
+export async function whoami(client: Client): Promise<void> {
+  const { subject, slack } = await client.get<MeAnswer>('/api/me')
+  say(`${subject.name}${subject.email === null ? '' : ` <${subject.email}>`}  ${subject.id}`)
+  say(`groups: ${subject.groups.join(', ') || 'none'} (as of ${instant(subject.groups_at_ms)})`)
+  say(`slack: ${slack === null ? 'not linked' : `user ${slack.user_id} of workspace ${slack.team_id}`}`)
+}
+
+interface StatusAnswer {
+  readonly deployment: string
+  readonly development: boolean
+  readonly revision: {
+    readonly generation: number
+    readonly commit: string
+    readonly digest: string
+    readonly activated_at_ms: number
+  } | null
+  readonly processes: readonly {
+    readonly id: string
+    readonly role: string
+    readonly host: string
+    readonly pid: number
+    readonly ready: string
+    readonly generation: number | null
+    readonly heartbeat_at_ms: number
+  }[]
+  readonly promises: readonly string[]
+}
+
+/** Prints what runs, which revision each process enforces, and what this deployment does not promise. */
+export async function status(client: Client): Promise<void> {
+  const answer = await client.get<StatusAnswer>('/api/status')
+  say(`${answer.deployment}${answer.development ? ' (development)' : ''}`)
+  say(
+    answer.revision === null
+      ? 'policy: NONE ACTIVE, everything is denied'
+      : `policy: generation ${answer.revision.generation}, commit ${answer.revision.commit}, active since ${instant(answer.revision.activated_at_ms)}`,
+  )
+  table(
+    ['process', 'role', 'host', 'pid', 'runs', 'state'],
+    answer.processes.map(p => [
+      p.id,
+      p.role,
+      p.host,
+      String(p.pid),
+      p.generation === null ? 'no revision' : `generation ${p.generation}`,
+      p.ready,
+    ]),
+  )
+  for (const line of answer.promises) say(`note: ${line}`)
+}
