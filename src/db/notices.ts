@@ -1,0 +1,190 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { sql as fragment } from 'drizzle-orm'
+import pg from 'pg'
+import { logger } from '../log.ts'
+import type { Secret } from '../secret.ts'
+import type { Queryable } from './database.ts'
+
+/** Called with a notice's payload, and with null for a poll: at least once a second, at the start, and after each reconnection. */
+export type OnNotice = (payload: string | null) => void | Promise<void>
+
+interface Subscription {
+  readonly channel: string
+  readonly run: OnNotice
+  waiting: string[]
+  poll: boolean
+  busy: boolean
+}
+
+const pollMs = 1_000
+const answerMs = 3_000
+/** A subscriber that falls behind by more is polled instead: memory stays bounded, and the poll sees everything. */
+const maxWaiting = 1_000
+
+/** Sends a notice with the transaction's commit: a listener hears it only if what it tells of is there. */
+export async function notify(tx: Queryable, channel: string, payload: string): Promise<void> {
+  await tx.execute(fragment`select pg_notify(${channel}, ${payload})`)
+}
+
+/**
+ * LISTEN on one connection of its own, with a poll behind it: notices make things fast, polls make them certain.
+ * The connection proves itself each second; one that is silent for 3 s is replaced.
+ */
+export class Notices implements AsyncDisposable {
+  readonly #url: Secret
+  readonly #application: string
+  readonly #subscriptions = new Set<Subscription>()
+  #client: pg.Client | undefined
+  #closed = false
+  #loop: Promise<void> | undefined
+  #timer: NodeJS.Timeout | undefined
+  #heardWall = Date.now()
+  #heardMonotonic = performance.now()
+
+  constructor(options: { readonly url: Secret; readonly application: string }) {
+    this.#url = options.url
+    this.#application = options.application
+  }
+
+  /** Connects (and throws if that fails now; later losses are mended in the background) and starts polling. */
+  async start(): Promise<void> {
+    await this.#connect()
+    this.#loop = this.#keep()
+    this.#timer = setInterval(() => this.#pollAll(), pollMs)
+  }
+
+  /**
+   * Calls of one subscriber never overlap and keep the order of the notices. A call that throws is logged; the next
+   * poll is its second chance.
+   */
+  listen(channel: string, run: OnNotice): Disposable {
+    if (!/^[a-z][a-z_]{0,62}$/.test(channel)) throw new TypeError(`no name for a channel: ${channel}`)
+    const subscription: Subscription = { channel, run, waiting: [], poll: true, busy: false }
+    const first = ![...this.#subscriptions].some(s => s.channel === channel)
+    this.#subscriptions.add(subscription)
+    // A LISTEN that fails means a broken connection, which the keeper replaces; until then the poll carries.
+    if (first) this.#client?.query(`listen ${channel}`).catch(() => {})
+    void this.#serve(subscription)
+    return { [Symbol.dispose]: () => void this.#subscriptions.delete(subscription) }
+  }
+
+  notify(tx: Queryable, channel: string, payload: string): Promise<void> {
+    return notify(tx, channel, payload)
+  }
+
+  /** When the database was heard last (this process's clock, ms). */
+  get lastHeardAt(): number {
+    return this.#heardWall
+  }
+
+  /** For how long the database has been silent. Neither a clock set back nor a suspended machine makes it smaller. */
+  get silentMs(): number {
+    return Math.max(Date.now() - this.#heardWall, performance.now() - this.#heardMonotonic)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    clearInterval(this.#timer)
+    this.#subscriptions.clear()
+    const client = this.#client
+    this.#client = undefined
+    await client?.end().catch(() => {})
+    await this.#loop
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #connect(): Promise<void> {
+    const client = new pg.Client({
+      connectionString: this.#url.reveal(),
+      application_name: this.#application,
+      connectionTimeoutMillis: answerMs,
+      query_timeout: answerMs,
+      keepAlive: true,
+    })
+    client.on('error', () => {}) // The keeper finds out by itself.
+    client.on('notification', notice => this.#hear(notice.channel, notice.payload ?? ''))
+    try {
+      await client.connect()
+      for (const channel of new Set([...this.#subscriptions].map(s => s.channel)))
+        await client.query(`listen ${channel}`)
+    } catch (error) {
+      client.end().catch(() => {})
+      throw error
+    }
+    if (this.#closed) return void client.end().catch(() => {})
+    this.#client = client
+    // Someone may have subscribed while we were on our way.
+    for (const channel of new Set([...this.#subscriptions].map(s => s.channel))) await client.query(`listen ${channel}`)
+    this.#heard()
+    this.#pollAll() // What was said while nobody listened.
+  }
+
+  async #keep(): Promise<void> {
+    while (!this.#closed) {
+      try {
+        if (this.#client === undefined) await this.#connect()
+        else {
+          await this.#client.query('select')
+          this.#heard()
+        }
+        await sleep(this.#closed ? 0 : pollMs, undefined, { ref: false })
+      } catch (error) {
+        if (this.#closed) return
+        logger('db').warn({ err: (error as Error).message }, 'the connection that listens is lost, trying again')
+        const lost = this.#client
+        this.#client = undefined
+        lost?.end().catch(() => {})
+        await sleep(250, undefined, { ref: false })
+      }
+    }
+  }
+
+  #heard(): void {
+    this.#heardWall = Date.now()
+    this.#heardMonotonic = performance.now()
+  }
+
+  #hear(channel: string, payload: string): void {
+    this.#heard()
+    for (const subscription of this.#subscriptions) {
+      if (subscription.channel !== channel) continue
+      if (subscription.waiting.length >= maxWaiting) {
+        subscription.waiting = []
+        subscription.poll = true
+      } else subscription.waiting.push(payload)
+      void this.#serve(subscription)
+    }
+  }
+
+  #pollAll(): void {
+    for (const subscription of this.#subscriptions) {
+      subscription.poll = true
+      void this.#serve(subscription)
+    }
+  }
+
+  async #serve(subscription: Subscription): Promise<void> {
+    if (subscription.busy) return
+    subscription.busy = true
+    try {
+      while (this.#subscriptions.has(subscription)) {
+        const payload = subscription.waiting.shift()
+        if (payload === undefined && !subscription.poll) return
+        if (payload === undefined) subscription.poll = false
+        try {
+          await subscription.run(payload ?? null)
+        } catch (error) {
+          logger('db').error(
+            { err: error, channel: subscription.channel },
+            'a subscriber failed; the next poll tries again',
+          )
+        }
+      }
+    } finally {
+      subscription.busy = false
+    }
+  }
+}
