@@ -10,6 +10,7 @@ import { SallyportError } from './errors.ts'
  */
 const closed = { additionalProperties: false }
 const Ref = T.String({ pattern: '^(file:/.+|env:[A-Z_][A-Z0-9_]*)$' })
+const PublicKey = T.String({ pattern: '^ed25519:[A-Za-z0-9_-]{43}$' })
 const Port = T.Integer({ minimum: 0, maximum: 65_535 })
 
 export const ConfigSchema = T.Object(
@@ -19,6 +20,7 @@ export const ConfigSchema = T.Object(
     development: T.Optional(T.Boolean()), // set by `sallyport dev` only; `serve` refuses it
     database: T.Object({ owner: T.Optional(Ref), control: Ref, gateway: Ref, replay: Ref }, closed), // PostgreSQL URLs
     keys: T.Object({ control: Ref, gateway: Ref, replay: Ref }, closed), // one root key file a role, 0600
+    public_keys: T.Object({ bundles: PublicKey, replay_calls: PublicKey }, closed), // of control; `sallyport keys` prints them
     data: T.String({ minLength: 1 }), // folder for spool, store, CA, bundles
     control: T.Object({ host: T.String(), port: Port }, closed),
     replay: T.Object({ host: T.String(), port: Port }, closed),
@@ -75,7 +77,14 @@ export const ConfigSchema = T.Object(
       T.Object({ from: Ref, hosts: T.Array(T.String()), labels: T.Optional(T.Record(T.String(), T.String())) }, closed),
     ),
     allow_addresses: T.Array(T.String()), // "host:port" of targets on loopback, link-local or our own addresses
-    recording: T.Object({ recipients: T.Array(T.String(), { minItems: 1 }), spool_mib: T.Integer({ minimum: 16 }) }, closed), // age1… recipients
+    recording: T.Object(
+      {
+        recipients: T.Array(T.String({ pattern: '^age1[0-9a-z]+$' }), { minItems: 1 }), // who can open recordings
+        identity: Ref, // the age identity; only the replay role reads it
+        spool_mib: T.Integer({ minimum: 16 }),
+      },
+      closed,
+    ),
     audit: T.Object({ copy: T.String({ minLength: 1 }) }, closed), // second path for checkpoints
     zone: T.String(), // IANA zone of input.time
   },
@@ -102,7 +111,10 @@ export function loadConfig(path: string): Config {
 export function checkConfig(raw: unknown, where: string): Config {
   const problems = [...Value.Errors(ConfigSchema, raw)].map(e => `${e.instancePath || '/'}: ${e.message}`)
   if (problems.length > 0) {
-    throw new SallyportError('bad_config', `${where} has ${problems.length} wrong setting(s):\n  ${problems.join('\n  ')}`)
+    throw new SallyportError(
+      'bad_config',
+      `${where} has ${problems.length} wrong setting(s):\n  ${problems.join('\n  ')}`,
+    )
   }
   return deepFreeze(raw as Config)
 }

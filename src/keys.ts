@@ -87,6 +87,11 @@ export function derive(root: RootKey, purpose: Purpose): DerivedKey {
   return new DerivedKey(purpose, createSecretKey(expand(root, `purpose:${purpose}`)))
 }
 
+/** 32 bytes for the Ed25519 key pair of one signing purpose; `signing-keys.ts` is the only caller. */
+export function deriveSeed(root: RootKey, purpose: string): Buffer {
+  return expand(root, `sign:${purpose}`)
+}
+
 /** The key under which tickets are sealed: the same in control and in the gateway. */
 export function ticketsKey(role: 'control' | 'gateway', root: RootKey): DerivedKey {
   const gateway = role === 'gateway' ? root : new RootKey(createSecretKey(expand(root, 'role:gateway')))
