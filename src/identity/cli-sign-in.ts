@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto'
+import type { Identity } from './door.ts'
+import type { Desk } from './identity.ts'
+import { sameHash } from './secrets.ts'
+import { keepWaiting, takeWaiting } from './sign-ins.ts'
+import { findSubject } from './subjects.ts'
+import { openWebSession } from './web-sessions.ts'
+
+const code_s = 60
+/** Seven characters of the challenge's hash that page and terminal both show, so that a person can tell theirs from another's. */
+const alphabet = '23456789ABCDEFGHJKMNPQRSTVWXYZ'
+
+/** What the command line and the page in the browser both show. */
+export function confirmationText(challenge: string): string {
+  const hash = createHash('sha256').update(`cli-confirm\0${challenge}`).digest()
+  const text = Array.from(hash.subarray(0, 8), byte => alphabet[byte % alphabet.length]).join('')
+  return `${text.slice(0, 4)}-${text.slice(4)}`
+}
+
+/** S256 of RFC 7636. */
+export function challengeOf(verifier: string): string {
+  return createHash('sha256').update(verifier, 'ascii').digest('base64url')
+}
+
+/** Whether text can be a challenge (S256) and whether text can be a verifier (RFC 7636 §4.1). */
+export const isChallenge = (text: string) => /^[A-Za-z0-9_-]{43}$/.test(text)
+const isVerifier = (text: string) => /^[A-Za-z0-9._~-]{43,128}$/.test(text)
+
+/** Sign-in of the command line through a signed-in browser and a redirect to loopback (RFC 8252 §7.3). */
+export function commandLineSignIn(desk: Desk): Pick<Identity, 'issueCliCode' | 'redeemCliCode'> {
+  const { database, keys, lifetimes } = desk
+  const refused = {
+    ok: false,
+    code: 'gone',
+    message: 'the code has expired, was used before, or belongs to another command line',
+  } as const
+
+  return {
+    issueCliCode: async (caller, { challenge, port }) => {
+      const value = { subject_id: caller.facts.id, challenge, port }
+      const code = await keepWaiting(database.db, keys.signIns, 'cli-code', value, code_s)
+      if (code === null) throw new Error('too many sign-ins are under way')
+      return code
+    },
+
+    redeemCliCode: async ({ code, verifier, address, user_agent }) => {
+      if (!isVerifier(verifier)) return refused
+      return database.db.transaction(async tx => {
+        const waiting = await takeWaiting(tx, keys.signIns, 'cli-code', code)
+        const facts = waiting === null ? null : await findSubject(tx, waiting.subject_id)
+        if (waiting === null || facts === null) return refused
+        if (!sameHash(Buffer.from(challengeOf(verifier)), Buffer.from(waiting.challenge))) return refused
+        const opened = await openWebSession(tx, {
+          subject_id: facts.id,
+          kind: 'cli',
+          user_agent,
+          lifetimes: { ...lifetimes, idle_s: lifetimes.absolute_s },
+        })
+        const body = { via: 'cli', address, credential: opened.credential, groups: facts.groups, issuer: facts.issuer }
+        await desk.audit.record(tx, { type: 'sign_in.succeeded', body, subject_id: facts.id })
+        const subject = { id: facts.id, name: facts.name }
+        return { ok: true, token: opened.secret, expires_at_ms: opened.expires_at_ms, subject } as const
+      })
+    },
+  }
+}

@@ -1,0 +1,87 @@
+import { and, eq, isNull, sql } from 'drizzle-orm'
+import type { Queryable, Tx } from '../db/database.ts'
+import { newId } from '../ids.ts'
+import type { Person } from './claims.ts'
+import type { SubjectFacts } from './facts.ts'
+import { subjects } from './schema.ts'
+
+/** The issuer of subjects that are made here: machines. No OpenID Connect issuer can be called so (it must be a URL). */
+export const ownIssuer = 'sallyport'
+
+type Row = typeof subjects.$inferSelect
+
+export function factsOf(row: Row): SubjectFacts {
+  return {
+    id: row.id,
+    kind: row.kind,
+    issuer: row.issuer,
+    subject: row.subject,
+    name: row.name,
+    email: row.email,
+    groups: row.groups,
+    groups_at_ms: row.groups_at.getTime(),
+    claims: row.claims,
+    on_behalf_of: null,
+    token: null,
+  }
+}
+
+/** Facts of a subject that may act; null when unknown or disabled. */
+export async function findSubject(db: Queryable, id: string): Promise<SubjectFacts | null> {
+  const [row] = await db
+    .select()
+    .from(subjects)
+    .where(and(eq(subjects.id, id), isNull(subjects.disabled_at)))
+  return row === undefined ? null : factsOf(row)
+}
+
+/**
+ * Makes or updates the person whom claims describe.
+ * INVARIANT: the key is (issuer, subject); e-mail and name are stored and shown, never matched.
+ * @returns null for a person who is disabled here; `changed` when their groups or claims are other than before.
+ */
+export async function putPerson(
+  tx: Tx,
+  issuer: string,
+  person: Person,
+): Promise<{ facts: SubjectFacts; changed: boolean } | null> {
+  const { subject, ...described } = person
+  const key = and(eq(subjects.issuer, issuer), eq(subjects.subject, subject))
+  await tx
+    .insert(subjects)
+    .values({ id: newId('sub'), kind: 'person', issuer, subject, name: person.name })
+    .onConflictDoNothing({ target: [subjects.issuer, subjects.subject] })
+  const [before] = await tx.select().from(subjects).where(key).for('update')
+  if (before === undefined || before.disabled_at !== null) return null
+  const [after] = await tx
+    .update(subjects)
+    .set({ ...described, groups_at: sql`now()` })
+    .where(key)
+    .returning()
+  return { facts: factsOf(after!), changed: differ(before, after!) }
+}
+
+/** The machine of this name, made on first use; null when a machine of this name has other groups. */
+export async function putMachine(tx: Tx, name: string, groups: readonly string[]): Promise<SubjectFacts | null> {
+  const wanted = [...new Set(groups)].sort()
+  const key = and(eq(subjects.issuer, ownIssuer), eq(subjects.subject, `machine:${name}`))
+  await tx
+    .insert(subjects)
+    .values({ id: newId('sub'), kind: 'machine', issuer: ownIssuer, subject: `machine:${name}`, name, groups: wanted })
+    .onConflictDoNothing({ target: [subjects.issuer, subjects.subject] })
+  const [row] = await tx.select().from(subjects).where(key)
+  if (row === undefined || row.disabled_at !== null) return null
+  return JSON.stringify(row.groups) === JSON.stringify(wanted) ? factsOf(row) : null
+}
+
+/** Takes all groups from a person whose session at the identity provider has ended. @returns whether they had any. */
+export async function emptyGroups(tx: Tx, id: string): Promise<boolean> {
+  const [before] = await tx.select().from(subjects).where(eq(subjects.id, id)).for('update')
+  await tx.update(subjects).set({ groups: [], claims: {}, groups_at: sql`now()` }).where(eq(subjects.id, id))
+  return before !== undefined && before.groups.length > 0
+}
+
+function differ(a: Row, b: Row): boolean {
+  const text = (row: Row) => JSON.stringify([row.groups, Object.entries(row.claims).sort()])
+  return text(a) !== text(b)
+}

@@ -1,0 +1,122 @@
+import { and, desc, eq, gt, isNull, sql } from 'drizzle-orm'
+import type { Database, Tx } from '../db/database.ts'
+import { isId, newId } from '../ids.ts'
+import type { IssuedToken, TokenRow } from './door.ts'
+import type { Caller } from './facts.ts'
+import { apiTokens, subjects } from './schema.ts'
+import { hashFor, isRandomText, randomText, sameHash } from './secrets.ts'
+import { factsOf } from './subjects.ts'
+
+export const tokenPrefix = 'sallyport_tok_'
+const usedEvery_s = 60
+const maxListed = 1000
+
+/** Writes a new token. The text is returned once and stored as its hash only. */
+export async function insertToken(
+  tx: Tx,
+  input: { subject_id: string; name: string; scopes: readonly string[]; created_by: string; expires_s: number },
+): Promise<IssuedToken> {
+  const id = newId('tok')
+  const secret = randomText()
+  const [row] = await tx
+    .insert(apiTokens)
+    .values({
+      id,
+      subject_id: input.subject_id,
+      name: input.name,
+      hash: hashFor('api-token', secret),
+      scopes: [...input.scopes],
+      created_by: input.created_by,
+      expires_at: sql`now() + make_interval(secs => ${input.expires_s})`,
+    })
+    .returning({ expires_at: apiTokens.expires_at })
+  return {
+    id,
+    token: `sallyport_${id}_${secret}`,
+    subject_id: input.subject_id,
+    expires_at_ms: row!.expires_at.getTime(),
+  }
+}
+
+/** `unknown`: no such token. `refused`: the id exists, but secret, time or state do not let it in. */
+export type FoundToken =
+  | { readonly found: 'good'; readonly caller: Caller }
+  | { readonly found: 'unknown' }
+  | { readonly found: 'refused'; readonly id: string; readonly subject_id: string; readonly why: string }
+
+export async function findToken({ db }: Database, presented: string): Promise<FoundToken> {
+  const [id, secret] = splitToken(presented)
+  if (id === null) return { found: 'unknown' }
+  const [row] = await db
+    .select({
+      token: apiTokens,
+      subject: subjects,
+      expired: sql<boolean>`${apiTokens.expires_at} <= now()`,
+      stale: sql<boolean>`coalesce(${apiTokens.used_at} < now() - make_interval(secs => ${usedEvery_s}), true)`,
+    })
+    .from(apiTokens)
+    .innerJoin(subjects, eq(subjects.id, apiTokens.subject_id))
+    .where(eq(apiTokens.id, id))
+  if (row === undefined) return { found: 'unknown' }
+  const why = !sameHash(hashFor('api-token', secret), row.token.hash)
+    ? 'wrong secret'
+    : row.token.revoked_at !== null
+      ? 'revoked'
+      : row.expired
+        ? 'expired'
+        : row.subject.disabled_at !== null
+          ? 'subject disabled'
+          : null
+  if (why !== null) return { found: 'refused', id, subject_id: row.subject.id, why }
+  if (row.stale) await db.update(apiTokens).set({ used_at: sql`now()` }).where(eq(apiTokens.id, id))
+  const facts = { ...factsOf(row.subject), token: { id, scopes: row.token.scopes } }
+  return { found: 'good', caller: { facts, via: 'token', credential: id } }
+}
+
+export async function listTokens(
+  { db }: Database,
+  filter: { id?: string | undefined; subject_id?: string | undefined },
+): Promise<TokenRow[]> {
+  const rows = await db
+    .select({ token: apiTokens, subject: { name: subjects.name, kind: subjects.kind } })
+    .from(apiTokens)
+    .innerJoin(subjects, eq(subjects.id, apiTokens.subject_id))
+    .where(
+      and(
+        filter.id === undefined ? undefined : eq(apiTokens.id, filter.id),
+        filter.subject_id === undefined ? undefined : eq(apiTokens.subject_id, filter.subject_id),
+      ),
+    )
+    .orderBy(desc(apiTokens.id))
+    .limit(maxListed)
+  return rows.map(({ token, subject }) => ({
+    id: token.id,
+    subject_id: token.subject_id,
+    subject_name: subject.name,
+    kind: subject.kind,
+    name: token.name,
+    scopes: token.scopes,
+    created_by: token.created_by,
+    created_at_ms: token.created_at.getTime(),
+    expires_at_ms: token.expires_at.getTime(),
+    revoked_at_ms: token.revoked_at?.getTime() ?? null,
+    used_at_ms: token.used_at?.getTime() ?? null,
+  }))
+}
+
+/** @returns the subject of the token, or null when there is no such token or it ended before. */
+export async function endToken(tx: Tx, id: string): Promise<string | null> {
+  const [row] = await tx
+    .update(apiTokens)
+    .set({ revoked_at: sql`now()` })
+    .where(and(eq(apiTokens.id, id), isNull(apiTokens.revoked_at), gt(apiTokens.expires_at, sql`now()`)))
+    .returning({ subject_id: apiTokens.subject_id })
+  return row?.subject_id ?? null
+}
+
+function splitToken(presented: string): [id: string, secret: string] | [null, null] {
+  const rest = presented.slice('sallyport_'.length)
+  const [id, secret] = [rest.slice(0, 30), rest.slice(31)]
+  const fits = presented.startsWith(tokenPrefix) && rest[30] === '_' && isId('tok', id) && isRandomText(secret)
+  return fits ? [id, secret] : [null, null]
+}
