@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz'
 
@@ -24,16 +24,36 @@ export function newId(prefix: IdPrefix): string {
   const bytes = Buffer.alloc(17)
   bytes.writeUIntBE(Date.now(), 1, 6)
   randomBytes(10).copy(bytes, 7)
-  let bits = BigInt('0x' + bytes.toString('hex'))
-  let text = ''
-  for (let i = 0; i < 26; i++) {
-    text = alphabet[Number(bits & 31n)] + text
-    bits >>= 5n
+  return `${prefix}_${base32(bytes)}`
+}
+
+/** The id that belongs to a text for ever: 128 bits of its SHA-256. For what several processes must name alike. */
+export function derivedId(prefix: IdPrefix, text: string): string {
+  const bytes = Buffer.alloc(17)
+  createHash('sha256').update(text).digest().copy(bytes, 1, 0, 16)
+  return `${prefix}_${base32(bytes)}`
+}
+
+/** 26 digits of five bits for the low 130 of 136 bits, the highest first. */
+function base32(bytes: Buffer): string {
+  let out = ''
+  let bits = bytes[0]! & 3
+  let have = 2
+  for (let i = 1; i < 17; i++) {
+    bits = ((bits << 8) | bytes[i]!) & 0xfff
+    for (have += 8; have >= 5; ) {
+      have -= 5
+      out += alphabet[(bits >> have) & 31]
+    }
   }
-  return `${prefix}_${text}`
+  return out
 }
 
 /** Whether text has exactly the shape that `newId` gives for this prefix. */
 export function isId(prefix: IdPrefix, text: string): boolean {
-  return text.length === prefix.length + 27 && text.startsWith(prefix + '_') && /^[0-9a-hjkmnp-tv-z]{26}$/.test(text.slice(-26))
+  return (
+    text.length === prefix.length + 27 &&
+    text.startsWith(prefix + '_') &&
+    /^[0-9a-hjkmnp-tv-z]{26}$/.test(text.slice(-26))
+  )
 }

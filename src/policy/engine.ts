@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto'
 import { canonical, digest, type Json } from '../canonical.ts'
-import { newId } from '../ids.ts'
+import { derivedId, newId } from '../ids.ts'
 import { logger } from '../log.ts'
 import { type Bundle, bundleDigest, type SignedBundle, unpackBundle } from './bundle.ts'
 import { DecisionCache } from './cache.ts'
@@ -213,9 +213,10 @@ export class Engine {
     const answer =
       typeof text === 'string' ? this.#judge(point, input, text, loaded) : denied<P>(text.code, text.message)
     const recorded = typeof text === 'string' ? text : 'null'
+    const input_digest = digest(recorded)
     const facts = factsAbout(point, typeof text === 'string' ? input : null, about)
     const decision: Decision<P> = Object.freeze({
-      id: newId('dec'),
+      id: idOf(point, answer.code, loaded, facts.about.session_id, input_digest),
       point,
       at_ms: this.#options.now(),
       effect: answer.effect,
@@ -226,7 +227,7 @@ export class Engine {
       commit: loaded?.revision.commit ?? null,
       digest: loaded?.revision.digest ?? null,
       input: recorded,
-      input_digest: digest(recorded),
+      input_digest,
       about: facts.about,
     })
     const allowed = decision.effect === 'allow' || decision.effect === 'data'
@@ -284,6 +285,21 @@ export class Engine {
     this.#options.onFault?.({ point, code, message })
     return denied(code, message)
   }
+}
+
+/**
+ * An action decision is the same decision whichever worker of a session made it, and after its cache entry was dropped:
+ * its id derives from session, revision, input and code. All other decisions are events of their own.
+ */
+function idOf(
+  point: Point,
+  code: DecisionCode,
+  loaded: Loaded | null,
+  session: string | null,
+  input_digest: string,
+): string {
+  if (point !== 'action' || loaded === null || session === null) return newId('dec')
+  return derivedId('dec', `${session} ${loaded.revision.generation} ${code} ${input_digest}`)
 }
 
 interface Denied {

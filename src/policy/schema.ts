@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { index, integer, jsonb, pgTable, text, timestamp, uniqueIndex } from 'drizzle-orm/pg-core'
+import { index, integer, jsonb, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
 import { bytes, integer53 } from '../db/columns.ts'
 
 /** Compiled commits in the order of their activation; the active one is that of the highest generation. */
@@ -29,7 +29,10 @@ export const revisionFailures = pgTable(
   t => [index().on(t.at)],
 )
 
-/** The decision log: one row for each distinct (session, revision, point, canonical input); `count` for repeats. */
+/**
+ * The decision log. The id of an action decision of a session derives from what was asked and answered (engine.ts), so
+ * every worker gives a repeat the same id and the row counts it: one row for each distinct (session, revision, input).
+ */
 export const decisions = pgTable(
   'decisions',
   {
@@ -57,8 +60,5 @@ export const decisions = pgTable(
     index().on(t.subject_id, t.at_ms),
     index().on(t.session_id),
     index('decisions_unbatched').on(t.at_ms).where(sql`batch is null and point = 'action'`),
-    uniqueIndex('decisions_once')
-      .on(t.session_id, t.generation, t.point, t.input_digest)
-      .where(sql`session_id is not null and point = 'action'`),
   ],
 )

@@ -1,0 +1,68 @@
+import { inArray, sql } from 'drizzle-orm'
+import type { AuditWriter } from '../audit/events.ts'
+import { merkleRoot } from '../audit/merkle.ts'
+import { canonical, digest } from '../canonical.ts'
+import type { Database } from '../db/database.ts'
+import type { StoredDecision } from './decision-store.ts'
+import { decisions } from './schema.ts'
+
+const batchRows = 2000
+
+/**
+ * What a batch leaf commits to of one decision: everything but its count, which still grows. The input enters by the digest
+ * of what was judged, whether it is stored whole or not.
+ */
+export function decisionLeaf(row: StoredDecision): string {
+  return canonical({
+    about: {
+      request_id: row.request_id,
+      resource: row.resource,
+      session_id: row.session_id,
+      subject_id: row.subject_id,
+    },
+    at_ms: row.at_ms,
+    code: row.code,
+    commit: row.commit,
+    digest: row.digest,
+    effect: row.effect,
+    generation: row.generation,
+    id: row.id,
+    input_digest: row.input_digest,
+    point: row.point,
+    result_digest: digest(row.result),
+  })
+}
+
+/**
+ * Puts action decisions that no event covers yet under one: `decisions.batch` carries the RFC 6962 root over their
+ * leaves, ordered by id. Control runs it every second; two at once take different rows.
+ * @returns how many decisions the event covers, 0 when none waited.
+ */
+export async function batchDecisions(database: Database, audit: AuditWriter): Promise<number> {
+  return database.db.transaction(async tx => {
+    const rows = await tx
+      .select()
+      .from(decisions)
+      .where(sql`${decisions.batch} is null and ${decisions.point} = 'action'`)
+      .orderBy(decisions.at_ms)
+      .limit(batchRows)
+      .for('update', { skipLocked: true })
+    if (rows.length === 0) return 0
+    rows.sort((a, b) => (a.id < b.id ? -1 : 1))
+    const root = merkleRoot(rows.map(row => Buffer.from(decisionLeaf(row))))
+    const event = await audit.record(tx, {
+      type: 'decisions.batch',
+      body: { count: rows.length, first: rows[0]!.id, last: rows.at(-1)!.id, root: root.toString('hex') },
+    })
+    await tx
+      .update(decisions)
+      .set({ batch: event })
+      .where(
+        inArray(
+          decisions.id,
+          rows.map(row => row.id),
+        ),
+      )
+    return rows.length
+  })
+}

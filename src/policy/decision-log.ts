@@ -1,0 +1,125 @@
+import { sql } from 'drizzle-orm'
+import type { Database, Queryable } from '../db/database.ts'
+import { logger } from '../log.ts'
+import type { Decision } from './decision.ts'
+import { type DecisionRow, decisionRow } from './decision-row.ts'
+import type { Engine } from './engine.ts'
+
+const log = logger('policy')
+const flushMs = 200
+const batchRows = 500
+
+export interface DecisionLogOptions {
+  readonly database: Database
+  /** Asked the `decision_log` point for what must not be stored. */
+  readonly engine: Engine
+  /** Distinct decisions that may wait; beyond that `append` refuses, and the caller denies. */
+  readonly capacity?: number
+}
+
+/**
+ * Writes decisions down. `insert` does so in the caller's transaction; `append` queues the action decisions of sessions.
+ * INVARIANT: nothing queued is ever dropped while the process lives. A full queue is refused, and the caller denies.
+ */
+export class DecisionLog {
+  readonly #options: DecisionLogOptions
+  readonly #capacity: number
+  readonly #waiting = new Map<string, { decision: Decision; count: number }>()
+  #timer: NodeJS.Timeout | undefined
+  #flushing: Promise<void> | undefined
+  #closed = false
+
+  constructor(options: DecisionLogOptions) {
+    this.#options = options
+    this.#capacity = options.capacity ?? 10_000
+  }
+
+  /** Distinct decisions not yet in the database. */
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  /** Stores a decision in the caller's transaction; whoever refers to it (a session, a request) inserts it first. */
+  async insert(tx: Queryable, decision: Decision): Promise<void> {
+    await insertRows(tx, [decisionRow(decision, 1, this.#options.engine)])
+  }
+
+  /** Queues a decision; within 250 ms it is in the database. @returns false when the log is full or closed: deny then. */
+  append(decision: Decision): boolean {
+    if (this.#closed) return false
+    const same = this.#waiting.get(decision.id)
+    if (same !== undefined) {
+      same.count++
+      return true
+    }
+    if (this.#waiting.size >= this.#capacity) return false
+    this.#waiting.set(decision.id, { decision, count: 1 })
+    if (this.#waiting.size >= batchRows) void this.flush()
+    else this.#timer ??= setTimeout(() => void this.flush(), flushMs)
+    return true
+  }
+
+  /** Writes what waits. It does not throw: what could not be written waits for the next try. */
+  flush(): Promise<void> {
+    this.#flushing ??= this.#drain().finally(() => {
+      this.#flushing = undefined
+      if (this.#waiting.size > 0 && !this.#closed) this.#timer ??= setTimeout(() => void this.flush(), flushMs)
+    })
+    return this.#flushing
+  }
+
+  /** Takes no more, and tries for `graceMs` to write what waits. @returns how many decisions could not be written. */
+  async close(graceMs = 5000): Promise<number> {
+    this.#closed = true
+    const until = Date.now() + graceMs
+    await this.flush()
+    while (this.#waiting.size > 0 && Date.now() < until) {
+      await new Promise(resolve => setTimeout(resolve, flushMs))
+      await this.flush()
+    }
+    clearTimeout(this.#timer)
+    if (this.#waiting.size > 0)
+      log.error({ lost: this.#waiting.size }, 'decisions could not be written before the process ended')
+    return this.#waiting.size
+  }
+
+  async #drain(): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    while (this.#waiting.size > 0) {
+      const batch = [...this.#waiting.values()].slice(0, batchRows).map(entry => ({ entry, count: entry.count }))
+      try {
+        const rows = batch.map(({ entry, count }) => decisionRow(entry.decision, count, this.#options.engine))
+        await insertRows(this.#options.database.db, rows)
+      } catch (error) {
+        log.error({ err: error, waiting: this.#waiting.size }, 'decisions could not be written; they wait')
+        return
+      }
+      for (const { entry, count } of batch) {
+        entry.count -= count // repeats that came during the write stay queued
+        if (entry.count === 0) this.#waiting.delete(entry.decision.id)
+      }
+    }
+  }
+}
+
+/** One statement for all rows. A row that is there already is the same decision again, and is counted. */
+async function insertRows(on: Queryable, rows: readonly DecisionRow[]): Promise<void> {
+  const column = (of: (row: DecisionRow) => string | number | null) => sql.param(rows.map(of))
+  await on.execute(sql`
+    insert into decisions (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
+      subject_id, resource, session_id, request_id, count)
+    select id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons::jsonb,
+      subject_id, resource, session_id, request_id, count
+    from unnest(
+      ${column(r => r.id)}::text[], ${column(r => r.at_ms)}::bigint[], ${column(r => r.point)}::text[],
+      ${column(r => r.effect)}::text[], ${column(r => r.code)}::text[], ${column(r => r.generation)}::bigint[],
+      ${column(r => r.commit)}::text[], ${column(r => r.digest)}::text[], ${column(r => r.input_digest)}::text[],
+      ${column(r => r.input)}::text[], ${column(r => r.result)}::text[], ${column(r => r.reasons)}::text[],
+      ${column(r => r.subject_id)}::text[], ${column(r => r.resource)}::text[], ${column(r => r.session_id)}::text[],
+      ${column(r => r.request_id)}::text[], ${column(r => r.count)}::int[]
+    ) as d (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
+      subject_id, resource, session_id, request_id, count)
+    order by id
+    on conflict (id) do update set count = decisions.count + excluded.count`)
+}
