@@ -432,7 +432,6 @@ CREATE INDEX "decisions_at_ms_index" ON "decisions" USING btree ("at_ms");--> st
 CREATE INDEX "decisions_subject_id_at_ms_index" ON "decisions" USING btree ("subject_id","at_ms");--> statement-breakpoint
 CREATE INDEX "decisions_session_id_index" ON "decisions" USING btree ("session_id");--> statement-breakpoint
 CREATE INDEX "decisions_unbatched" ON "decisions" USING btree ("at_ms") WHERE batch is null and point = 'action';--> statement-breakpoint
-CREATE UNIQUE INDEX "decisions_once" ON "decisions" USING btree ("session_id","generation","point","input_digest") WHERE session_id is not null and point = 'action';--> statement-breakpoint
 CREATE INDEX "revision_failures_at_index" ON "revision_failures" USING btree ("at");--> statement-breakpoint
 CREATE INDEX "legal_holds_recording_id_index" ON "legal_holds" USING btree ("recording_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "recording_parts_part_id_index" ON "recording_parts" USING btree ("part_id");--> statement-breakpoint
