@@ -19,7 +19,7 @@ export interface Recorded {
 export const maxEventBytes = 32 * 1024 * 1024
 
 /** Plain MessagePack: no record extension, so that any MessagePack library reads it. */
-const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true, int64AsType: 'auto' })
+const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
 
 /** Four bytes of length, then MessagePack. The envelope wins over members of the body of the same name. */
 export function packEvent(event: NewRecorded, seq: number, t: number): Buffer {

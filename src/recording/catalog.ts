@@ -1,0 +1,186 @@
+import { and, desc, eq, inArray, sql } from 'drizzle-orm'
+import type { AuditWriter } from '../audit/events.ts'
+import type { Database, Tx } from '../db/database.ts'
+import { SallyportError } from '../errors.ts'
+import { newId } from '../ids.ts'
+import type { SessionFacts } from './recorder.ts'
+import { recordingKeys, recordingParts, recordingSegments, recordings } from './schema.ts'
+
+/** Where the chain of a part's shipped segments ends. */
+export interface Head {
+  readonly n: number // of the next segment
+  readonly hash: string
+  readonly last_seq: number
+}
+
+export interface OpenedPart {
+  readonly recording_id: string
+  readonly part: number
+  readonly started_at_ms: number
+}
+
+export interface ShippedSegment {
+  readonly recording_id: string
+  readonly part: number
+  readonly n: number
+  readonly first_seq: number
+  readonly last_seq: number
+  readonly bytes: number
+  readonly hash: string
+  readonly prev: string
+  readonly key: string
+}
+
+export interface PartEnd {
+  readonly recording_id: string
+  readonly part: number
+  readonly last_seq: number
+  readonly ending: 'clean' | 'lost' | 'recovered'
+  readonly reason: string
+  readonly gaps: readonly { from_seq: number; to_seq: number }[]
+}
+
+/** The rows that the writing side keeps: parts, keys, segments. Each call is one transaction. */
+export class Catalog {
+  readonly #database: Database
+  readonly #audit: AuditWriter
+
+  constructor(database: Database, audit: AuditWriter) {
+    this.#database = database
+    this.#audit = audit
+  }
+
+  /** Begins a part; the first of a session begins its recording. A sealed recording that goes on is open again. */
+  openPart(
+    facts: SessionFacts,
+    part: { part_id: string; process_id: string; spool: string; wrapped: Buffer },
+  ): Promise<OpenedPart> {
+    return this.#database.db.transaction(async tx => {
+      const { settings, labels, ...named } = facts
+      await tx
+        .insert(recordings)
+        .values({ id: newId('rec'), ...named, labels: { ...labels }, settings: { ...settings } })
+        .onConflictDoNothing({ target: recordings.session_id })
+      const [recording] = await tx
+        .select({ id: recordings.id, state: recordings.state, now: nowMs })
+        .from(recordings)
+        .where(eq(recordings.session_id, facts.session_id))
+        .for('update')
+      if (recording === undefined || recording.state === 'deleted') {
+        throw new SallyportError('gone', `the recording of session ${facts.session_id} was deleted: it cannot go on`)
+      }
+      const [last] = await tx
+        .select({ part: sql<number>`coalesce(max(${recordingParts.part}), 0)::int` })
+        .from(recordingParts)
+        .where(eq(recordingParts.recording_id, recording.id))
+      const opened = { recording_id: recording.id, part: (last?.part ?? 0) + 1, started_at_ms: Number(recording.now) }
+      const { wrapped, ...owner } = part
+      await tx.insert(recordingParts).values({ ...opened, ...owner })
+      await tx.insert(recordingKeys).values({ recording_id: recording.id, part: opened.part, wrapped })
+      await reopen(tx, recording)
+      await this.#audit.record(tx, {
+        type: 'recording.started',
+        body: {
+          recording: recording.id,
+          part: opened.part,
+          part_id: part.part_id,
+          process: part.process_id,
+          decision: facts.decision_id,
+        },
+        subject_id: facts.subject_id,
+        session_id: facts.session_id,
+        resource: facts.resource,
+      })
+      return opened
+    })
+  }
+
+  /** @returns false when the recording was deleted meanwhile: then nothing of it is shipped any more. */
+  insertSegment(segment: ShippedSegment): Promise<boolean> {
+    return this.#change(segment, async (tx, recording) => {
+      await tx.insert(recordingSegments).values(segment)
+      await tx
+        .update(recordings)
+        .set({ bytes: sql`${recordings.bytes} + ${segment.bytes}` })
+        .where(eq(recordings.id, recording.id))
+    })
+  }
+
+  endPart(end: PartEnd): Promise<boolean> {
+    return this.#change(end, async tx => {
+      await tx
+        .update(recordingParts)
+        .set({
+          ended_at: sql`clock_timestamp()`,
+          ending: end.ending,
+          end_reason: end.reason,
+          last_seq: end.last_seq,
+          gaps: end.gaps.map(gap => ({ ...gap })),
+          tail_missing_from: null,
+        })
+        .where(isPart(end))
+    })
+  }
+
+  async head(part: { recording_id: string; part: number }): Promise<Head> {
+    const [last] = await this.#database.db
+      .select({ n: recordingSegments.n, hash: recordingSegments.hash, last_seq: recordingSegments.last_seq })
+      .from(recordingSegments)
+      .where(and(eq(recordingSegments.recording_id, part.recording_id), eq(recordingSegments.part, part.part)))
+      .orderBy(desc(recordingSegments.n))
+      .limit(1)
+    return last === undefined ? { n: 0, hash: '', last_seq: 0 } : { ...last, n: last.n + 1 }
+  }
+
+  async partById(
+    partId: string,
+  ): Promise<{ recording_id: string; part: number; gaps: { from_seq: number; to_seq: number }[] } | undefined> {
+    const [row] = await this.#database.db
+      .select({ recording_id: recordingParts.recording_id, part: recordingParts.part, gaps: recordingParts.gaps })
+      .from(recordingParts)
+      .where(eq(recordingParts.part_id, partId))
+    return row
+  }
+
+  /** Whether this process is one of ours that has not been heard of for a while. */
+  async isDead(processId: string, deadAfterS: number): Promise<boolean> {
+    const [row] = await this.#database.sql<{ alive: boolean }[]>`
+      select heartbeat_at > clock_timestamp() - make_interval(secs => ${deadAfterS}) as alive from processes where id = ${processId}`
+    return row?.alive !== true
+  }
+
+  /** Locks the recording, so that shipping, sealing and deleting follow one another, and opens what was sealed. */
+  #change(
+    part: { recording_id: string },
+    run: (tx: Tx, recording: { id: string; state: RecordingState }) => Promise<void>,
+  ): Promise<boolean> {
+    return this.#database.db.transaction(async tx => {
+      const [recording] = await tx
+        .select({ id: recordings.id, state: recordings.state })
+        .from(recordings)
+        .where(eq(recordings.id, part.recording_id))
+        .for('update')
+      if (recording === undefined || recording.state === 'deleted') return false
+      await run(tx, recording)
+      await reopen(tx, recording)
+      return true
+    })
+  }
+}
+
+export type RecordingState = typeof recordings.$inferSelect.state
+
+/** The database's clock in milliseconds. */
+export const nowMs = sql<string>`(extract(epoch from clock_timestamp()) * 1000)::bigint::text`
+
+export const isPart = (part: { recording_id: string; part: number }) =>
+  and(eq(recordingParts.recording_id, part.recording_id), eq(recordingParts.part, part.part))
+
+/** A seal speaks of what there was: with more, it must be renewed. The seal stays until then, as `former` of the next. */
+async function reopen(tx: Tx, recording: { id: string; state: RecordingState }): Promise<void> {
+  if (recording.state !== 'sealed' && recording.state !== 'interrupted') return
+  await tx
+    .update(recordings)
+    .set({ state: 'open', sealed_at: null })
+    .where(and(eq(recordings.id, recording.id), inArray(recordings.state, ['sealed', 'interrupted'])))
+}
