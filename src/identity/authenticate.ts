@@ -1,5 +1,5 @@
+import type { Desk } from './desk.ts'
 import type { Identity } from './door.ts'
-import type { Desk } from './identity.ts'
 import { findToken, tokenPrefix } from './tokens.ts'
 import { cliPrefix, findWebSession } from './web-sessions.ts'
 
@@ -13,9 +13,7 @@ export function credentialReader(desk: Desk): Pick<Identity, 'authenticate'> {
     authenticate: async ({ cookie, bearer }) => {
       if (bearer !== undefined) {
         if (bearer.length > 256) return null
-        if (bearer.startsWith(cliPrefix)) {
-          return findWebSession(database, 'cli', bearer, { ...lifetimes, idle_s: lifetimes.absolute_s })
-        }
+        if (bearer.startsWith(cliPrefix)) return findWebSession(database, 'cli', bearer, lifetimes)
         if (!bearer.startsWith(tokenPrefix)) return null
         const found = await findToken(database, bearer)
         if (found.found === 'good') return found.caller

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto'
+import type { Desk } from './desk.ts'
 import type { Identity } from './door.ts'
-import type { Desk } from './identity.ts'
 import { sameHash } from './secrets.ts'
 import { keepWaiting, takeWaiting } from './sign-ins.ts'
 import { findSubject } from './subjects.ts'
 import { openWebSession } from './web-sessions.ts'
 
 const code_s = 60
-/** Seven characters of the challenge's hash that page and terminal both show, so that a person can tell theirs from another's. */
+/** Eight characters of the challenge's hash that page and terminal both show, so that a person can tell theirs from another's. */
 const alphabet = '23456789ABCDEFGHJKMNPQRSTVWXYZ'
 
 /** What the command line and the page in the browser both show. */
@@ -49,12 +49,16 @@ export function commandLineSignIn(desk: Desk): Pick<Identity, 'issueCliCode' | '
         const waiting = await takeWaiting(tx, keys.signIns, 'cli-code', code)
         const facts = waiting === null ? null : await findSubject(tx, waiting.subject_id)
         if (waiting === null || facts === null) return refused
-        if (!sameHash(Buffer.from(challengeOf(verifier)), Buffer.from(waiting.challenge))) return refused
+        if (!sameHash(Buffer.from(challengeOf(verifier)), Buffer.from(waiting.challenge))) {
+          const body = { why: 'wrong verifier', via: 'cli', address }
+          await desk.audit.record(tx, { type: 'sign_in.refused', body, subject_id: facts.id })
+          return refused
+        }
         const opened = await openWebSession(tx, {
           subject_id: facts.id,
           kind: 'cli',
           user_agent,
-          lifetimes: { ...lifetimes, idle_s: lifetimes.absolute_s },
+          lifetimes,
         })
         const body = { via: 'cli', address, credential: opened.credential, groups: facts.groups, issuer: facts.issuer }
         await desk.audit.record(tx, { type: 'sign_in.succeeded', body, subject_id: facts.id })

@@ -1,13 +1,13 @@
 import { eq, lt, or, sql } from 'drizzle-orm'
-import type { AuditWriter, NewEvent } from '../audit/events.ts'
+import type { AuditWriter } from '../audit/events.ts'
 import type { Config } from '../config.ts'
 import type { Database, Tx } from '../db/database.ts'
-import { notify } from '../db/notices.ts'
 import { derive, type RootKey } from '../keys.ts'
 import { logger } from '../log.ts'
 import type { Secret } from '../secret.ts'
 import { credentialReader } from './authenticate.ts'
 import { commandLineSignIn } from './cli-sign-in.ts'
+import { announceGroups, type Desk } from './desk.ts'
 import type { Identity } from './door.ts'
 import { Provider } from './provider.ts'
 import { type Change, refreshGroups } from './refresh.ts'
@@ -17,7 +17,7 @@ import { slackLinking } from './slack-linking.ts'
 import { findSubject } from './subjects.ts'
 import { Throttle } from './throttle.ts'
 import { tokenIssuing } from './token-issuing.ts'
-import { defaultLifetimes, type Lifetimes } from './web-sessions.ts'
+import { defaultLifetimes, idleSince, type Lifetimes } from './web-sessions.ts'
 
 const log = logger('identity')
 
@@ -39,23 +39,6 @@ export interface IdentityPorts {
   /** Told in this process after the commit; other processes hear the notice `subjects` with the same id. */
   onGroupsChanged(subject_id: string): void
 }
-
-/** What the parts of this room share. */
-export interface Desk {
-  readonly database: Database
-  readonly audit: AuditWriter
-  readonly origin: string
-  readonly oidc: Config['oidc']
-  readonly provider: Provider
-  readonly lifetimes: Lifetimes
-  readonly keys: Record<'signIns' | 'refreshTokens' | 'links', ReturnType<typeof derive>>
-  readonly groupsChanged: (subject_id: string) => void
-  /** Writes an event that no act depends on. Floods are cut: what was left out is counted in the next one. */
-  readonly report: (event: NewEvent) => Promise<void>
-}
-
-/** The channel on which every process hears whose groups have changed. */
-export const subjectsChannel = 'subjects'
 
 export function createIdentity(options: IdentityOptions): Identity {
   const { database, audit, config, root, ports } = options
@@ -89,14 +72,6 @@ export function createIdentity(options: IdentityOptions): Identity {
   }
 }
 
-/** Announces a change of groups with the transaction's commit. */
-export async function announceGroups(desk: Desk, tx: Tx, id: string, change: Change): Promise<void> {
-  if (!change.changed) return
-  const { why, groups, sessions_ended } = change
-  await desk.audit.record(tx, { type: 'groups.changed', body: { why, groups, sessions_ended }, subject_id: id })
-  await notify(tx, subjectsChannel, id)
-}
-
 function refreshDeps(desk: Desk) {
   return {
     provider: desk.provider,
@@ -117,13 +92,14 @@ function refreshDeps(desk: Desk) {
 
 /** People who use the control plane itself: signed in and not idle, or with a token of theirs in use. */
 async function activeHere({ database, lifetimes, oidc }: Desk): Promise<string[]> {
+  const idle = idleSince(sql`w.kind`, lifetimes)
   const rows = await database.db
     .select({ id: refreshTokens.subject_id })
     .from(refreshTokens)
     .where(
       sql`${refreshTokens.next_at} <= now() and (exists (
             select 1 from ${webSessions} w where w.subject_id = ${refreshTokens.subject_id}
-              and w.expires_at > now() and w.seen_at > now() - make_interval(secs => ${lifetimes.idle_s}))
+              and w.expires_at > now() and w.seen_at > ${idle})
           or exists (
             select 1 from ${apiTokens} t where t.subject_id = ${refreshTokens.subject_id} and t.revoked_at is null
               and t.expires_at > now() and t.used_at > now() - make_interval(secs => ${oidc.max_groups_age_s})))`,
@@ -135,7 +111,7 @@ async function activeHere({ database, lifetimes, oidc }: Desk): Promise<string[]
 async function sweep({ database: { db }, lifetimes }: Desk, live: readonly string[]): Promise<void> {
   await db.delete(signIns).where(lt(signIns.expires_at, sql`now()`))
   await db.delete(slackLinkCodes).where(lt(slackLinkCodes.expires_at, sql`now() - interval '10 minutes'`))
-  const idle = sql`now() - make_interval(secs => ${lifetimes.idle_s})`
+  const idle = idleSince(sql`${webSessions.kind}`, lifetimes)
   await db.delete(webSessions).where(or(lt(webSessions.expires_at, sql`now()`), lt(webSessions.seen_at, idle)))
   // a refresh token of somebody with nothing live serves nobody but a thief
   await db.delete(refreshTokens).where(

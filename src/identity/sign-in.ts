@@ -1,8 +1,8 @@
 import type { Tx } from '../db/database.ts'
 import { logger } from '../log.ts'
 import { type Person, readPerson } from './claims.ts'
+import { announceGroups, type Desk } from './desk.ts'
 import type { Identity, Refusal } from './door.ts'
-import { announceGroups, type Desk } from './identity.ts'
 import { ProviderError } from './provider.ts'
 import { putRefreshToken } from './refresh.ts'
 import { hashFor, randomText, sameHash } from './secrets.ts'
@@ -99,7 +99,7 @@ export function webSignIn(desk: Desk): Pick<Identity, 'beginSignIn' | 'signInCoo
         return {
           ok: true,
           session: admitted.session.secret,
-          max_age_s: lifetimes.absolute_s,
+          max_age_s: lifetimes.web.absolute_s,
           return_to,
           subject_id: admitted.id,
         }

@@ -1,5 +1,5 @@
+import type { Desk } from './desk.ts'
 import type { Identity } from './door.ts'
-import type { Desk } from './identity.ts'
 import { accountOfSubject, bindAccount, insertLinkCode, removeBinding, subjectOfAccount } from './slack-links.ts'
 import { Throttle } from './throttle.ts'
 

@@ -1,5 +1,5 @@
+import type { Desk } from './desk.ts'
 import type { Identity } from './door.ts'
-import type { Desk } from './identity.ts'
 import { findSubject, putMachine } from './subjects.ts'
 import { endToken, insertToken, listTokens } from './tokens.ts'
 

@@ -1,18 +1,21 @@
-import { and, eq, gt, isNull, sql } from 'drizzle-orm'
+import { and, eq, gt, isNull, type SQL, sql } from 'drizzle-orm'
 import type { Database, Tx } from '../db/database.ts'
 import type { Caller } from './facts.ts'
 import { subjects, webSessions } from './schema.ts'
 import { hashFor, isRandomText, randomText } from './secrets.ts'
 import { factsOf } from './subjects.ts'
 
-export interface Lifetimes {
-  /** A session ends this long after its sign-in, whatever happens. */
+/** A session ends `absolute_s` after its sign-in whatever happens, and when it was not used for `idle_s`. */
+export interface Lifetime {
   readonly absolute_s: number
-  /** A session ends when it was not used for this long. */
   readonly idle_s: number
 }
+export type Lifetimes = Readonly<Record<'web' | 'cli', Lifetime>>
 
-export const defaultLifetimes: Lifetimes = { absolute_s: 12 * 3600, idle_s: 2 * 3600 }
+export const defaultLifetimes: Lifetimes = {
+  web: { absolute_s: 12 * 3600, idle_s: 2 * 3600 },
+  cli: { absolute_s: 12 * 3600, idle_s: 12 * 3600 },
+}
 
 /** How old `seen_at` may grow before a call writes it again. */
 const seenEvery_s = 60
@@ -33,7 +36,7 @@ export async function openWebSession(
       token_hash,
       subject_id: input.subject_id,
       kind: input.kind,
-      expires_at: sql`now() + make_interval(secs => ${input.lifetimes.absolute_s})`,
+      expires_at: sql`now() + make_interval(secs => ${input.lifetimes[input.kind].absolute_s})`,
       user_agent: input.user_agent?.replaceAll(/\p{C}/gu, '').slice(0, 256) ?? null,
     })
     .returning({ expires_at: webSessions.expires_at })
@@ -82,12 +85,17 @@ export async function endWebSession(tx: Tx, kind: Kind, presented: string): Prom
   return gone.length > 0
 }
 
-function live(token_hash: Buffer, kind: Kind, { idle_s }: Lifetimes) {
+/** What was seen last before this instant is idle; `kind` is the column that says which kind of session it is. */
+export function idleSince(kind: SQL, { web, cli }: Lifetimes): SQL {
+  return sql`now() - make_interval(secs => case ${kind} when 'cli' then ${cli.idle_s}::int else ${web.idle_s}::int end)`
+}
+
+function live(token_hash: Buffer, kind: Kind, lifetimes: Lifetimes) {
   return and(
     eq(webSessions.token_hash, token_hash),
     eq(webSessions.kind, kind),
     gt(webSessions.expires_at, sql`now()`),
-    gt(webSessions.seen_at, sql`now() - make_interval(secs => ${idle_s})`),
+    gt(webSessions.seen_at, sql`now() - make_interval(secs => ${lifetimes[kind].idle_s})`),
   )
 }
 
