@@ -1,3 +1,5 @@
+import { realpathSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { openClient } from './client.ts'
 import { complain, seconds } from './output.ts'
@@ -259,3 +261,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     process.exitCode = process.exitCode || 1
   }
 }
+
+// Started as a program (`node dist/cli/main.js …`), and not imported by a bootstrap.
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url))
+  await main(process.argv)

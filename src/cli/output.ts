@@ -2,7 +2,6 @@ import { SallyportError } from '../errors.ts'
 
 /** What a person sees. Text from elsewhere passes `plain`, so that it cannot move the cursor or forge a line. */
 export function plain(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this takes out
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, c => (c === '\n' ? '⏎' : '\ufffd'))
 }
 

@@ -1,0 +1,181 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import cluster from 'node:cluster'
+import { type Config, loadConfig } from '../config.ts'
+import { SallyportError } from '../errors.ts'
+import { logger } from '../log.ts'
+import { complain, say } from './output.ts'
+
+const log = logger('serve')
+const roles = ['control', 'gateway', 'replay'] as const
+type Role = (typeof roles)[number]
+
+/** Set by `sallyport dev` for its children; `serve` alone never runs with development settings. */
+export const developmentMark = 'SALLYPORT_DEVELOPMENT_TREE'
+
+/** Runs one role in this process, or several as children of this one. Returns when it was asked to stop. */
+export async function serve(options: { config?: string; roles: string }): Promise<void> {
+  const path = configPath(options.config)
+  const config = loadConfig(path)
+  if (config.development === true && (process.env[developmentMark] !== '1' || process.send === undefined)) {
+    throw new SallyportError('bad_config', `${path} is a development configuration`, {
+      remedy: 'remove `development: true`; `npm start` is the development system',
+    })
+  }
+  const wanted = parseRoles(options.roles)
+  const running = wanted.length === 1 ? await runRole(wanted[0]!, config) : await runChildren(wanted, path)
+  process.send?.({ ready: true })
+  await stopped()
+  await running.close()
+}
+
+interface Running {
+  close(): Promise<void>
+}
+
+async function runRole(role: Role, config: Config): Promise<Running> {
+  if (role === 'gateway' && cluster.isPrimary) return runWorkers(config)
+  try {
+    const main = await import('../main.ts')
+    if (role === 'control') return await main.startControl(config)
+    return role === 'gateway' ? await main.startGateway(config) : await main.startReplay(config)
+  } catch (error) {
+    process.send?.({ problem: error instanceof Error ? error.message : String(error) })
+    throw error
+  }
+}
+
+/** The gateway's workers share its ports (node:cluster). One that dies is replaced; its sessions are sealed by the others. */
+async function runWorkers(config: Config): Promise<Running> {
+  let closing = false
+  cluster.setupPrimary({ exec: process.argv[1]!, args: process.argv.slice(2), serialization: 'advanced' })
+  const start = (): Promise<void> => {
+    const worker = cluster.fork()
+    const born = Date.now()
+    worker.once('exit', (code, signal) => {
+      if (closing) return
+      log.error({ pid: worker.process.pid, code, signal }, 'a gateway worker ended; another takes its place')
+      setTimeout(() => !closing && void start().catch(() => {}), Date.now() - born < 5_000 ? 2_000 : 0)
+    })
+    return firstWord(worker.process)
+  }
+  await Promise.all(Array.from({ length: config.gateway.workers }, start))
+  return {
+    async close() {
+      closing = true
+      const left = Object.values(cluster.workers ?? {}).filter(w => w !== undefined)
+      await Promise.all(left.map(worker => ended(worker.process, () => worker.process.kill('SIGTERM'))))
+    },
+  }
+}
+
+/** Several roles on one machine: a process each, replaced when it dies. */
+async function runChildren(wanted: readonly Role[], path: string): Promise<Running> {
+  let closing = false
+  const children = new Map<Role, ChildProcess>()
+  const start = (role: Role): Promise<void> => {
+    const child = fork(process.argv[1]!, ['serve', '--roles', role, '--config', path], { serialization: 'advanced' })
+    const born = Date.now()
+    children.set(role, child)
+    child.once('exit', (code, signal) => {
+      if (closing) return
+      log.error({ role, code, signal }, 'a process ended; another takes its place')
+      setTimeout(() => !closing && void start(role).catch(() => {}), Date.now() - born < 5_000 ? 2_000 : 0)
+    })
+    return firstWord(child)
+  }
+  for (const role of wanted) await start(role)
+  return {
+    async close() {
+      closing = true
+      await Promise.all([...children.values()].map(child => ended(child, () => child.kill('SIGTERM'))))
+    },
+  }
+}
+
+/** The first message of a child: ready, or what is wrong. */
+function firstWord(child: ChildProcess): Promise<void> {
+  return new Promise((resolve, reject) => {
+    child.on('message', (message: { ready?: boolean; problem?: string }) => {
+      if (message?.ready === true) resolve()
+      if (typeof message?.problem === 'string') reject(new SallyportError('bad_config', message.problem))
+    })
+    child.once('exit', code =>
+      reject(new SallyportError('internal', `a process ended with code ${code} before it was ready`)),
+    )
+  })
+}
+
+function ended(child: ChildProcess, stop: () => void): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve()
+  return new Promise(resolve => {
+    const timer = setTimeout(() => child.kill('SIGKILL'), 10_000)
+    child.once('exit', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+    stop()
+  })
+}
+
+/** A signal, or the end of the parent: nothing of ours outlives whoever started it. */
+function stopped(): Promise<void> {
+  return new Promise(resolve => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
+    if (process.send !== undefined) process.once('disconnect', () => resolve())
+  })
+}
+
+function parseRoles(text: string): Role[] {
+  const wanted = [...new Set(text.split(',').map(role => role.trim()))]
+  const unknown = wanted.filter(role => !roles.includes(role as Role))
+  if (unknown.length > 0 || wanted.length === 0) {
+    throw new SallyportError('bad_request', `there is no role '${unknown.join("', '")}'`, {
+      remedy: `choose from ${roles.join(', ')}`,
+    })
+  }
+  return wanted as Role[]
+}
+
+export function configPath(option: string | undefined): string {
+  const path = option ?? process.env['SALLYPORT_CONFIG']
+  if (path === undefined) {
+    throw new SallyportError('bad_config', 'which configuration?', {
+      remedy: 'name it with --config FILE or SALLYPORT_CONFIG',
+    })
+  }
+  return path
+}
+
+/** `sallyport migrate`: schema, and the rights of the three database users. */
+export async function migrateDatabase(options: { config?: string }): Promise<void> {
+  const config = loadConfig(configPath(options.config))
+  if (config.database.owner === undefined) {
+    throw new SallyportError('bad_config', 'database.owner is missing', {
+      remedy: 'name the URL of the owner of the database; only `migrate` uses it',
+    })
+  }
+  const { migrate } = await import('../db/migrate.ts')
+  const { secretRef } = await import('../keys.ts')
+  await migrate(secretRef(config.database.owner), {
+    control: secretRef(config.database.control),
+    gateway: secretRef(config.database.gateway),
+    replay: secretRef(config.database.replay),
+  })
+  say('The database is up to date.')
+}
+
+/** `sallyport keys`: makes what is missing, never replaces, and prints the public halves for the configuration. */
+export async function makeKeys(options: { config?: string }): Promise<void> {
+  const { ensureKeys } = await import('./keys.ts')
+  const made = await ensureKeys(configPath(options.config))
+  for (const path of made.created) say(`made ${path}`)
+  say('\nPut into the configuration of every host:\n')
+  say(`public_keys:\n  bundles: ${made.public_keys.bundles}\n  replay_calls: ${made.public_keys.replay_calls}`)
+  say(`recording:\n  recipients: [${made.recipient ?? 'the age recipients that you chose'}]`)
+}
+
+process.on('unhandledRejection', error => {
+  // An exception is a fault and closes the door: a process in an unknown state must not go on deciding.
+  complain(error)
+  process.exit(70)
+})

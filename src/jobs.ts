@@ -1,0 +1,80 @@
+import { createPostgresBackend, withBackend } from 'bullmq'
+import { logger } from './log.ts'
+import type { Secret } from './secret.ts'
+
+const log = logger('jobs')
+const queueName = 'sallyport'
+const tickMs = 1_000
+
+/** Something to do again and again. It must be safe to run twice, on two hosts at once, and after any outage. */
+export interface Job {
+  readonly name: string
+  readonly every_ms: number
+  run(): Promise<unknown>
+}
+
+/**
+ * Every schedule of the program. The queue spreads the work over the replicas; INVARIANT: a queue only wakes somebody up. Behind
+ * each job stands a sweeper in this process, which runs it when the queue has been silent for longer than its interval.
+ */
+export async function startJobs(options: {
+  readonly url: Secret
+  readonly jobs: readonly Job[]
+}): Promise<AsyncDisposable> {
+  const { Queue, Worker } = withBackend(createPostgresBackend)
+  const connection = { connectionString: options.url.reveal(), schema: 'jobs', migrate: true, max: 4 }
+  const byName = new Map(options.jobs.map(job => [job.name, new Turn(job)]))
+  const queue = new Queue(queueName, { connection, defaultJobOptions: { removeOnComplete: true, removeOnFail: 100 } })
+  queue.on('error', error => log.warn({ err: error.message }, 'the queue is out of reach; sweepers carry on'))
+  await queue.waitUntilReady()
+  for (const job of options.jobs) await queue.upsertJobScheduler(job.name, { every: job.every_ms }, { name: job.name })
+  for (const old of await queue.getJobSchedulers()) {
+    if (!byName.has(old.key)) await queue.removeJobScheduler(old.key)
+  }
+  const worker = new Worker(queueName, async job => byName.get(job.name)?.take(), { connection, concurrency: 4 })
+  worker.on('error', error => log.warn({ err: error.message }, 'the queue is out of reach; sweepers carry on'))
+  const sweeper = setInterval(() => {
+    for (const turn of byName.values()) if (turn.overdue) void turn.take()
+  }, tickMs)
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(sweeper)
+      await worker.close()
+      await queue.close()
+      await Promise.all([...byName.values()].map(turn => turn.idle))
+    },
+  }
+}
+
+/** One job in this process: never twice at once, and never thrown away because it failed once. */
+class Turn {
+  readonly #job: Job
+  #last = 0 // so that the first sweep catches up with whatever happened while nobody ran
+  #running: Promise<void> | undefined
+
+  constructor(job: Job) {
+    this.#job = job
+  }
+
+  get overdue(): boolean {
+    return this.#running === undefined && Date.now() - this.#last > this.#job.every_ms * 1.5
+  }
+
+  get idle(): Promise<void> {
+    return this.#running ?? Promise.resolve()
+  }
+
+  take(): Promise<void> {
+    this.#running ??= this.#run().finally(() => (this.#running = undefined))
+    return this.#running
+  }
+
+  async #run(): Promise<void> {
+    this.#last = Date.now()
+    try {
+      await this.#job.run()
+    } catch (error) {
+      log.error({ job: this.#job.name, err: (error as Error).message }, 'a job failed; it runs again at its next turn')
+    }
+  }
+}
