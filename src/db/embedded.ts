@@ -1,6 +1,7 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
+  chmodSync,
   chownSync,
   closeSync,
   existsSync,
@@ -13,11 +14,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import net from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SallyportError } from '../errors.ts'
 import { Secret } from '../secret.ts'
+import { type Lifelined, spawnOnLifeline } from './lifeline.ts'
+import { freePort, requireFreePort } from './loopback.ts'
 import { startOf, takeOwnership } from './owner.ts'
 import { findPostgresBinaries, type PostgresBinaries } from './postgres-binaries.ts'
 
@@ -49,14 +51,6 @@ export interface EmbeddedServer {
   stop(): Promise<void>
 }
 
-/**
- * Starts the server and outlives nothing: descriptor 3 is a pipe that only this process holds. When it closes, also by
- * `kill -9`, the reader in the wrapper ends the server; when the wrapper is killed, the reader does so with our own end.
- */
-const wrapper = `"$@" <&- 3<&- & p=$!; trap 'kill -INT $p' INT TERM
-{ read -r _ <&3; kill -INT $p; } & w=$!
-wait $p; r=$?; kill $w 2>/dev/null; exit $r`
-
 /** @throws SallyportError `conflict` for a taken port or a folder that a running instance owns. */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedServer> {
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 })
@@ -65,40 +59,13 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
     const binaries = findPostgresBinaries(join(options.dataDir, '..'))
     const cluster = join(options.dataDir, 'cluster')
     await stopOrphan(cluster, options.name)
+    if (options.port !== 0) await requireFreePort(options.port, options.name)
     const password = initialise(binaries, cluster, options)
     return await launch(binaries, cluster, password, options, () => ownership.release())
   } catch (error) {
     ownership.release()
     throw error
   }
-}
-
-/** A port that nothing listens on at this moment. */
-export async function freePort(): Promise<number> {
-  const server = net.createServer()
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as net.AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
-}
-
-/** @throws SallyportError `conflict` when something listens on this loopback port. */
-export async function requireFreePort(port: number, what: string): Promise<void> {
-  const server = net.createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EADDRINUSE' && error.code !== 'EACCES') return reject(error)
-      const why = error.code === 'EACCES' ? 'may not be used by this user' : 'is taken by another program'
-      reject(
-        new SallyportError('conflict', `port ${port} on 127.0.0.1, which ${what} needs, ${why}`, {
-          remedy: 'stop that program, or choose another port',
-          facts: { port },
-        }),
-      )
-    })
-    server.listen(port, '127.0.0.1', resolve)
-  })
-  await new Promise(resolve => server.close(resolve))
 }
 
 function initialise(binaries: PostgresBinaries, cluster: string, options: EmbeddedOptions): Secret {
@@ -117,6 +84,7 @@ function initialise(binaries: PostgresBinaries, cluster: string, options: Embedd
   const passwordFile = join(draft, '..', 'password.initdb')
   writeFileSync(passwordFile, password + '\n', { mode: 0o600 })
   if (binaries.uid !== undefined) {
+    chmodSync(options.dataDir, 0o711) // `nobody` must get through to its cluster; the files here stay 0600
     chownSync(draft, binaries.uid, binaries.gid!)
     chownSync(passwordFile, binaries.uid, binaries.gid!)
   }
@@ -190,7 +158,6 @@ async function launch(
   options: EmbeddedOptions,
   released: () => void,
 ): Promise<EmbeddedServer> {
-  if (options.port !== 0) await requireFreePort(options.port, options.name)
   const port = options.port || (await freePort())
   const settings: Record<string, string> = {
     listen_addresses: '127.0.0.1',
@@ -208,29 +175,20 @@ async function launch(
   rmSync(join(cluster, 'postmaster.pid'), { force: true }) // stopOrphan made sure that nobody serves this folder
   const log = join(options.dataDir, 'postgres.log')
   const out = openSync(log, 'w', 0o600)
-  const child = spawn('/bin/sh', ['-c', wrapper, 'sh', ...argv], {
+  const run = spawnOnLifeline(argv, {
     ...identity(binaries),
+    ending: 'interrupt',
     cwd: cluster,
     env: serverEnvironment(),
-    detached: true,
-    stdio: ['ignore', out, out, 'pipe'],
+    output: out,
   })
   closeSync(out)
-  const lifeline = child.stdio[3] as net.Socket
-  lifeline.on('error', () => {})
-  lifeline.unref()
   let gone = false
-  const exited = new Promise<void>(resolve => {
-    const over = () => {
-      if (!gone) released()
-      gone = true
-      lifeline.destroy() // a killed wrapper leaves the reader behind: this ends the server all the same
-      resolve()
-    }
-    child.once('exit', over)
-    child.once('error', over)
+  const exited = run.exited.then(() => {
+    gone = true
+    released()
   })
-  const stop = () => stopServer(child, lifeline, exited, () => gone)
+  const stop = () => stopServer(run, exited, () => gone)
   await untilReady(
     cluster,
     port,
@@ -244,7 +202,7 @@ async function launch(
   return {
     port,
     superuser: options.superuser,
-    pid: child.pid!,
+    pid: run.child.pid!,
     exited,
     stop,
     url: (database, user) => {
@@ -271,14 +229,9 @@ async function untilReady(
   }
 }
 
-async function stopServer(
-  child: ChildProcess,
-  lifeline: net.Socket,
-  exited: Promise<void>,
-  gone: () => boolean,
-): Promise<void> {
+async function stopServer({ child, cut }: Lifelined, exited: Promise<void>, gone: () => boolean): Promise<void> {
   if (gone()) return
-  lifeline.destroy()
+  cut()
   const waited = await Promise.race([exited.then(() => true), sleep(15_000, false, { ref: false })])
   if (waited || child.pid === undefined) return
   try {

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import postgres from 'postgres'
 import { SallyportError } from '../errors.ts'
 import { Secret } from '../secret.ts'
 import { type DatabaseRole, databaseRoles, tableGrants } from './grants.ts'
+import { packageRoot } from './package-root.ts'
 import { scramVerifier } from './scram-verifier.ts'
 
 /** Any constant of ours: whoever migrates holds it, so two starts at once follow one another. */
@@ -35,9 +36,8 @@ export async function migrate(owner: Secret, roles: RoleUrls): Promise<void> {
   }
 }
 
-/** `migrations/` lies at the root of the package, two folders above this file in `src` and in `dist`. */
 function migrationsFolder(): string {
-  const folder = resolve(import.meta.dirname, '../../migrations')
+  const folder = join(packageRoot(), 'migrations')
   if (existsSync(join(folder, 'meta/_journal.json'))) return folder
   throw new SallyportError('internal', `the folder ${folder} with the migrations is missing`, {
     remedy: 'install the package again',
