@@ -28,6 +28,37 @@ export function leafText(leaf: Leaf): string {
   return canonical({ ...leaf })
 }
 
+/** The leaf that a text says, or null where it is not exactly the text that `leafText` writes. */
+export function parseLeaf(text: string): Leaf | null {
+  try {
+    const leaf = JSON.parse(text) as Partial<Leaf> | null
+    if (
+      leaf?.v !== 1 ||
+      typeof leaf.type !== 'string' ||
+      typeof leaf.writer !== 'string' ||
+      typeof leaf.prev !== 'string'
+    )
+      return null
+    if (
+      !Number.isSafeInteger(leaf.at_ms) ||
+      !Number.isSafeInteger(leaf.wseq) ||
+      !/^[0-9a-f]{64}$/.test(leaf.body_hash ?? '')
+    )
+      return null
+    return Object.keys(leaf).length === 7 && leafText(leaf as Leaf) === text ? (leaf as Leaf) : null
+  } catch {
+    return null
+  }
+}
+
+/** Where a writer's chain stands: number and hex hash of its last leaf. */
+export interface ChainEnd {
+  readonly wseq: number
+  readonly hash: string
+}
+
+export const chainStart: ChainEnd = { wseq: 0, hash: '' }
+
 /**
  * The canonical body: the event's own members with its id and what it is about, so that the columns kept for search
  * can be checked against it.

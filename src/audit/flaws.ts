@@ -1,0 +1,55 @@
+/** What can be wrong with a log, each kind with its own name. */
+export interface Flaw {
+  readonly kind:
+    | 'entry_missing'
+    | 'entry_changed'
+    | 'entries_swapped'
+    | 'entry_moved'
+    | 'entry_malformed'
+    | 'columns_changed'
+    | 'body_changed'
+    | 'writer_gap'
+    | 'writer_fork'
+    | 'tile_wrong'
+    | 'checkpoint_wrong'
+    | 'checkpoint_unsigned'
+    | 'log_truncated'
+    | 'log_rewritten'
+    | 'copy_unsigned'
+    | 'copy_went_back'
+    | 'copy_missing'
+  /** Index of the entry or size of the tree that it is about. */
+  readonly at: number | null
+  readonly event: string | null
+  readonly message: string
+}
+
+export interface LogReport {
+  readonly ok: boolean
+  readonly size: number
+  /** Hex root over all entries as they are. */
+  readonly root: string
+  readonly flaws: readonly Flaw[]
+  /** More than `maxFlaws` were found; the first are listed. */
+  readonly more: number
+  /** Signed breaks (`sallyport audit resume`): the log went back here, and says so. */
+  readonly breaks: readonly { abandoned: number; resumed: number; at_ms: number }[]
+  /** Entries whose body was erased. */
+  readonly erased: number
+  /** Entries that wait for their index. */
+  readonly waiting: number
+  /** Checkpoints of the outside copy that fit. */
+  readonly copied: number
+}
+
+export const maxFlaws = 100
+
+export class FlawList {
+  readonly list: Flaw[] = []
+  more = 0
+
+  add(kind: Flaw['kind'], at: number | null, message: string, event: string | null = null): void {
+    if (this.list.length < maxFlaws) this.list.push({ kind, at, event, message })
+    else this.more++
+  }
+}

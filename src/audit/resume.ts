@@ -1,0 +1,98 @@
+import type { KeyObject } from 'node:crypto'
+import type { Database } from '../db/database.ts'
+import { SallyportError } from '../errors.ts'
+import { type Break, type CheckpointCopy, signBreak, standsAt } from './copy.ts'
+import type { AuditWriter } from './events.ts'
+import { checkOwnTree } from './guard.ts'
+import { rootAt } from './merkle.ts'
+import { parseVkey, vkey } from './note.ts'
+import { nodeReader } from './store.ts'
+
+/**
+ * Lets the log go on after a restore from a backup: an event `log.resumed` and a signed break in the copy, both for ever
+ * visible. The operator names the checkpoint that is given up, so that nobody does this unawares.
+ * @param options.from size of the checkpoint that the copy ends with.
+ * @throws SallyportError `conflict` where the copy does not end there, or the log is not a beginning of what was signed.
+ */
+export async function resumeLog(options: {
+  readonly database: Database
+  readonly writer: AuditWriter
+  readonly key: KeyObject
+  readonly origin: string
+  readonly copy: CheckpointCopy
+  readonly from: number
+  readonly reason: string
+  readonly subject_id?: string | undefined
+}): Promise<Break> {
+  const { database, copy, origin } = options
+  const verifier = parseVkey(vkey(origin, options.key))
+  const latest = await copy.latest()
+  const abandoned = latest && standsAt(latest, verifier)
+  if (!abandoned) throw new SallyportError('conflict', `${copy.path} holds no signed checkpoint to resume from`)
+  if (abandoned.size !== options.from) {
+    throw new SallyportError(
+      'conflict',
+      `the copy ends with the checkpoint for ${abandoned.size} entries, not ${options.from}`,
+      {
+        remedy: `if that is the one you give up, run \`sallyport audit resume --from ${abandoned.size}\``,
+      },
+    )
+  }
+  const resumed = await database.db.transaction(async tx => {
+    const [state] = await database.sql<{ size: string }[]>`select size::text from audit_state where id = 1`
+    const size = Number(state?.size ?? 0)
+    if (size >= abandoned.size) {
+      throw new SallyportError(
+        'conflict',
+        `the log has ${size} entries and did not go back behind ${abandoned.size}: there is nothing to resume`,
+        {
+          remedy: 'run `sallyport audit verify`: it names what is wrong',
+        },
+      )
+    }
+    await checkOwnTree(database.sql, size, verifier)
+    await checkPrefix(options, size, verifier)
+    const root = await rootAt(size, nodeReader(database.sql))
+    await options.writer.record(tx, {
+      type: 'log.resumed',
+      subject_id: options.subject_id,
+      body: {
+        reason: options.reason,
+        abandoned: { size: abandoned.size, root: abandoned.root.toString('hex') },
+        resumed: { size, root: root.toString('hex') },
+      },
+    })
+    return { origin, size, root }
+  })
+  const broken: Break = { origin, abandoned, resumed, at_ms: Date.now() }
+  await copy.append([{ kind: 'break', note: signBreak(broken, options.key) }])
+  return broken
+}
+
+/** A break admits that the log went back; it never covers that its entries were changed. */
+async function checkPrefix(
+  { database, copy }: { readonly database: Database; readonly copy: CheckpointCopy },
+  size: number,
+  verifier: ReturnType<typeof parseVkey>,
+): Promise<void> {
+  const known = new Map<number, Buffer>()
+  for await (const line of copy.lines()) {
+    const at = standsAt(line, verifier)
+    if (!at)
+      throw new SallyportError('conflict', `line ${line.number} of ${copy.path} is not signed by ${verifier.name}`)
+    if (line.kind === 'break') for (const other of known.keys()) if (other > at.size) known.delete(other)
+    if (at.size <= size) known.set(at.size, at.root)
+  }
+  const [last, root] = [...known].sort(([a], [b]) => b - a)[0] ?? []
+  if (last === undefined || root === undefined) return
+  if (!(await rootAt(last, nodeReader(database.sql))).equals(root)) {
+    throw new SallyportError(
+      'conflict',
+      `the first ${last} entries are not those that were signed: the log was rewritten, which no break can cover`,
+      {
+        remedy:
+          'keep the database and the copy as evidence; restore a backup whose entries fit, or start a new copy file for a new log',
+      },
+    )
+  }
+}

@@ -1,0 +1,66 @@
+import type postgres from 'postgres'
+import { hashSize } from './merkle.ts'
+import { nodesFrom, type ReadTile } from './tiles.ts'
+
+/** What runs a query: the pool, or a transaction of the driver. */
+export type Sql = postgres.Sql | postgres.TransactionSql
+
+export interface StoredCheckpoint {
+  readonly size: number
+  readonly root: Buffer
+  readonly note: string
+  readonly at_ms: number
+}
+
+interface CheckpointRow {
+  size: string
+  root: Buffer
+  note: string
+  at_ms: string
+}
+
+const checkpointOf = (row: CheckpointRow): StoredCheckpoint => ({
+  ...row,
+  size: Number(row.size),
+  at_ms: Number(row.at_ms),
+})
+
+export async function latestCheckpoint(sql: Sql): Promise<StoredCheckpoint | null> {
+  const rows = await sql<
+    CheckpointRow[]
+  >`select size::text, root, note, at_ms::text from audit_checkpoints order by audit_checkpoints.size desc limit 1`
+  return rows[0] ? checkpointOf(rows[0]) : null
+}
+
+/** Checkpoints above `size`, the smallest first. */
+export async function checkpointsAfter(sql: Sql, size: number, limit: number): Promise<StoredCheckpoint[]> {
+  const rows = await sql<CheckpointRow[]>`
+    select size::text, root, note, at_ms::text from audit_checkpoints c where c.size > ${size} order by c.size limit ${limit}`
+  return rows.map(checkpointOf)
+}
+
+/** Reads tiles from the database. @throws RangeError where a tile is missing. */
+export function tileReader(sql: Sql): ReadTile {
+  return async (level, n) => {
+    const [row] = await sql<{ hashes: Buffer }[]>`select hashes from audit_tiles where level = ${level} and n = ${n}`
+    if (!row) throw new RangeError(`tile ${level}/${n} is missing`)
+    return row.hashes
+  }
+}
+
+export const nodeReader = (sql: Sql) => nodesFrom(tileReader(sql))
+
+/** One tile cut to `width` hashes, or null where the log does not have so many. */
+export async function tileHashes(sql: Sql, level: number, n: number, width: number): Promise<Buffer | null> {
+  const [row] = await sql<{ hashes: Buffer }[]>`
+    select substring(hashes for ${width * hashSize}) as hashes from audit_tiles where level = ${level} and n = ${n} and width >= ${width}`
+  return row?.hashes ?? null
+}
+
+/** The leaves [from, from + width), or null where the log does not have so many. */
+export async function leaves(sql: Sql, from: number, width: number): Promise<string[] | null> {
+  const rows = await sql<
+    { leaf: string }[]
+  >`select leaf from audit_inbox where idx >= ${from} and idx < ${from + width} order by idx`
+  return rows.length === width ? rows.map(row => row.leaf) : null
+}

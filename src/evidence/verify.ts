@@ -1,0 +1,96 @@
+import { type Static, Type as T } from 'typebox'
+import { Value } from 'typebox/value'
+import { bodyHash, parseLeaf } from '../audit/leaf.ts'
+import { leafHash, verifyInclusion } from '../audit/merkle.ts'
+import { openCheckpoint, parseVkey, type Verifier } from '../audit/note.ts'
+import { SallyportError } from '../errors.ts'
+
+/** Checks a proof file with nothing but the file and a key. Pure: no network, no server, no clock. */
+const nullableText = T.Union([T.String({ maxLength: 131_072 }), T.Null()])
+const ProofFileSchema = T.Object(
+  {
+    format: T.Literal('sallyport-proof-v1'),
+    leaf: T.String({ maxLength: 4096 }),
+    body: nullableText,
+    salt: nullableText,
+    index: T.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+    checkpoint: T.String({ maxLength: 8192 }),
+    inclusion: T.Array(T.String({ pattern: '^[A-Za-z0-9+/]{43}=$' }), { maxItems: 64 }),
+    vkey: T.String({ maxLength: 512 }),
+  },
+  { additionalProperties: false },
+)
+
+export interface ProofReport {
+  readonly ok: boolean
+  /** What follows from the file, in plain words. */
+  readonly proved: readonly string[]
+  /** What does not follow from it, in plain words. */
+  readonly not_proved: readonly string[]
+  /** Why the file proves nothing; empty when `ok`. */
+  readonly problems: readonly string[]
+}
+
+/**
+ * @param file the parsed JSON of a proof file.
+ * @param options.vkey the log's verifier key, from a source the reader trusts; without it the key in the file is used, and the report says so.
+ */
+export function verifyProof(file: unknown, options: { readonly vkey?: string | undefined } = {}): ProofReport {
+  const wrong = [...Value.Errors(ProofFileSchema, file)].map(e => `${e.instancePath || 'the file'}: ${e.message}`)
+  if (wrong.length > 0) return failed([`this is no proof file: ${wrong.slice(0, 5).join('; ')}`])
+  const proof = file as Static<typeof ProofFileSchema>
+
+  let verifier: Verifier
+  try {
+    verifier = parseVkey(options.vkey ?? proof.vkey)
+  } catch (error) {
+    if (error instanceof SallyportError) return failed([error.message])
+    throw error
+  }
+  const checkpoint = openCheckpoint(proof.checkpoint, verifier)
+  if (!checkpoint) {
+    const foreign = options.vkey !== undefined && options.vkey.trim() !== proof.vkey
+    return failed([
+      `the checkpoint is not signed by ${verifier.name}${foreign ? '; the file names another key than you gave' : ''}`,
+    ])
+  }
+  const leaf = parseLeaf(proof.leaf)
+  if (!leaf) return failed(['the leaf is not a canonical leaf of version 1'])
+  const path = proof.inclusion.map(hash => Buffer.from(hash, 'base64'))
+  if (!verifyInclusion(leafHash(proof.leaf), proof.index, checkpoint.size, path, checkpoint.root)) {
+    return failed([
+      `the leaf is not entry ${proof.index} of the log that the checkpoint signs: leaf, index or path was changed`,
+    ])
+  }
+  if ((proof.body === null) !== (proof.salt === null))
+    return failed(['body and salt must both be there or both be missing'])
+  if (
+    proof.body !== null &&
+    proof.salt !== null &&
+    bodyHash(Buffer.from(proof.salt, 'hex'), proof.body) !== leaf.body_hash
+  ) {
+    return failed(['the body is not the one that the leaf names: it was changed'])
+  }
+
+  const when = new Date(leaf.at_ms).toISOString()
+  const proved = [
+    `${checkpoint.origin} signed a log of ${checkpoint.size} entries, and entry ${proof.index} of it is an event "${leaf.type}" of ${when} (database time)`,
+    `it is event ${leaf.wseq} of the writer ${leaf.writer}`,
+  ]
+  if (proof.body !== null) proved.push('the body is exactly the one recorded then')
+  const notProved = [
+    'that the log shown to you is the one shown to others: compare the checkpoint with a copy kept outside',
+    'that what the event says is true: only that it was recorded so',
+  ]
+  if (proof.body === null) notProved.unshift('what the event said: its body was erased')
+  if (options.vkey === undefined) {
+    notProved.unshift(
+      `who signed: the key was taken from the file itself (${proof.vkey}); give the key that you know with --key`,
+    )
+  }
+  return { ok: true, proved, not_proved: notProved, problems: [] }
+}
+
+function failed(problems: string[]): ProofReport {
+  return { ok: false, proved: [], not_proved: ['anything at all'], problems }
+}

@@ -1,0 +1,74 @@
+import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { CheckpointCopy } from '../../src/audit/copy.ts'
+import { Sequencer } from '../../src/audit/sequencer.ts'
+import { type BatchWriter, createAuditWriter } from '../../src/audit/writer.ts'
+import type { Database } from '../../src/db/database.ts'
+import { createTestDatabase } from '../support/database.ts'
+
+/** An Ed25519 key that is the same in every run; vectors are signed with it. */
+export function fixedKey(byte = 7): KeyObject {
+  const seed = Buffer.alloc(32, byte)
+  return createPrivateKey({
+    key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]),
+    format: 'der',
+    type: 'pkcs8',
+  })
+}
+
+export const origin = 'sallyport/test'
+export const silent = pino({ level: 'silent' })
+
+export interface LogWorld {
+  readonly database: Database
+  readonly writer: BatchWriter
+  readonly copy: CheckpointCopy
+  readonly sequencer: Sequencer
+  /** Another sequencer on the same log. */
+  sequencerWith(over: { copy?: CheckpointCopy; database?: Database; batch?: number; key?: KeyObject }): Sequencer
+  /** Appends n events in one transaction and sequences them. */
+  grow(n: number): Promise<string[]>
+  close(): Promise<void>
+}
+
+export async function logWorld(): Promise<LogWorld> {
+  const { database, drop } = await createTestDatabase()
+  const copy = new CheckpointCopy(join(mkdtempSync(join(tmpdir(), 'sallyport-audit-')), 'checkpoints.jsonl'))
+  const writer = createAuditWriter({ database, process_id: 'prc_00000000000000000000000001' })
+  const sequencerWith: LogWorld['sequencerWith'] = over =>
+    new Sequencer({ database, key: fixedKey(), origin, copy, logger: silent, ...over })
+  const sequencer = sequencerWith({})
+  return {
+    database,
+    writer,
+    copy,
+    sequencer,
+    sequencerWith,
+    grow: async n => {
+      const ids = await database.db.transaction(tx =>
+        writer.recordAll(
+          tx,
+          Array.from({ length: n }, (_, i) => ({
+            type: 'vote.cast',
+            body: { number: i },
+            resource: 'shop-db',
+            subject_id: 'sub_x',
+          })),
+        ),
+      )
+      for (let done = 0; done < n; ) {
+        const step = await sequencer.step()
+        if (step === 0) throw new Error(`the sequencer stands: ${sequencer.problem?.message ?? 'no problem'}`)
+        done += step
+      }
+      return ids
+    },
+    close: async () => {
+      await sequencer.release()
+      await drop()
+    },
+  }
+}
