@@ -67,8 +67,12 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   },
 
   // sessions
-  tickets: { control: ['select', 'insert', 'update(unused_until, ended_at)'], gateway: read, replay: none },
-  sessions: { control: ['select', endsSession], gateway: ['select', 'insert', endsSession], replay: read },
+  tickets: { control: ['select', 'insert', 'update(ended_at)'], gateway: ['select', 'update(ended_at)'], replay: none },
+  sessions: {
+    control: ['select', endsSession],
+    gateway: ['select', 'insert', endsSession, 'update(grant_id, ends_at, idle_s, max_connections)'],
+    replay: read,
+  },
   connections: {
     control: ['select', 'update(closed_at, close_reason)'],
     gateway: ['select', 'insert', 'update(client, closed_at, close_reason)'],
@@ -83,8 +87,8 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     replay: read,
   },
   recording_parts: {
-    control: ['select', 'update(ended_at, last_seq, tail_missing_from)'],
-    gateway: ['select', 'insert', 'update(ended_at, last_seq, tail_missing_from)'],
+    control: ['select', 'update(tail_missing_from)'],
+    gateway: ['select', 'insert', 'update(ended_at, ending, end_reason, last_seq, gaps, tail_missing_from)'],
     replay: read,
   },
   recording_segments: { control: ['select', 'delete'], gateway: ['select', 'insert'], replay: read },
