@@ -20,6 +20,10 @@ export async function* scanJournal(path: string, range: { from?: number; to?: nu
     }
     while (offset < size) {
       let bytes = await readAt(file, offset, Math.min(chunkBytes, size - offset))
+      if (bytes.length === 0) {
+        yield { cut: { offset, reason: 'the file became shorter while it was read' } }
+        return
+      }
       let at = 0
       while (at < bytes.length) {
         const parsed = parseFrame(bytes, at)

@@ -1,0 +1,222 @@
+import { randomBytes } from 'node:crypto'
+import { canonical } from '../canonical.ts'
+import { SallyportError } from '../errors.ts'
+import { logger } from '../log.ts'
+import type { Catalog } from './catalog.ts'
+import { JournalLost } from './errors.ts'
+import { clearFrame, frameKind } from './format.ts'
+import type { JournalFs } from './journal-fs.ts'
+import { JournalWriter } from './journal-writer.ts'
+import { checkRecipients, newPartKey } from './part-key.ts'
+import { PartQueue } from './part-queue.ts'
+import { PartRecorder } from './part-recorder.ts'
+import type { SessionFacts, SessionRecorder } from './recorder.ts'
+import { type Recovered, recoverSpool } from './recovery.ts'
+import { Shipper } from './shipper.ts'
+import { claimSpool, createSpool, otherSpools, ownerState, removeSpool } from './spool.ts'
+import type { Store } from './store.ts'
+
+const log = logger('recording')
+
+export interface JournalOptions {
+  readonly catalog: Catalog
+  readonly store: Store
+  /** Id of this process (prc_…), which names its spool folder. */
+  readonly process_id: string
+  readonly spool_root: string
+  readonly spool_bytes: number
+  /** X25519 recipients of age: only their identities read what is recorded here. */
+  readonly recipients: readonly string[]
+  readonly watched?: (sessionId: string) => boolean
+  readonly onAlarm?: (reason: string | null) => void
+  /** A process on another host counts as dead when it was not heard of for so long. */
+  readonly dead_after_s?: number
+  readonly fs?: JournalFs
+  readonly tuning?: {
+    readonly cutMs?: number
+    readonly watchedMs?: number
+    readonly alarmMs?: number
+    readonly bufferBytes?: number
+    readonly fileBytes?: number
+    readonly syncMs?: number
+    readonly lateMs?: number
+  }
+}
+
+/** The journal of this process: one file for all its sessions. INVARIANT: no recorder, no session. */
+export class Journal {
+  readonly #options: JournalOptions
+  readonly #folder: string
+  readonly #writer: JournalWriter
+  readonly #shipper: Shipper
+  readonly #recorders = new Set<PartRecorder>()
+  readonly #claimed = new Set<string>()
+  #recovering: Promise<Recovered[]> | undefined
+  #closed = false
+
+  /** Checks the recipients and makes the spool folder. Call `recoverDue` then, and every few seconds. */
+  static async start(options: JournalOptions): Promise<Journal> {
+    checkRecipients(options.recipients)
+    return new Journal(options, await createSpool(options.spool_root, options.process_id))
+  }
+
+  private constructor(options: JournalOptions, folder: string) {
+    const { catalog, store, watched, onAlarm, fs, tuning = {} } = options
+    this.#options = options
+    this.#folder = folder
+    this.#writer = new JournalWriter({
+      folder,
+      maxBytes: options.spool_bytes,
+      onLost: reason => this.#lost(reason),
+      ...(fs === undefined ? {} : { fs }),
+      ...defined({ fileBytes: tuning.fileBytes, syncMs: tuning.syncMs, lateMs: tuning.lateMs }),
+    })
+    this.#shipper = new Shipper({
+      catalog,
+      store,
+      writer: this.#writer,
+      ...defined({
+        watched,
+        onAlarm,
+        cutMs: tuning.cutMs,
+        watchedMs: tuning.watchedMs,
+        alarmMs: tuning.alarmMs,
+        bufferBytes: tuning.bufferBytes,
+      }),
+    })
+  }
+
+  /** Why no session can be recorded now; undefined when one can. */
+  get unavailable(): string | undefined {
+    if (this.#closed) return 'the gateway is stopping'
+    if (!this.#writer.hasRoom) return 'the spool is nearly full: nothing was shipped to the store for a while'
+    return undefined
+  }
+
+  /** Bytes of the spool in use, those of dead processes included. */
+  get spoolBytes(): number {
+    return this.#writer.used
+  }
+
+  /** Parts that are not wholly in the store yet. */
+  get pending(): number {
+    return this.#shipper.pending
+  }
+
+  /**
+   * Begins to record a session in this process: its key, its rows, its place in the journal.
+   * @throws JournalLost or another SallyportError: then the session must not start.
+   */
+  async open(facts: SessionFacts): Promise<SessionRecorder> {
+    this.#check()
+    await this.#writer.revive()
+    const { key, wrapped } = await newPartKey(this.#options.recipients)
+    const id = randomBytes(16)
+    const part_id = id.toString('hex')
+    const process_id = this.#options.process_id
+    const opened = await this.#options.catalog.openPart(facts, { part_id, process_id, spool: process_id, wrapped })
+    const started = performance.now()
+    const intro = canonical({
+      v: 1,
+      part_id,
+      ...opened,
+      session_id: facts.session_id,
+      process_id,
+      seal: 'aes-256-gcm',
+      key: wrapped.toString('base64'),
+    })
+    const queue = new PartQueue({
+      recording_id: opened.recording_id,
+      part: opened.part,
+      part_id: id,
+      session_id: facts.session_id,
+      key,
+    })
+    const written = { part_id, intro: clearFrame(frameKind.part, id, 1, Buffer.from(intro)) }
+    const recorder = new PartRecorder({
+      queue,
+      written,
+      started,
+      strict: facts.settings.strict,
+      writer: this.#writer,
+      shipper: this.#shipper,
+      onClosed: () => this.#recorders.delete(recorder),
+    })
+    this.#shipper.add(queue)
+    this.#recorders.add(recorder)
+    try {
+      this.#check()
+      this.#writer.write(written, Buffer.alloc(0), 0)
+      return recorder
+    } catch (error) {
+      await recorder.close(error instanceof SallyportError ? error.message : 'the journal could not take it')
+      throw error
+    }
+  }
+
+  /** Recovers the spools of processes that died on this host, or that the database has not heard of. */
+  recoverDue(): Promise<Recovered[]> {
+    this.#recovering ??= this.#recover().finally(() => {
+      this.#recovering = undefined
+    })
+    return this.#recovering
+  }
+
+  /** Cuts what still records, ships what it can, and leaves the rest to the next process on this spool. */
+  async close(timeoutMs = 10_000): Promise<void> {
+    this.#closed = true
+    for (const recorder of this.#recorders) await recorder.close('the gateway is stopping')
+    await this.#recovering?.catch(() => {})
+    const empty = await this.#shipper.drain(timeoutMs)
+    await this.#shipper.stop()
+    await this.#writer.close().catch(() => {})
+    if (empty) await removeSpool(this.#folder)
+  }
+
+  #check(): void {
+    const reason = this.unavailable
+    if (reason !== undefined) throw new JournalLost(reason)
+  }
+
+  #lost(reason: string): void {
+    log.error({ reason }, 'the journal is lost: every session that it records is cut')
+    for (const recorder of [...this.#recorders]) recorder.lost(reason)
+  }
+
+  async #recover(): Promise<Recovered[]> {
+    const done: Recovered[] = []
+    let left = 0
+    for (const folder of await otherSpools(this.#options.spool_root, this.#options.process_id)) {
+      const state = await ownerState(folder.owner)
+      const mine = this.#claimed.has(folder.process_id) // taken over, and not finished at the last try
+      if (state === 'alive' && !mine) continue
+      left += folder.bytes
+      try {
+        if (
+          state === 'elsewhere' &&
+          !mine &&
+          !(await this.#options.catalog.isDead(folder.process_id, this.#options.dead_after_s ?? 20))
+        )
+          continue
+        if (this.#closed || !(await claimSpool(folder))) continue
+        this.#claimed.add(folder.process_id)
+        const recovered = await recoverSpool(folder.path, this.#options)
+        log.info({ spool: folder.process_id, ...recovered }, 'a spool was recovered')
+        this.#claimed.delete(folder.process_id)
+        done.push(recovered)
+        left -= folder.bytes
+      } catch (error) {
+        log.warn({ err: error, spool: folder.process_id }, 'a spool could not be recovered yet; it is tried again')
+      }
+    }
+    this.#writer.countOthers(left)
+    return done
+  }
+}
+
+/** The members that are there: an option given as undefined must not hide its default. */
+function defined<T extends object>(members: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>
+  }
+}

@@ -1,0 +1,278 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { logger } from '../log.ts'
+import type { Catalog, Head } from './catalog.ts'
+import { type Frame, frameKind, openRecord } from './format.ts'
+import { scanJournal } from './journal-scan.ts'
+import type { JournalWriter, Position } from './journal-writer.ts'
+import type { Chunk, PartQueue } from './part-queue.ts'
+import { hashOf, sealEvents, segmentTarget } from './segment.ts'
+import { type Store, segmentName } from './store.ts'
+
+const log = logger('recording')
+
+export interface ShipperOptions {
+  readonly store: Store
+  readonly catalog: Catalog
+  readonly writer: JournalWriter
+  /** Whether somebody follows this session: then its segments are cut sooner. */
+  readonly watched?: (sessionId: string) => boolean
+  /** Nothing could be shipped for a while (a reason), or it can again (null). */
+  readonly onAlarm?: (reason: string | null) => void
+  readonly cutMs?: number
+  readonly watchedMs?: number
+  readonly alarmMs?: number
+  readonly bufferBytes?: number
+  readonly parallel?: number
+}
+
+/** Segments grow to this when a part produces faster than it ships: fewer syncs of the store for the same bytes. */
+const behindTarget = 4 * segmentTarget
+const tickMs = 100
+const maxBackoffMs = 5_000
+
+/**
+ * Ships what the journal has: cuts, compresses, seals, stores, notes, and lets go of the spool.
+ *
+ * INVARIANT: memory is bounded by `bufferBytes` whatever the store does; what does not fit is read back from the journal.
+ */
+export class Shipper {
+  readonly #options: Required<ShipperOptions>
+  readonly #parts = new Map<string, PartQueue>()
+  readonly #timer: NodeJS.Timeout
+  #running = 0
+  #bytes = 0
+  #catchingUp = false
+  #failedSince: number | undefined
+  #alarmed = false
+  #retryAt = 0
+  #backoffMs = 0
+  #stopped = false
+
+  constructor(options: ShipperOptions) {
+    this.#options = {
+      watched: () => false,
+      onAlarm: () => {},
+      cutMs: 4_500,
+      watchedMs: 900,
+      alarmMs: 10_000,
+      bufferBytes: 16 * 1024 * 1024,
+      parallel: 4,
+      ...options,
+    }
+    this.#timer = setInterval(() => this.#tick(), tickMs)
+    this.#timer.unref()
+  }
+
+  /** Bytes held in memory now. */
+  get buffered(): number {
+    return this.#bytes
+  }
+
+  /** Parts that are not wholly shipped and noted. */
+  get pending(): number {
+    return this.#parts.size
+  }
+
+  add(part: PartQueue): void {
+    this.#parts.set(part.id, part)
+  }
+
+  /** Takes over the events of a record that the journal has. */
+  wrote(part: PartQueue, chunk: Chunk): void {
+    part.written = chunk.last_seq
+    if (part.lagging !== undefined) return
+    this.#push(part, chunk)
+    if (this.#bytes > this.#options.bufferBytes) this.#giveWay()
+  }
+
+  /** No more will come of this part; when all of it is shipped its row says so. */
+  end(part: PartQueue, ending: 'clean' | 'lost', reason: string): void {
+    part.end ??= { ending, reason }
+  }
+
+  /** Waits until every ended part is shipped, at most so long. @returns whether nothing is left. */
+  async drain(timeoutMs: number): Promise<boolean> {
+    const until = performance.now() + timeoutMs
+    while (this.#parts.size > 0 && performance.now() < until) {
+      this.#tick()
+      await sleep(20)
+    }
+    return this.#parts.size === 0
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    clearInterval(this.#timer)
+    while (this.#running > 0 || this.#catchingUp) await sleep(10)
+  }
+
+  #push(part: PartQueue, chunk: Chunk): void {
+    part.push(chunk, performance.now())
+    this.#bytes += chunk.events.length
+  }
+
+  /** The part that holds most is read from the journal later. */
+  #giveWay(): void {
+    let most: PartQueue | undefined
+    for (const part of this.#parts.values()) {
+      if (part.lagging === undefined && part.bytes > (most?.bytes ?? 0)) most = part
+    }
+    if (most === undefined) return
+    this.#bytes -= most.bytes
+    most.drop()
+  }
+
+  #tick(): void {
+    if (this.#stopped) return
+    const now = performance.now()
+    if (this.#failedSince !== undefined && !this.#alarmed && now - this.#failedSince > this.#options.alarmMs) {
+      this.#alarmed = true
+      this.#options.onAlarm(
+        `recordings have not been shipped to the store for ${Math.round((now - this.#failedSince) / 1000)} s`,
+      )
+    }
+    if (now < this.#retryAt) return
+    for (const part of this.#parts.values()) {
+      if (this.#running >= this.#options.parallel) break
+      if (!part.busy && this.#due(part, now)) void this.#run(part)
+    }
+    if (!this.#catchingUp && [...this.#parts.values()].some(part => part.lagging !== undefined)) void this.#catchUp()
+  }
+
+  #due(part: PartQueue, now: number): boolean {
+    if (part.bytes >= segmentTarget) return true
+    if (part.end !== undefined && part.lagging === undefined) return true
+    const age = this.#options.watched(part.facts.session_id) ? this.#options.watchedMs : this.#options.cutMs
+    return part.bytes > 0 && now - part.since >= age
+  }
+
+  async #run(part: PartQueue): Promise<void> {
+    part.busy = true
+    this.#running++
+    try {
+      if (part.uncertain) this.#advance(part, await this.#options.catalog.head(part.facts))
+      part.uncertain = false
+      if (part.bytes > 0) await this.#ship(part)
+      else await this.#finish(part)
+      this.#succeeded()
+    } catch (error) {
+      part.uncertain = true
+      this.#failed(error)
+    } finally {
+      part.busy = false
+      this.#running--
+      if (this.#parts.delete(part.id)) this.#parts.set(part.id, part) // to the end: every part has its turn
+      this.#options.writer.release(id => this.#parts.get(id)?.head.last_seq ?? Number.POSITIVE_INFINITY)
+      this.#tick()
+    }
+  }
+
+  async #ship(part: PartQueue): Promise<void> {
+    const chunks = part.peek(part.bytes > behindTarget ? behindTarget : segmentTarget)
+    const { recording_id, part: number, part_id, key } = part.facts
+    const { n, hash: prev } = part.head
+    const first_seq = chunks[0]!.first_seq
+    const last_seq = chunks.at(-1)!.last_seq
+    const header = { part_id, n, first_seq, last_seq, nonce: part.nextNonce(), prev }
+    const stored = await sealEvents(key, header, Buffer.concat(chunks.map(chunk => chunk.events)))
+    const hash = hashOf(stored)
+    const name = segmentName(recording_id, number, n, hash)
+    await this.#options.store.put(name, stored)
+    const row = { recording_id, part: number, n, first_seq, last_seq, bytes: stored.length, hash, prev, key: name }
+    if (await this.#options.catalog.insertSegment(row)) this.#advance(part, { n: n + 1, hash, last_seq })
+    else this.#forget(part)
+  }
+
+  async #finish(part: PartQueue): Promise<void> {
+    if (part.end === undefined) return
+    if (!part.isEmpty)
+      throw new Error(`part ${part.id} ended at seq ${part.written}, and only ${part.head.last_seq} was found to ship`)
+    const { recording_id, part: number } = part.facts
+    await this.#options.catalog.endPart({ recording_id, part: number, last_seq: part.written, ...part.end, gaps: [] })
+    this.#parts.delete(part.id)
+  }
+
+  #advance(part: PartQueue, head: Head): void {
+    const before = part.bytes
+    part.advance(head, performance.now())
+    this.#bytes += part.bytes - before
+  }
+
+  /** Its recording was deleted: nothing of it may reach the store any more. */
+  #forget(part: PartQueue): void {
+    log.warn(
+      { recording: part.facts.recording_id, part: part.facts.part },
+      'the recording was deleted while its session lived',
+    )
+    this.#bytes -= part.bytes
+    this.#parts.delete(part.id)
+  }
+
+  #succeeded(): void {
+    if (this.#alarmed) this.#options.onAlarm(null)
+    this.#alarmed = false
+    this.#failedSince = undefined
+    this.#backoffMs = 0
+    this.#retryAt = 0
+  }
+
+  #failed(error: unknown): void {
+    const now = performance.now()
+    this.#failedSince ??= now
+    this.#backoffMs = Math.min(maxBackoffMs, Math.max(250, this.#backoffMs * 2))
+    this.#retryAt = now + this.#backoffMs
+    log.warn({ err: error }, 'a segment could not be shipped; it is tried again')
+  }
+
+  /** Reads the journal for the parts that memory does not hold, and hands them back to memory where it ends. */
+  async #catchUp(): Promise<void> {
+    this.#catchingUp = true
+    try {
+      const parts = new Map([...this.#parts].filter(([, part]) => part.lagging !== undefined))
+      let from = [...parts.values()].map(part => part.lagging!).reduce(earlier)
+      while (!this.#stopped) {
+        const to = this.#options.writer.position
+        if (from.file === to.file && from.offset >= to.offset) break // nothing was awaited since: what comes next goes to memory
+        from = await this.#readFrom(from, to, parts)
+      }
+      if (this.#stopped) return
+      for (const part of parts.values()) if (part.queued === part.written) part.lagging = undefined
+    } catch (error) {
+      log.error({ err: error }, 'the journal could not be read back')
+      await sleep(1_000, undefined, { ref: false })
+    } finally {
+      this.#catchingUp = false
+    }
+  }
+
+  async #readFrom(from: Position, to: Position, parts: ReadonlyMap<string, PartQueue>): Promise<Position> {
+    for (const file of this.#options.writer.filesFrom(from.file)) {
+      const range = {
+        from: file.number === from.file ? from.offset : 0,
+        to: file.number === to.file ? to.offset : file.size,
+      }
+      for await (const scanned of scanJournal(file.path, range)) {
+        if ('cut' in scanned) throw new Error(`${file.path} at ${scanned.cut.offset}: ${scanned.cut.reason}`)
+        const part = parts.get(scanned.frame.part_id.toString('hex'))
+        if (part !== undefined) this.#refill(part, scanned.frame, { file: file.number, offset: scanned.offset })
+        while (this.#bytes > this.#options.bufferBytes / 2 && !this.#stopped) await sleep(10)
+        if (this.#stopped) return to
+      }
+      if (file.number === to.file) break
+    }
+    return to
+  }
+
+  #refill(part: PartQueue, frame: Frame, at: Position): void {
+    if (frame.kind !== frameKind.record || frame.first_seq !== part.queued + 1) return
+    this.#push(part, {
+      first_seq: frame.first_seq,
+      last_seq: frame.first_seq + frame.count - 1,
+      events: openRecord(part.facts.key, frame),
+      at,
+    })
+  }
+}
+
+const earlier = (a: Position, b: Position): Position =>
+  a.file < b.file || (a.file === b.file && a.offset <= b.offset) ? a : b
