@@ -22,7 +22,15 @@ export const ConfigSchema = T.Object(
     keys: T.Object({ control: Ref, gateway: Ref, replay: Ref }, closed), // one root key file a role, 0600
     public_keys: T.Object({ bundles: PublicKey, replay_calls: PublicKey }, closed), // of control; `sallyport keys` prints them
     data: T.String({ minLength: 1 }), // folder for spool, store, CA, bundles
-    control: T.Object({ host: T.String(), port: Port }, closed),
+    control: T.Object(
+      {
+        host: T.String(),
+        port: Port,
+        trusted_proxies: T.Optional(T.Array(T.String())), // addresses or CIDR blocks whose X-Forwarded-For counts
+        metrics_from: T.Optional(T.Array(T.String())), // who besides loopback may read /metrics: addresses or CIDR blocks
+      },
+      closed,
+    ),
     replay: T.Object({ host: T.String(), port: Port }, closed),
     gateway: T.Object(
       {

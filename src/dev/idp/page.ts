@@ -8,18 +8,18 @@ border:1px solid #8893a7;border-radius:.5rem;background:#fff;cursor:pointer}smal
 /** The sign-in page: one button a person. */
 export function signInPage(uid: string, people: readonly DevPerson[]): string {
   const button = (person: DevPerson) =>
-    `<button name="sub" value="${escape(person.sub)}">${escape(person.name)}<small>${escape(person.title)} · ${escape(person.groups.join(', ') || 'no groups')}</small></button>`
+    `<button name="sub" value="${shown(person.sub)}">${shown(person.name)}<small>${shown(person.title)} · ${shown(person.groups.join(', ') || 'no groups')}</small></button>`
   return page(
     'Sign in',
     `<p>Development identity provider: choose who you are. There are no passwords here.</p>
-<form method="post" action="/interaction/${escape(uid)}/sign-in">${people.map(button).join('')}</form>`,
+<form method="post" action="/interaction/${shown(uid)}/sign-in">${people.map(button).join('')}</form>`,
   )
 }
 
 export function page(title: string, body: string): string {
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>${escape(title)}</title><style>${style}</style></head><body><h1>${escape(title)}</h1>${body}</body></html>`
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>${shown(title)}</title><style>${style}</style></head><body><h1>${shown(title)}</h1>${body}</body></html>`
 }
 
-export function escape(text: string): string {
+export function shown(text: string): string {
   return text.replace(/[&<>"']/g, c => `&#${c.charCodeAt(0)};`)
 }
