@@ -1,23 +1,25 @@
 import type { KeyObject } from 'node:crypto'
-import type postgres from 'postgres'
 import type { Database } from '../db/database.ts'
 import type { Logger } from '../log.ts'
+import type { Secret } from '../secret.ts'
 import type { CheckpointCopy } from './copy.ts'
 import { appendTo, checkCopy, checkOwnTree, type LogProblem, LogRefusal } from './guard.ts'
 import { Head } from './head.ts'
 import { chainStart, parseLeaf } from './leaf.ts'
+import { SessionLock } from './lock.ts'
 import { leafHash } from './merkle.ts'
 import { checkpointText, parseVkey, signNote, type Verifier, vkey } from './note.ts'
 import type { Sql } from './store.ts'
 
-const lockClass = 0x5a11
-const lockId = 9
+const lockId = [0x5a11, 9] as const
 const pollMs = 500
 const standbyMs = 1000 // another one leads, or a problem stands
 const paceMs = 100 // between checkpoints while little happens: one for many events
 
 export interface SequencerOptions {
   readonly database: Database
+  /** Of the same database: the lock has a connection of its own. */
+  readonly url: Secret
   /** Ed25519 private key of the checkpoints. */
   readonly key: KeyObject
   /** Name of the log, first line of each checkpoint: see `originOf`. */
@@ -47,7 +49,7 @@ export class Sequencer {
   readonly vkey: string
   readonly #options: SequencerOptions
   readonly #verifier: Verifier
-  #lock: postgres.ReservedSql | null = null
+  readonly #lock: SessionLock
   #epoch = -1
   #head: Head | null = null
   readonly #brokenWriters = new Set<string>()
@@ -57,6 +59,7 @@ export class Sequencer {
 
   constructor(options: SequencerOptions) {
     this.#options = options
+    this.#lock = new SessionLock(options.url, lockId)
     this.vkey = vkey(options.origin, options.key)
     this.#verifier = parseVkey(this.vkey)
   }
@@ -68,7 +71,7 @@ export class Sequencer {
 
   /** Whether this process is the one that sequences. */
   get leads(): boolean {
-    return this.#head !== null
+    return this.#head !== null && this.#lock.held
   }
 
   /** Something may be waiting in the inbox (NOTIFY `audit`). */
@@ -94,10 +97,12 @@ export class Sequencer {
   /** One batch. @returns how many events got an index; 0 also where another process leads or a problem stands. */
   async step(): Promise<number> {
     try {
-      if (!this.#head && !(await this.#lead())) return 0
+      if (!this.leads && !(await this.#lead())) return 0
       return await this.#sequence()
     } catch (error) {
-      this.#head = null // what is in memory may be ahead of what committed: read it again
+      // What is in memory may be ahead of what committed: read it again. The lock is kept: where one process refuses to
+      // sign, another with an emptier copy must not.
+      this.#head = null
       this.#report(error instanceof LogRefusal ? error.problem : databaseProblem(error as Error), error)
       return 0
     }
@@ -106,21 +111,14 @@ export class Sequencer {
   /** Gives the lead away. */
   async release(): Promise<void> {
     this.#head = null
-    const lock = this.#lock
-    this.#lock = null
-    if (!lock) return
-    await lock`select pg_advisory_unlock_all()`.catch(() => {}) // taken once for each try, and held by nothing else here
-    lock.release()
+    await this.#lock.release()
   }
 
   async #lead(): Promise<boolean> {
     const { database, copy, logger } = this.#options
-    this.#lock ??= await database.sql.reserve()
-    const [row] = await this.#lock<
-      { locked: boolean }[]
-    >`select pg_try_advisory_lock(${lockClass}, ${lockId}) as locked`
-    if (!row?.locked) {
-      await this.release()
+    this.#head = null
+    if (!(await this.#lock.take())) {
+      this.#problem = null // another process leads: what stood in our way is its affair now
       return false
     }
     const { epoch, size } = await database.sql.begin(async sql => {

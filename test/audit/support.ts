@@ -7,6 +7,7 @@ import { CheckpointCopy } from '../../src/audit/copy.ts'
 import { Sequencer } from '../../src/audit/sequencer.ts'
 import { type BatchWriter, createAuditWriter } from '../../src/audit/writer.ts'
 import type { Database } from '../../src/db/database.ts'
+import type { Secret } from '../../src/secret.ts'
 import { createTestDatabase } from '../support/database.ts'
 
 /** An Ed25519 key that is the same in every run; vectors are signed with it. */
@@ -23,6 +24,7 @@ export const origin = 'sallyport/test'
 export const silent = pino({ level: 'silent' })
 
 export interface LogWorld {
+  readonly url: Secret
   readonly database: Database
   readonly writer: BatchWriter
   readonly copy: CheckpointCopy
@@ -35,13 +37,14 @@ export interface LogWorld {
 }
 
 export async function logWorld(): Promise<LogWorld> {
-  const { database, drop } = await createTestDatabase()
+  const { database, drop, url } = await createTestDatabase()
   const copy = new CheckpointCopy(join(mkdtempSync(join(tmpdir(), 'sallyport-audit-')), 'checkpoints.jsonl'))
   const writer = createAuditWriter({ database, process_id: 'prc_00000000000000000000000001' })
   const sequencerWith: LogWorld['sequencerWith'] = over =>
-    new Sequencer({ database, key: fixedKey(), origin, copy, logger: silent, ...over })
+    new Sequencer({ database, url, key: fixedKey(), origin, copy, logger: silent, ...over })
   const sequencer = sequencerWith({})
   return {
+    url,
     database,
     writer,
     copy,
