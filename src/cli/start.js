@@ -1,0 +1,17 @@
+#!/usr/bin/env node
+// `npm start`: builds when sources changed, then runs the development system in this process.
+const [major, minor] = process.versions.node.split('.').map(Number)
+if (major < 20 || (major === 20 && minor < 12)) {
+  console.error(`Node.js ${process.versions.node} is too old: Sallyport needs 20.12 or later.`)
+  process.exit(1)
+}
+
+try {
+  const { build } = await import('./build.js')
+  await build(line => console.log(`· ${line}`))
+} catch (error) {
+  console.error(error.message)
+  process.exit(1)
+}
+const { dev } = await import('../../dist/dev/main.js')
+await dev()
