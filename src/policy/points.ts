@@ -6,6 +6,8 @@ import { type Static, Type as T, type TSchema } from 'typebox'
  */
 const closed = { additionalProperties: false }
 const Nullable = <S extends TSchema>(schema: S) => T.Union([schema, T.Null()])
+const Words = <const W extends readonly string[]>(words: W) =>
+  T.Unsafe<W[number]>(T.Union(words.map(word => T.Literal(word))))
 const Text = T.String()
 const Ms = T.Integer()
 const Seconds = T.Integer({ minimum: 1, maximum: 315_360_000 })
@@ -89,7 +91,7 @@ const Relation = T.Object({ schema: Text, name: Text }, closed)
 export const ActionFacts = T.Object(
   {
     kind: Text, // in the protocol's words: select, insert, copy_from, set, …
-    verb: T.Union(['read', 'write', 'ddl', 'admin', 'session', 'dynamic', 'unknown'].map(v => T.Literal(v))),
+    verb: Words(['read', 'write', 'ddl', 'admin', 'session', 'dynamic', 'unknown']),
     reads: T.Array(Relation),
     writes: T.Array(Relation),
     functions: T.Array(Relation),
@@ -188,7 +190,7 @@ export const AccessResult = T.Object(
           max_s: Seconds,
           idle_s: Seconds,
           max_connections: T.Integer({ minimum: 1, maximum: 1000 }),
-          from: T.Array(Text),
+          from: T.Array(Text), // addresses and ranges of clients; an empty list admits nobody
         },
         closed,
       ),
@@ -205,7 +207,7 @@ export const MaskRule = T.Object(
     match: T.Object({ schema: Text, table: Text, column: Text }, closed), // names or globs (`*`)
     transform: T.Object(
       {
-        kind: T.Union(['redact', 'partial', 'hash', 'null', 'fixed'].map(v => T.Literal(v))),
+        kind: Words(['redact', 'partial', 'hash', 'null', 'fixed']),
         keep_last: T.Optional(T.Integer({ minimum: 0, maximum: 64 })), // partial
         value: T.Optional(Text), // fixed
       },

@@ -1,0 +1,24 @@
+/** What is wrong with a commit, for the person who wrote it. `file` is relative to the policy root, `line` counts from 1. */
+export interface Problem {
+  readonly code: string
+  readonly message: string
+  readonly file?: string
+  readonly line?: number
+}
+
+/** One line for each problem: `file:line: message`. */
+export function problemText(problem: Problem): string {
+  const at =
+    problem.file === undefined ? '' : `${problem.file}${problem.line === undefined ? '' : `:${problem.line}`}: `
+  return `${at}${problem.message}`
+}
+
+/** Thrown through the steps of the gate; a commit with problems is an answer, not a fault. */
+export class Refused extends Error {
+  readonly problems: readonly Problem[]
+
+  constructor(problems: readonly Problem[]) {
+    super(problems.map(problemText).join('\n'))
+    this.problems = problems
+  }
+}
