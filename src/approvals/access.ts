@@ -23,11 +23,13 @@ export interface Cover {
 
 export interface AccessKey {
   readonly subject_id: string
+  /** A grant that a machine got on behalf of one person covers nothing that it does on behalf of another. */
+  readonly on_behalf_of: string | null
   readonly resource: string
   readonly role: string
 }
 
-export const keyText = (key: AccessKey) => JSON.stringify([key.subject_id, key.resource, key.role])
+export const keyText = (key: AccessKey) => JSON.stringify([key.subject_id, key.on_behalf_of, key.resource, key.role])
 
 /** At most this many overlapping grants of one key are looked at; the ones that end last. */
 const maxCovers = 16
@@ -67,6 +69,12 @@ const votesOfR = sql`coalesce((
     'at_ms', ${ms(sql`v.at`)}, 'request_hash', v.request_hash) order by v.at, v.id)
   from votes v where v.request_id = r.id), '[]'::jsonb)`
 
+/** Of the grant `g` and its request `r`, as `coverOf` reads them. */
+const coverColumns = sql`g.id, ${ms(sql`g.starts_at`)}::text as starts_at_ms, ${ms(sql`g.ends_at`)}::text as ends_at_ms,
+  r.id as request_id, r.subject_id, r.on_behalf_of, r.resource, r.role, r.duration_s::text as duration_s, r.reason,
+  r.ticket_ref, r.hash, ${ms(sql`r.created_at`)}::text as created_at_ms, r.client, ${votesOfR} as votes`
+const covering = sql`g.ended_at is null and g.revoked_at is null and g.starts_at <= clock_timestamp() and g.ends_at > clock_timestamp()`
+
 /**
  * For each key the grants that cover this instant, the one that ends last first. Overlapping grants are a union: all of
  * them hold now, so together they reach as far as the last of those that policy still allows.
@@ -75,27 +83,33 @@ export async function loadCovers(q: Queryable, keys: readonly AccessKey[]): Prom
   const found = new Map<string, Cover[]>()
   if (keys.length === 0) return found
   const distinct = [...new Map(keys.map(key => [keyText(key), key])).values()]
+  const column = (of: (key: AccessKey) => string | null) => sql`${sql.param(distinct.map(of))}::text[]`
   const rows = await q.execute<CoverRow>(sql`
-    select g.id, ${ms(sql`g.starts_at`)}::text as starts_at_ms, ${ms(sql`g.ends_at`)}::text as ends_at_ms,
-      r.id as request_id, r.subject_id, r.on_behalf_of, r.resource, r.role, r.duration_s::text as duration_s, r.reason,
-      r.ticket_ref, r.hash, ${ms(sql`r.created_at`)}::text as created_at_ms, r.client, ${votesOfR} as votes
-    from unnest(${sql.param(distinct.map(k => k.subject_id))}::text[], ${sql.param(distinct.map(k => k.resource))}::text[],
-      ${sql.param(distinct.map(k => k.role))}::text[]) as k (subject_id, resource, role)
+    select ${coverColumns}
+    from unnest(${column(k => k.subject_id)}, ${column(k => k.on_behalf_of)}, ${column(k => k.resource)}, ${column(k => k.role)})
+      as k (subject_id, on_behalf_of, resource, role)
     cross join lateral (
-      select * from grants g
+      select g.* from grants g join requests asked on asked.id = g.request_id
       where g.subject_id = k.subject_id and g.resource = k.resource and g.role = k.role
-        and g.ended_at is null and g.revoked_at is null
-        and g.starts_at <= clock_timestamp() and g.ends_at > clock_timestamp()
+        and asked.on_behalf_of is not distinct from k.on_behalf_of and ${covering}
       order by g.ends_at desc, g.id limit ${maxCovers}) g
     join requests r on r.id = g.request_id
     order by g.ends_at desc, g.id`)
   for (const row of rows) {
-    const key = keyText(row)
-    const list = found.get(key) ?? []
+    const list = found.get(keyText(row)) ?? []
     list.push(coverOf(row))
-    found.set(key, list)
+    found.set(keyText(row), list)
   }
   return found
+}
+
+/** These grants, as far as they cover this instant, by their id. */
+export async function loadCoversById(q: Queryable, grant_ids: readonly string[]): Promise<Map<string, Cover>> {
+  if (grant_ids.length === 0) return new Map()
+  const rows = await q.execute<CoverRow>(sql`
+    select ${coverColumns} from grants g join requests r on r.id = g.request_id
+    where g.id = any(${sql.param([...grant_ids])}::text[]) and ${covering}`)
+  return new Map(rows.map(row => [row.id, coverOf(row)]))
 }
 
 function coverOf(row: CoverRow): Cover {

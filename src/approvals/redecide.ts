@@ -2,7 +2,7 @@ import { and, asc, eq, gt, isNull } from 'drizzle-orm'
 import type { Tx } from '../db/database.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { SubjectFacts } from '../policy/points.ts'
-import { buildAccessInput, type Cover, keyText, loadCovers, loadVotes } from './access.ts'
+import { buildAccessInput, type Cover, loadCoversById, loadVotes } from './access.ts'
 import { clock } from './clock.ts'
 import type { EndedGrant, Ground } from './ports.ts'
 import { isVerdict, reasonText } from './refusal.ts'
@@ -30,14 +30,17 @@ export async function suspectGrants(ground: Ground, subject_id?: string): Promis
       )
       .orderBy(asc(grants.id))
       .limit(page)
-    const covers = await loadCovers(db, rows)
+    const covers = await loadCoversById(
+      db,
+      rows.map(row => row.id),
+    )
     const subjects = await loadSubjects(
       db,
       rows.map(row => row.subject_id),
     )
     const now_ms = await clock(db)
     for (const row of rows) {
-      const cover = covers.get(keyText(row))?.find(c => c.id === row.id)
+      const cover = covers.get(row.id)
       if (cover !== undefined && ended(judge(ground, row, cover, subjects.get(row.subject_id), now_ms)))
         suspects.push(row.id)
     }
@@ -54,7 +57,7 @@ export async function redecideGrant(ground: Ground, tx: Tx, grant_id: string): P
     .where(and(eq(grants.id, grant_id), isNull(grants.ended_at)))
     .for('no key update')
   if (grant === undefined) return undefined
-  const cover = (await loadCovers(tx, [grant])).get(keyText(grant))?.find(c => c.id === grant.id)
+  const cover = (await loadCoversById(tx, [grant.id])).get(grant.id)
   if (cover === undefined) return undefined // its time is over: the sweeper says so
   const subject = (await loadSubjects(tx, [grant.subject_id])).get(grant.subject_id)
   const now_ms = await clock(tx)

@@ -1,0 +1,128 @@
+import { and, eq, isNull } from 'drizzle-orm'
+import { reasonProblem } from '../approvals/bounds.ts'
+import { clock } from '../approvals/clock.ts'
+import { type Refused, refuse } from '../approvals/refusal.ts'
+import type { Tx } from '../db/database.ts'
+import { Permit } from '../policy/permit.ts'
+import type { SubjectFacts } from '../policy/points.ts'
+import { closeConnection, endSession } from './end.ts'
+import { liveMark, type Redecided, redecideLive, withoutGrant } from './live.ts'
+import type { EndCode, EndedSession, SessionGround, SessionPorts } from './ports.ts'
+import { type OpenedConnection, type Presented, present } from './present.ts'
+import { sessions } from './schema.ts'
+import { endDueSessions, endUnusedTickets, reapDead, sessionsWithoutGrant, sweepPage } from './sweep.ts'
+
+/** The `admin` call that lets somebody else than its holder end a session. */
+export const endCall = 'sessions.end'
+
+export class Sessions {
+  readonly #ground: SessionGround
+  readonly #ports: SessionPorts
+  /** Session → what its last logged live decision stood on. */
+  readonly #logged = new Map<string, string>()
+
+  constructor(ground: SessionGround, ports: SessionPorts = {}) {
+    this.#ground = ground
+    this.#ports = ports
+  }
+
+  /** The gateway's entry, once the ticket's secret was proved. */
+  present(presented: Presented): Promise<OpenedConnection | Refused> {
+    return this.#act(tx => present(this.#ground, tx, presented))
+  }
+
+  /** Decides the live sessions of a process again, and moves the ends of those that go on. The caller ends the others. */
+  async redecideLive(process_id: string): Promise<Redecided> {
+    const redecided = await redecideLive(this.#ground, process_id, this.#logged)
+    for (const kept of redecided.moved) {
+      await this.#ground.database.db
+        .update(sessions)
+        .set({ grant_id: kept.grant_id, ends_at: new Date(kept.ends_at_ms) })
+        .where(and(eq(sessions.id, kept.session_id), isNull(sessions.ended_at)))
+    }
+    return redecided
+  }
+
+  /** Differs from the last one when something that `redecideLive` reads has changed; cheap. */
+  liveMark(process_id: string): Promise<string> {
+    return liveMark(this.#ground, process_id)
+  }
+
+  /** @returns false when it was closed before. */
+  closeConnection(connection_id: string, reason: string): Promise<boolean> {
+    return this.#act(async tx =>
+      closeConnection(this.#ground.audit, tx, connection_id, { reason, now_ms: await clock(tx) }),
+    )
+  }
+
+  /** Idempotent: undefined when it had ended before. */
+  async end(session_id: string, code: EndCode, reason: string, by?: string): Promise<EndedSession | undefined> {
+    return this.#told(
+      await this.#act(async tx =>
+        endSession(this.#ground.audit, tx, session_id, { code, reason, now_ms: await clock(tx), by }),
+      ),
+    )
+  }
+
+  /** A person ends a session: their own, or with the Permit of `admin` for `sessions.end` anybody's. */
+  async revoke(wanted: {
+    session_id: string
+    by: SubjectFacts
+    reason: string
+    permit?: Permit | null
+  }): Promise<{ refused: false; session: EndedSession } | Refused> {
+    const { session_id, by, permit } = wanted
+    const problem = reasonProblem(wanted.reason)
+    if (problem !== undefined) return refuse('bad_request', problem)
+    const [session] = await this.#ground.database.db
+      .select({ subject_id: sessions.subject_id, ended_at: sessions.ended_at })
+      .from(sessions)
+      .where(eq(sessions.id, session_id))
+    if (session === undefined) return refuse('not_found', 'there is no such session')
+    const permitted =
+      Permit.is(permit) && permit.point === 'admin' && permit.call === endCall && permit.subject_id === by.id
+    if (session.subject_id !== by.id && !permitted)
+      return refuse('policy_denied', 'this session is not yours, and no policy lets you end it')
+    const ended = await this.end(session_id, 'revoked', `ended by ${by.name}: ${wanted.reason}`, by.id)
+    return ended === undefined
+      ? refuse('gone', 'this session has ended already', 'nothing is left to end')
+      : { refused: false, session: ended }
+  }
+
+  /** The sweeper of control: what is over by the clock, unused, idle or without a grant. Call it each second or so. */
+  async sweep(): Promise<number> {
+    let swept = 0
+    for (let more = true; more; ) {
+      const due = await this.#act(tx => endDueSessions(this.#ground, tx))
+      const without = await this.#act(tx => sessionsWithoutGrant(tx))
+      for (const ended of due.ended) this.#told(ended)
+      for (const { id, revoke_reason } of without) {
+        const [code, reason] = withoutGrant(revoke_reason)
+        await this.end(id, code, reason, 'time')
+      }
+      const unused = await this.#act(tx => endUnusedTickets(tx))
+      swept += due.ended.length + without.length + unused
+      more = due.more || without.length === sweepPage || unused === sweepPage
+    }
+    return swept
+  }
+
+  /** Closes what dead processes left open. `dead_after_s` must be longer than the grace a process has without the database. */
+  async reapDead(dead_after_s: number): Promise<number> {
+    let reaped = 0
+    for (;;) {
+      const closed = await this.#act(tx => reapDead(this.#ground, tx, dead_after_s))
+      reaped += closed
+      if (closed < sweepPage) return reaped
+    }
+  }
+
+  #told(ended: EndedSession | undefined): EndedSession | undefined {
+    if (ended !== undefined) this.#ports.onEnded?.(ended)
+    return ended
+  }
+
+  #act<T>(run: (tx: Tx) => Promise<T>): Promise<T> {
+    return this.#ground.database.db.transaction(run)
+  }
+}
