@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SallyportError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
@@ -144,6 +144,8 @@ export class GitMirror {
   async #prepare(): Promise<void> {
     if (existsSync(join(this.#mirror, 'HEAD'))) return
     mkdirSync(this.#options.dir, { recursive: true, mode: 0o700 })
+    // The operator named the source; that another user owns it is no reason to refuse. The serving git reads only this file.
+    writeFileSync(join(this.#options.dir, 'gitconfig'), '[safe]\n\tdirectory = *\n', { mode: 0o600 })
     await this.#run(['init', '--quiet', '--bare', '--template=', this.#mirror], this.#options.dir, 30_000)
   }
 
@@ -192,21 +194,20 @@ const hardening = [
   'fetch.fsckObjects=true',
   '-c',
   'submodule.recurse=false',
-] // prettier-ignore
+]
 
 /** Only what is written here: no GIT_* of ours, no configuration of user or system. The token is not in the arguments. */
-function gitEnvironment({ source, token }: GitOptions): Record<string, string> {
+function gitEnvironment({ token, dir }: GitOptions): Record<string, string> {
   const config: [string, string][] = []
   if (token !== undefined) {
     const basic = Buffer.from(`x-access-token:${token.reveal()}`).toString('base64')
     config.push(['http.extraHeader', `Authorization: Basic ${basic}`])
   }
-  if (!source.startsWith('https:')) config.push(['safe.directory', '*']) // the operator named this path; its owner may be another user
   return {
     PATH: '/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin',
     HOME: '/nonexistent',
     GIT_CONFIG_NOSYSTEM: '1',
-    GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_CONFIG_GLOBAL: join(dir, 'gitconfig'),
     GIT_TERMINAL_PROMPT: '0',
     GIT_CONFIG_COUNT: String(config.length),
     ...Object.fromEntries(

@@ -1,0 +1,80 @@
+import type { Database } from '../db/database.ts'
+import { logger } from '../log.ts'
+import type { Engine } from './engine.ts'
+import { newestBundle } from './revision-store.ts'
+
+const log = logger('policy')
+const switchWithinMs = 5000
+
+/**
+ * Keeps a process on the newest revision: woken by NOTIFY `revisions` (main.ts calls `poll`), and looking by itself at
+ * least every second. INVARIANT: a process that has not switched 5 s after an activation decides nothing any more.
+ */
+export class RevisionFollower {
+  readonly #database: Database
+  readonly #engine: Engine
+  readonly #everyMs: number
+  #timer: NodeJS.Timeout | undefined
+  #running: Promise<void> | undefined
+  #again = false
+  #complained: number | undefined
+
+  constructor(options: { database: Database; engine: Engine; everyMs?: number }) {
+    this.#database = options.database
+    this.#engine = options.engine
+    this.#everyMs = options.everyMs ?? 1000
+  }
+
+  /** Why this process is not ready to decide, or null. */
+  get notReady(): string | null {
+    if (this.#engine.revision === null) return 'no policy revision is active'
+    return this.#engine.stale
+  }
+
+  /** Loads what is there, then looks again every second until `stop`. */
+  async start(): Promise<void> {
+    await this.poll()
+    this.#timer ??= setInterval(() => void this.poll(), this.#everyMs)
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    await this.#running
+  }
+
+  /** Looks now. A call during a look makes it look once more. It does not throw. */
+  poll(): Promise<void> {
+    if (this.#running !== undefined) this.#again = true
+    this.#running ??= this.#look().finally(() => {
+      this.#running = undefined
+    })
+    return this.#running
+  }
+
+  async #look(): Promise<void> {
+    do {
+      this.#again = false
+      try {
+        await this.#load()
+      } catch (error) {
+        log.error({ err: error }, 'the newest policy revision could not be read')
+      }
+    } while (this.#again)
+  }
+
+  async #load(): Promise<void> {
+    const found = await newestBundle(this.#database.db, this.#engine.revision?.generation ?? 0)
+    if (found === undefined) return
+    try {
+      this.#engine.load(found)
+      log.info({ generation: found.generation, commit: found.commit, digest: found.digest }, 'policy revision loaded')
+    } catch (error) {
+      if (this.#complained !== found.generation)
+        log.error({ err: error, generation: found.generation }, 'a policy revision was refused by this process')
+      this.#complained = found.generation
+      if (found.age_ms > switchWithinMs)
+        this.#engine.markStale(`revision ${found.generation} is active, and this process could not load it`)
+    }
+  }
+}
