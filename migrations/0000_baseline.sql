@@ -416,11 +416,12 @@ CREATE INDEX "requests_state_expires_at_index" ON "requests" USING btree ("state
 CREATE INDEX "requests_subject_id_id_index" ON "requests" USING btree ("subject_id","id");--> statement-breakpoint
 CREATE UNIQUE INDEX "votes_one_a_person" ON "votes" USING btree ("request_id","approver_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "audit_inbox_writer_wseq_index" ON "audit_inbox" USING btree ("writer","wseq");--> statement-breakpoint
-CREATE UNIQUE INDEX "audit_inbox_idx_index" ON "audit_inbox" USING btree ("idx");--> statement-breakpoint
+CREATE UNIQUE INDEX "audit_inbox_idx" ON "audit_inbox" USING btree ("idx") WHERE idx is not null;--> statement-breakpoint
+CREATE UNIQUE INDEX "audit_inbox_seq_index" ON "audit_inbox" USING btree ("seq");--> statement-breakpoint
 CREATE INDEX "audit_inbox_waiting" ON "audit_inbox" USING btree ("seq") WHERE idx is null;--> statement-breakpoint
 CREATE INDEX "audit_inbox_type_at_ms_index" ON "audit_inbox" USING btree ("type","at_ms");--> statement-breakpoint
-CREATE INDEX "audit_inbox_session_id_index" ON "audit_inbox" USING btree ("session_id");--> statement-breakpoint
-CREATE INDEX "audit_inbox_subject_id_index" ON "audit_inbox" USING btree ("subject_id");--> statement-breakpoint
+CREATE INDEX "audit_inbox_session" ON "audit_inbox" USING btree ("session_id") WHERE session_id is not null;--> statement-breakpoint
+CREATE INDEX "audit_inbox_subject" ON "audit_inbox" USING btree ("subject_id") WHERE subject_id is not null;--> statement-breakpoint
 CREATE INDEX "audit_writers_process_index" ON "audit_writers" USING btree ("process");--> statement-breakpoint
 CREATE INDEX "processes_heartbeat_at_index" ON "processes" USING btree ("heartbeat_at");--> statement-breakpoint
 CREATE INDEX "api_tokens_subject_id_index" ON "api_tokens" USING btree ("subject_id");--> statement-breakpoint
