@@ -1,0 +1,57 @@
+package sallyport.admin_test
+
+import data.sallyport.admin
+
+question(groups, call, own) := {"subject": {"kind": "person", "groups": groups}, "call": call, "own": own}
+
+effect(q) := r.effect if r := admin.result with input as q
+
+test_everybody_learns_who_they_are if effect(question([], "me", false)) == "allow"
+
+test_an_unknown_call_is_denied_to_everybody if {
+	every groups in [[], ["engineers"], ["dbas"], ["auditors"], ["security-admins"]] {
+		effect(question(groups, "everything.delete", true)) == "deny"
+	}
+}
+
+test_one_reads_ones_own_session if {
+	effect(question(["engineers"], "sessions.read", true)) == "allow"
+	effect(question(["engineers"], "sessions.read", false)) == "deny"
+}
+
+test_auditors_read if {
+	every call in {"sessions.list", "decisions.read", "audit.list", "audit.prove", "policy.status"} {
+		effect(question(["auditors"], call, false)) == "allow"
+	}
+}
+
+test_auditors_change_nothing if {
+	every call in {"grants.revoke", "tokens.issue", "holds.set", "sessions.end"} {
+		effect(question(["auditors"], call, false)) == "deny"
+	}
+}
+
+test_security_admins_act_and_read if {
+	every call in {"grants.revoke", "tokens.issue", "holds.set", "policy.status", "audit.list"} {
+		effect(question(["security-admins"], call, false)) == "allow"
+	}
+}
+
+test_dbas_read_the_requests_they_decide if {
+	effect(question(["dbas"], "requests.read", false)) == "allow"
+	effect(question(["engineers"], "requests.read", false)) == "deny"
+}
+
+test_a_machine_lists_resources if {
+	effect({"subject": {"kind": "machine", "groups": []}, "call": "resources.list", "own": false}) == "allow"
+}
+
+test_only_the_program_reaps if {
+	effect(question(["security-admins"], "lease.reap", true)) == "deny"
+	effect({"subject": {"kind": "system", "groups": []}, "call": "lease.reap", "own": false}) == "allow"
+}
+
+test_the_program_is_nobody if {
+	effect({"subject": {"kind": "system", "groups": []}, "call": "me", "own": true}) == "deny"
+	effect({"subject": {"kind": "system", "groups": []}, "call": "sessions.read", "own": true}) == "deny"
+}

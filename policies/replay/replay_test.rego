@@ -1,0 +1,32 @@
+package sallyport.replay_test
+
+import data.sallyport.replay
+
+question(groups, own, verb, view) := {"subject": {"groups": groups}, "own": own, "verb": verb, "view": view}
+
+effect(q) := r.effect if r := replay.result with input as q
+
+test_auditors_watch_everything if {
+	every verb in {"open", "download", "export"} {
+		effect(question(["auditors"], false, verb, "masked")) == "allow"
+	}
+}
+
+test_security_admins_watch_everything if effect(question(["security-admins"], false, "open", "masked")) == "allow"
+
+test_people_watch_their_own if effect(question(["engineers"], true, "open", "masked")) == "allow"
+
+test_people_do_not_take_their_own_away if effect(question(["engineers"], true, "export", "masked")) == "deny"
+
+test_people_do_not_watch_others if effect(question(["engineers", "dbas"], false, "open", "masked")) == "deny"
+
+test_nobody_sees_clear if {
+	every groups in [["auditors"], ["security-admins"], ["engineers"]] {
+		effect(question(groups, true, "open", "clear")) == "deny"
+	}
+}
+
+test_the_view_is_masked if {
+	r := replay.result with input as question(["auditors"], false, "open", "masked")
+	r.view == "masked"
+}
