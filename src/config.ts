@@ -40,6 +40,7 @@ export const ConfigSchema = T.Object(
         ports: T.Record(T.String(), Port), // protocol name → port
         tls: T.Optional(T.Object({ key: Ref, cert: Ref, ca: Ref }, closed)), // else a CA made on first start
         offline_grace_s: T.Integer({ minimum: 1, maximum: 3600 }),
+        plaintext: T.Optional(T.Boolean()), // clients may connect without TLS: for networks that encrypt below, and for measuring
       },
       closed,
     ),

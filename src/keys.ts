@@ -9,7 +9,15 @@ import { Secret } from './secret.ts'
  * sealed for one purpose opens for no other. The gateway's root derives from control's: control can open what it shares
  * with the gateway (tickets), the gateway can open nothing else of control's.
  */
-export type Purpose = 'cookies' | 'sign-ins' | 'refresh-tokens' | 'tickets' | 'mask-hash' | 'decision-inputs' | 'links'
+export type Purpose =
+  | 'cookies'
+  | 'sign-ins'
+  | 'refresh-tokens'
+  | 'tickets'
+  | 'mask-hash'
+  | 'pretences'
+  | 'decision-inputs'
+  | 'links'
 
 const header = 'sallyport-root-1 '
 const rootBytes = 32

@@ -146,6 +146,11 @@ export class Engine {
     return this.#stale
   }
 
+  /** Whether equal `action` inputs get equal answers under this revision: its policy needs no clock, literal or parameter. */
+  get cachesActions(): boolean {
+    return this.#loaded !== null && this.#loaded.meta.needs.length === 0
+  }
+
   markStale(why: string | null): void {
     this.#stale = why
   }
