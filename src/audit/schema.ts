@@ -39,11 +39,12 @@ export const auditInbox = pgTable(
   },
   t => [
     uniqueIndex().on(t.writer, t.wseq),
-    uniqueIndex().on(t.idx),
+    uniqueIndex('audit_inbox_idx').on(t.idx).where(sql`idx is not null`),
+    uniqueIndex().on(t.seq),
     index('audit_inbox_waiting').on(t.seq).where(sql`idx is null`),
     index().on(t.type, t.at_ms),
-    index().on(t.session_id),
-    index().on(t.subject_id),
+    index('audit_inbox_session').on(t.session_id).where(sql`session_id is not null`),
+    index('audit_inbox_subject').on(t.subject_id).where(sql`subject_id is not null`),
   ],
 )
 

@@ -47,7 +47,7 @@ export async function verifyLog(database: Database, vkey: string, copyPath: stri
     await tiles.compareRest()
     const [beyond] = await sql<
       { id: string; idx: string }[]
-    >`select id, idx::text from audit_inbox where idx >= ${size} order by idx limit 1`
+    >`select id, idx::text from audit_inbox where idx >= ${size} order by audit_inbox.idx limit 1`
     if (beyond)
       flaws.add(
         'entry_moved',
@@ -77,7 +77,7 @@ export async function verifyLog(database: Database, vkey: string, copyPath: stri
 async function entryRows(sql: Sql, from: number, count: number): Promise<EntryRow[]> {
   return sql<EntryRow[]>`
     select id, idx::text, writer, wseq::text, at_ms::text, type, body, salt, leaf, subject_id, session_id, resource
-    from audit_inbox where idx >= ${from} and idx < ${from + count} order by idx`
+    from audit_inbox where idx >= ${from} and idx < ${from + count} order by audit_inbox.idx`
 }
 
 /** Events that wait must continue their writers' chains, and the writers' rows must say where the chains end. */
@@ -86,7 +86,7 @@ async function checkWaiting(sql: Sql, entries: EntryChecks): Promise<number> {
   for (let last = 0; ; ) {
     const rows = await sql<(EntryRow & { seq: string })[]>`
       select id, '-1' as idx, writer, wseq::text, at_ms::text, type, body, salt, leaf, subject_id, session_id, resource, seq::text
-      from audit_inbox where idx is null and seq > ${last} order by seq limit ${page}`
+      from audit_inbox where idx is null and seq > ${last} order by audit_inbox.seq limit ${page}`
     if (rows.length === 0) break
     for (const row of rows) entries.check(null, row, leafHash(row.leaf))
     waiting += rows.length
@@ -249,7 +249,7 @@ class TileChecks {
   async leafHashes(from: number, count: number): Promise<Buffer> {
     const rows = await this.#sql<{ n: string; hashes: Buffer }[]>`
       select n::text, hashes from audit_tiles
-      where level = 0 and n >= ${from / tileWidth} and n < ${Math.ceil((from + count) / tileWidth)} order by n`
+      where level = 0 and n >= ${from / tileWidth} and n < ${Math.ceil((from + count) / tileWidth)} order by audit_tiles.n`
     const all = Buffer.alloc(count * hashSize)
     let known = 0
     for (const row of rows) {

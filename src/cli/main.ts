@@ -164,7 +164,7 @@ audit
 audit
   .command('resume')
   .description('after a restore from backup: a signed, visible break (on the control host)')
-  .requiredOption('--from <checkpoint>', 'size of the checkpoint that the database was restored to')
+  .requiredOption('--from <checkpoint>', 'size of the last checkpoint in the copy, which is given up')
   .requiredOption('-m, --reason <text>', 'why')
   .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
   .action(async (o: { config?: string; from: string; reason: string }) => (await import('./audit.ts')).resumeAudit(o))

@@ -26,7 +26,7 @@ afterAll(() => world.close())
 const verify = (copy = world.copy.path) => verifyLog(world.database, world.sequencer.vkey, copy)
 
 /** Does harm, verifies, and undoes the harm. */
-async function after(harm: string): Promise<string[]> {
+async function afterHarm(harm: string): Promise<string[]> {
   const { sql } = world.database
   const tables = ['audit_inbox', 'audit_tiles', 'audit_checkpoints', 'audit_state', 'audit_writers']
   for (const table of tables) await sql.unsafe(`create table keep_${table} as table ${table}`)
@@ -51,20 +51,20 @@ describe('RE3: the verifier names what was done to the log', () => {
   )
 
   test('RE3: a deleted row', async () => {
-    expect(await after('delete from audit_inbox where idx = 17')).toEqual([
+    expect(await afterHarm('delete from audit_inbox where idx = 17')).toEqual([
       'entry_missing: entry 17 is missing: its row was deleted or moved away',
     ])
   })
 
   test('RE3: a changed body', async () => {
     expect(
-      await after(`update audit_inbox set body = replace(body, '"number":41', '"number":42') where idx = 41`),
+      await afterHarm(`update audit_inbox set body = replace(body, '"number":41', '"number":42') where idx = 41`),
     ).toEqual([`body_changed: the body of entry 41 (${ids[41]}) was changed`])
   })
 
   test('RE3: a changed leaf, whatever is changed in it', async () => {
     expect(
-      await after(
+      await afterHarm(
         `update audit_inbox set leaf = replace(leaf, 'vote.cast', 'vote.kept'), type = 'vote.kept' where idx = 300`,
       ),
     ).toEqual([`entry_changed: entry 300 (${ids[300]}) was changed: it is not what the tree holds`])
@@ -73,27 +73,29 @@ describe('RE3: the verifier names what was done to the log', () => {
   test('RE3: swapped leaves', async () => {
     const harm =
       'update audit_inbox set idx = -1 where idx = 5; update audit_inbox set idx = 5 where idx = 9; update audit_inbox set idx = 9 where idx = -1'
-    expect(await after(harm)).toEqual([`entries_swapped: entries 5 (${ids[9]}) and 9 (${ids[5]}) were swapped`])
+    expect(await afterHarm(harm)).toEqual([`entries_swapped: entries 5 (${ids[9]}) and 9 (${ids[5]}) were swapped`])
   })
 
   test('RE3: a duplicated entry', async () => {
     const harm = `delete from audit_inbox where idx = 8; insert into audit_inbox (id, writer, wseq, at_ms, type, body, salt, leaf, idx)
       select 'evt_copy', writer, 5000, at_ms, type, body, salt, leaf, 8 from audit_inbox where idx = 7`
-    expect(await after(harm)).toEqual(['entry_changed: entry 8 (evt_copy) was changed: it is not what the tree holds'])
+    expect(await afterHarm(harm)).toEqual([
+      'entry_changed: entry 8 (evt_copy) was changed: it is not what the tree holds',
+    ])
   })
 
   test('RE3: columns for search that say something else', async () => {
-    expect(await after(`update audit_inbox set resource = null where idx = 3`)).toEqual([
+    expect(await afterHarm(`update audit_inbox set resource = null where idx = 3`)).toEqual([
       `columns_changed: the column resource of entry 3 (${ids[3]}) says something else than the event`,
     ])
-    expect(await after(`update audit_inbox set at_ms = 1, id = 'evt_other' where idx = 3`)).toHaveLength(2)
+    expect(await afterHarm(`update audit_inbox set at_ms = 1, id = 'evt_other' where idx = 3`)).toHaveLength(2)
   })
 
   test('RE3: a truncated log, however cleanly it was cut', async () => {
     const cut = `delete from audit_inbox where idx >= 300; delete from audit_checkpoints where size > 300; update audit_state set size = 300;
       delete from audit_tiles where level = 0 and n > 1; update audit_tiles set width = 44, hashes = substring(hashes for 44 * 32) where level = 0 and n = 1;
       update audit_tiles set width = 1, hashes = substring(hashes for 32) where level = 1`
-    const flaws = await after(cut)
+    const flaws = await afterHarm(cut)
     expect(flaws).toContain(
       'log_truncated: the copy knows of 700 signed entries, the database has 300: the last 400 are gone',
     )
@@ -104,7 +106,7 @@ describe('RE3: the verifier names what was done to the log', () => {
     const { sql } = world.database
     const [row] = await sql<{ leaf: string }[]>`select leaf from audit_inbox where idx = 20`
     const forged = row!.leaf.replace('vote.cast', 'vote.kept')
-    const flaws = await after(`update audit_inbox set leaf = '${forged}', type = 'vote.kept' where idx = 20;
+    const flaws = await afterHarm(`update audit_inbox set leaf = '${forged}', type = 'vote.kept' where idx = 20;
       update audit_tiles set hashes = overlay(hashes placing decode('${leafHash(forged).toString('hex')}', 'hex') from ${20 * 32 + 1}) where level = 0 and n = 0`)
     expect(flaws.map(flaw => flaw.split(':')[0])).toEqual([
       'tile_wrong',
@@ -118,23 +120,23 @@ describe('RE3: the verifier names what was done to the log', () => {
   })
 
   test('RE3: tiles and checkpoints that were changed or removed', async () => {
-    expect(await after('delete from audit_tiles where level = 1')).toEqual([
+    expect(await afterHarm('delete from audit_tiles where level = 1')).toEqual([
       'tile_wrong: tile 1/0 does not hold the hashes of the tiles below it',
     ])
-    expect((await after('delete from audit_checkpoints where size = 700'))[0]).toBe(
+    expect((await afterHarm('delete from audit_checkpoints where size = 700'))[0]).toBe(
       'checkpoint_wrong: no signed checkpoint covers the log of 700 entries',
     )
-    expect((await after(`update audit_checkpoints set note = replace(note, E'\\n700\\n', E'\\n701\\n')`))[0]).toContain(
-      'checkpoint_unsigned',
-    )
     expect(
-      (await after('delete from audit_tiles where level = 0 and n = 2')).some(f => f.startsWith('tile_wrong')),
+      (await afterHarm(`update audit_checkpoints set note = replace(note, E'\\n700\\n', E'\\n701\\n')`))[0],
+    ).toContain('checkpoint_unsigned')
+    expect(
+      (await afterHarm('delete from audit_tiles where level = 0 and n = 2')).some(f => f.startsWith('tile_wrong')),
     ).toBe(true)
   })
 
   test('an erased body is counted, and is no flaw; half an erasure is one', async () => {
     const { sql } = world.database
-    expect(await after('update audit_inbox set salt = null where idx = 2')).toEqual([
+    expect(await afterHarm('update audit_inbox set salt = null where idx = 2')).toEqual([
       `body_changed: the body of entry 2 (${ids[2]}) was changed`,
     ])
     const [kept] = await sql<{ body: string; salt: Buffer }[]>`select body, salt from audit_inbox where idx = 2`
@@ -220,6 +222,23 @@ async function lastLeaf(): Promise<string> {
   return (await world.database.sql<{ leaf: string }[]>`select leaf from audit_inbox order by wseq desc limit 1`)[0]!
     .leaf
 }
+
+test('a log of many tiles verifies, with many events waiting', async () => {
+  const large = await logWorld()
+  await large.grow(3000)
+  await large.database.db.transaction(tx =>
+    large.writer.recordAll(
+      tx,
+      Array.from({ length: 5000 }, (_, n) => ({ type: 'vote.cast', body: { n } }) as const),
+    ),
+  )
+  expect(await verifyLog(large.database, large.sequencer.vkey, large.copy.path)).toMatchObject({
+    flaws: [],
+    size: 3000,
+    waiting: 5000,
+  })
+  await large.close()
+})
 
 describe('the outside judge', () => {
   test('Go’s note and tlog packages open our checkpoints and prove our entries from our tiles', {
