@@ -47,3 +47,12 @@ export function processesBelow(folder: string): number[] {
     })
     .map(Number)
 }
+
+/** The command line of a process, or nothing where it is gone (Linux). */
+export function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,55 @@
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { SallyportError } from '../errors.ts'
+
+/** Where the starter policies expect the demo target; another port is written into the copy. */
+const starterAddress = '127.0.0.1:5455'
+
+/**
+ * Copies the starter policies into a git repository, once: from then on it belongs to whoever commits to it.
+ * @returns whether it was made now.
+ */
+export function makePolicyRepository(folder: string, starter: string, shopPort: number): boolean {
+  if (existsSync(join(folder, '.git'))) return false
+  if (existsSync(folder))
+    throw new SallyportError('bad_config', `${folder} exists, but is no git repository`, {
+      remedy: 'move it away, then start again',
+    })
+  const draft = `${folder}.new`
+  rmSync(draft, { recursive: true, force: true })
+  cpSync(starter, draft, { recursive: true })
+  const resources = join(draft, 'resources/data.yaml')
+  writeFileSync(resources, readFileSync(resources, 'utf8').replaceAll(starterAddress, `127.0.0.1:${shopPort}`))
+  git(draft, 'init', '--quiet', '--initial-branch=main')
+  git(draft, 'add', '--all')
+  git(draft, 'commit', '--quiet', '--message', 'Starter policies')
+  renameSync(draft, folder)
+  return true
+}
+
+/** Independent of the user's own settings: no hooks, no signing, a name of its own where none is set. */
+function git(folder: string, ...args: string[]): void {
+  const run = spawnSync(
+    'git',
+    [
+      '-c',
+      'commit.gpgsign=false',
+      '-c',
+      'core.hooksPath=/dev/null',
+      '-c',
+      'user.name=Sallyport',
+      '-c',
+      'user.email=sallyport@example.test',
+      ...args,
+    ],
+    {
+      cwd: folder,
+      encoding: 'utf8',
+      env: { ...process.env, GIT_DIR: undefined, GIT_WORK_TREE: undefined },
+    },
+  )
+  if (run.error !== undefined)
+    throw new SallyportError('bad_config', 'git is not installed', { remedy: 'install git, then start again' })
+  if (run.status !== 0) throw new SallyportError('internal', `git ${args[0]} failed in ${folder}: ${run.stderr.trim()}`)
+}

@@ -1,0 +1,6 @@
+// Run by tree.test.ts: the development system with a stand-in for the roles, in the data folder of the environment.
+import { join } from 'node:path'
+import { dev } from '../../src/dev/main.ts'
+
+const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0 }
+await dev({ ports, durable: false, customers: 50, program: join(import.meta.dirname, 'program.js') })
