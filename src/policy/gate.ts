@@ -146,8 +146,8 @@ async function runTests(workspace: Workspace): Promise<TestOutcome[]> {
   if (tests.length === 0) return tests
   const named = tests.map(t => ({ ...t, entry: `${t.package.replace(/^data\./, '').replaceAll('.', '/')}/${t.name}` }))
   const entries = [...new Set(named.map(t => t.entry))].sort()
-  const { wasm, data } = await workspace.build([...pointNames.map(entry), ...entries], true)
-  const evaluator = new Evaluator(wasm, canonical(data as Json))
+  const { wasm, data } = await workspace.build(entries, true)
+  const evaluator = new Evaluator(wasm, canonical(data as Json), 'tests')
   refuse(
     named
       .filter(test => test.passed !== passedIn(evaluator, test.entry))

@@ -48,18 +48,20 @@ export class Evaluator {
   readonly #entries: Readonly<Record<Point, number>>
   #instance: Instance | null
 
-  /** @throws Error for a module without one of the entry points, or one that calls a builtin we do not have. */
-  constructor(wasm: Uint8Array, data: string) {
+  /**
+   * @param kind a module of `tests` has no entry points of the policy; they are called by name.
+   * @throws Error for a module without one of the entry points.
+   */
+  constructor(wasm: Uint8Array, data: string, kind: 'policy' | 'tests' = 'policy') {
     this.#module = new Module(addFuel(wasm))
     this.#data = bytesOf(data)
     this.#instance = this.#start()
     const known = this.#instance.policy.entrypoints
-    this.#entries = Object.fromEntries(
-      Object.keys(points).map(point => [point, known[`sallyport/${point}/result`]]),
-    ) as Record<Point, number>
-    const missing = Object.entries(this.#entries).filter(([, id]) => typeof id !== 'number')
-    if (missing.length > 0)
-      throw new Error(`the compiled policy has no entry point for ${missing.map(([name]) => name).join(', ')}`)
+    const entries = Object.keys(points).map(point => [point, known[`sallyport/${point}/result`]] as const)
+    const missing = entries.filter(([, id]) => typeof id !== 'number').map(([name]) => name)
+    if (kind === 'policy' && missing.length > 0)
+      throw new Error(`the compiled policy has no entry point for ${missing.join(', ')}`)
+    this.#entries = Object.fromEntries(entries) as Record<Point, number>
   }
 
   /** The value of a point's `result`, undefined where no rule defines it. */
