@@ -61,7 +61,9 @@ async function ticketFor(client: Client, resource: string, options: ConnectOptio
   try {
     return await client.post<TicketAnswer>('/api/tickets', body)
   } catch (error) {
-    if (!(error instanceof SallyportError) || error.facts['ask'] !== true || options.reason === undefined) throw error
+    // No grant covers this now: with a reason given, ask for one. Everything else is told as it is.
+    if (!(error instanceof SallyportError) || error.code !== 'policy_denied' || options.reason === undefined)
+      throw error
   }
   if (options.role === undefined) {
     throw new SallyportError('bad_request', 'which role do you ask for?', {

@@ -1,8 +1,5 @@
-import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { packageRoot } from '../db/package-root.ts'
-
-/** `sallyport dev` is `npm start`: the bootstrap loads the development world, which no other command ever does. */
+/** `sallyport dev`: the development system. The only place outside `src/dev` that loads it. */
 export async function dev(): Promise<void> {
-  await import(pathToFileURL(join(packageRoot(), 'src/cli/start.js')).href)
+  const { dev: run } = await import('../dev/main.ts')
+  await run()
 }

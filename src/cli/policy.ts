@@ -1,0 +1,88 @@
+import type { Client } from './client.ts'
+import { instant, plain, say } from './output.ts'
+
+interface PolicyStatus {
+  readonly revision: {
+    readonly generation: number
+    readonly commit: string
+    readonly digest: string
+    readonly activated_at_ms: number
+  } | null
+  readonly failure: { readonly commit: string; readonly at_ms: number; readonly problems: readonly Problem[] } | null
+}
+
+interface Problem {
+  readonly code: string
+  readonly message: string
+  readonly file?: string
+  readonly line?: number
+}
+
+/** Prints the active revision, and the problems of a newer commit that did not pass. */
+export async function policyStatus(client: Client): Promise<void> {
+  const { revision, failure } = await client.get<PolicyStatus>('/api/policy/status')
+  if (revision === null) say('No revision is active: everything is denied.')
+  else
+    say(
+      `generation ${revision.generation}  commit ${revision.commit}  digest ${revision.digest}  since ${instant(revision.activated_at_ms)}`,
+    )
+  if (failure !== null) {
+    say(`commit ${failure.commit} did not pass at ${instant(failure.at_ms)}; the revision above stays:`)
+    for (const problem of failure.problems) say(`  ${lineOf(problem)}`)
+  }
+}
+
+/** `file:line: message [code]`, which editors jump to. */
+function lineOf(problem: Problem): string {
+  const place =
+    problem.file === undefined ? '' : `${plain(problem.file)}${problem.line === undefined ? '' : `:${problem.line}`}: `
+  return `${place}${plain(problem.message)} [${problem.code}]`
+}
+
+/** Checks a policy folder as the gate would. @returns exit code 0 only when it could be activated. */
+export async function check(folder: string): Promise<number> {
+  const { checkRepository } = await import('../policy/gate.ts')
+  const problems = await checkRepository(folder, await gateOptions())
+  for (const problem of problems) say(lineOf(problem))
+  say(
+    problems.length === 0
+      ? 'The policies could be activated.'
+      : `${problems.length} problem(s): the gate would refuse this.`,
+  )
+  return problems.length === 0 ? 0 : 1
+}
+
+/** Runs the tests in OPA and in the WASM that is enforced. @returns exit code 0 only when all pass. */
+export async function test(folder: string): Promise<number> {
+  const { testRepository } = await import('../policy/gate.ts')
+  const { tests, coverage } = await testRepository(folder, await gateOptions())
+  for (const t of tests) if (!t.passed) say(`${t.file}:${t.line}: ${t.package}.${t.name} fails`)
+  const failed = tests.filter(t => !t.passed).length
+  say(`${tests.length - failed} passed, ${failed} failed, coverage ${coverage.toFixed(1)} %`)
+  return failed === 0 && tests.length > 0 ? 0 : 1
+}
+
+/** Compiles a policy folder and prints the digest that a revision of it would have. */
+export async function build(folder: string): Promise<number> {
+  const { compileFolder } = await import('../policy/gate.ts')
+  const { bundleDigest } = await import('../policy/bundle.ts')
+  const { bundle, tests } = await compileFolder(folder, await gateOptions())
+  say(`digest ${bundleDigest(bundle)}`)
+  say(`opa ${bundle.opa_version}, ${bundle.wasm.length} bytes of WASM, ${tests.length} tests passed`)
+  return 0
+}
+
+async function gateOptions() {
+  const { findOpa } = await import('../policy/opa-binary.ts')
+  const { Registry } = await import('../gateway/registry.ts')
+  const { allProtocols } = await import('../protocols/all.ts')
+  const registry = new Registry(allProtocols)
+  return {
+    opa: await findOpa({ progress: line => process.stderr.write(`${line}\n`) }),
+    protocols: {
+      checkResource: (protocol: string, options: unknown) =>
+        registry.problems({ protocol, options }).join('; ') || null,
+      canMask: (protocol: string) => registry.get(protocol)?.capabilities.mask ?? false,
+    },
+  }
+}
