@@ -1,5 +1,5 @@
 import { createHmac, randomInt } from 'node:crypto'
-import { and, eq, gt, isNull, or, sql } from 'drizzle-orm'
+import { and, eq, gt, isNull, sql } from 'drizzle-orm'
 import type { Database, Tx } from '../db/database.ts'
 import type { DerivedKey } from '../keys.ts'
 import type { SlackBinding } from './door.ts'
@@ -64,22 +64,12 @@ export async function bindAccount(
     .where(and(eq(subjects.id, used.subject_id), isNull(subjects.disabled_at)))
     .for('update')
   if (subject === undefined) return { bound: false, why: 'unknown_code' }
-  await tx
-    .delete(slackBindings)
-    .where(
-      and(
-        eq(slackBindings.subject_id, subject.id),
-        or(sql`team_id <> ${input.team_id}`, sql`user_id <> ${input.user_id}`),
-      ),
-    )
-  await tx
-    .insert(slackBindings)
-    .values({ team_id: input.team_id, user_id: input.user_id, subject_id: subject.id })
-    .onConflictDoNothing()
-  const [now] = await tx.select().from(slackBindings).where(account(input))
-  return now?.subject_id === subject.id
-    ? { bound: true, facts: factsOf(subject) }
-    : { bound: false, why: 'other_subject' }
+  const [taken] = await tx.select().from(slackBindings).where(account(input)).for('update')
+  if (taken !== undefined && taken.subject_id !== subject.id) return { bound: false, why: 'other_subject' }
+  await tx.delete(slackBindings).where(eq(slackBindings.subject_id, subject.id))
+  // two people who bind one account at the same instant: the second insert fails, and its transaction with it
+  await tx.insert(slackBindings).values({ team_id: input.team_id, user_id: input.user_id, subject_id: subject.id })
+  return { bound: true, facts: factsOf(subject) }
 }
 
 export async function removeBinding(tx: Tx, subject_id: string): Promise<SlackBinding | null> {
