@@ -53,10 +53,15 @@ export async function testRepository(
   options: GateOptions,
 ): Promise<{ tests: readonly TestOutcome[]; coverage: number }> {
   const sources = readFolder(dir)
-  const opa = await opaFacts(options.opa)
-  using workspace = new Workspace(opa, sources)
-  const tests = await runTests(workspace)
-  return { tests, coverage: tests.every(t => t.passed) ? await workspace.coverage() : 0 }
+  return inWorkspace(sources, options, async workspace => {
+    const tests = await runTests(workspace)
+    return { tests, coverage: tests.every(t => t.passed) ? await workspace.coverage() : 0 }
+  })
+}
+
+/** Makes a bundle of a policy root of the file system. @throws Refused as `compile` does. */
+export function compileFolder(dir: string, options: GateOptions): Promise<Compiled> {
+  return compile(readFolder(dir), options)
 }
 
 /**
@@ -66,8 +71,11 @@ export async function testRepository(
  */
 export async function compile(sources: Sources, options: GateOptions): Promise<Compiled> {
   refuse(structureProblems(sources))
-  const opa = await opaFacts(options.opa)
-  using workspace = new Workspace(opa, sources)
+  return inWorkspace(sources, options, workspace => compileIn(workspace, sources, options.protocols))
+}
+
+async function compileIn(workspace: Workspace, sources: Sources, protocols: ProtocolCheck): Promise<Compiled> {
+  const { opa } = workspace
   refuse(await checkPoints(workspace, sources))
   const trees = new Map<string, unknown>()
   for (const path of sources.keys())
@@ -75,7 +83,7 @@ export async function compile(sources: Sources, options: GateOptions): Promise<C
   const { problems, rules, defaults, needs } = readRules(trees)
   refuse(problems)
   const { wasm, data } = await workspace.build(pointNames.map(entry), false)
-  const checked = checkData(data, sources, options.protocols)
+  const checked = checkData(data, sources, protocols)
   const tests = await runTests(workspace)
   refuse(
     tests
@@ -90,8 +98,21 @@ export async function compile(sources: Sources, options: GateOptions): Promise<C
     wasm: wasm.toString('base64'),
     meta: { rules, defaults, needs: [...needs] },
   }
-  refuse(dryRun(bundle, options.protocols))
+  refuse(dryRun(bundle, protocols))
   return { bundle, tests }
+}
+
+async function inWorkspace<T>(
+  sources: Sources,
+  options: GateOptions,
+  run: (workspace: Workspace) => Promise<T>,
+): Promise<T> {
+  const workspace = new Workspace(await opaFacts(options.opa), sources)
+  try {
+    return await run(workspace)
+  } finally {
+    workspace[Symbol.dispose]()
+  }
 }
 
 function structureProblems(sources: Sources): Problem[] {

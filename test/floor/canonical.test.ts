@@ -1,8 +1,9 @@
-import canonicalize from 'canonicalize'
+import { createRequire } from 'node:module'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { canonical, type Json } from '../../src/canonical.ts'
 
+const canonicalize = createRequire(import.meta.url)('canonicalize') as (value: unknown) => string
 const text = fc.string({ unit: 'grapheme', maxLength: 40 }).filter(s => s.isWellFormed())
 const json = fc.letrec<{ value: Json }>(tie => ({
   value: fc.oneof(
@@ -19,7 +20,7 @@ const json = fc.letrec<{ value: Json }>(tie => ({
 describe('canonical JSON (RFC 8785)', () => {
   test('agrees with an implementation that is not ours, on any value', () => {
     fc.assert(
-      fc.property(json, value => expect(canonical(value)).toBe(canonicalize(value))),
+      fc.property(json, value => canonical(value) === canonicalize(value)),
       { numRuns: 2_000 },
     )
   })
