@@ -9,8 +9,8 @@ import type { ActionFacts, MaskRule } from '../../../policy/points.ts'
  * `rows.rewrite(dataRow)`.
  */
 export interface Analyzer {
-  /** Bounded: length, depth, number of statements. `sql` is valid UTF-8 without NUL (the wire refuses the rest). */
-  analyze(sql: string): Analysis
+  /** Bounded: length, depth, number of statements. `sql` is valid UTF-8 without NUL (the wire refuses the rest). `created`: `ConnectionNames.created`. */
+  analyze(sql: string, created?: ReadonlySet<string>): Analysis
 }
 
 export type Analysis =
@@ -32,6 +32,8 @@ export interface Statement {
   readonly control: Control
   /** It may change what names mean: call `Catalog.stale()` when it has completed. */
   readonly changesCatalog: boolean
+  /** Relations it creates; `ConnectionNames.resolve` remembers them for the connection. */
+  readonly creates: readonly string[]
   /** The text holds a password or the like: only `withoutLiterals(text)` may be recorded. */
   readonly secret: boolean
   /** What it does with columns; only a MaskPlan reads it. */
@@ -48,7 +50,8 @@ export type Control =
   | { readonly kind: 'copy'; readonly direction: 'in' | 'out' }
   /** SQL PREPARE. The name lives in the same space as the names of Parse messages. */
   | { readonly kind: 'prepare'; readonly name: string; readonly inner: Statement }
-  | { readonly kind: 'execute'; readonly name: string }
+  /** `verb`: what its arguments do by themselves. */
+  | { readonly kind: 'execute'; readonly name: string; readonly verb: ActionFacts['verb'] }
   | { readonly kind: 'deallocate'; readonly name: string | null }
   | { readonly kind: 'declare'; readonly name: string; readonly inner: Statement }
   | { readonly kind: 'fetch'; readonly name: string }
@@ -57,12 +60,14 @@ export type Control =
 
 /**
  * Names of one connection. SQL PREPARE and Parse share one space, and so do DECLARE and Bind. `resolve` turns an
- * EXECUTE into the statement behind it: action facts of what will run, under kind `execute`. A name this connection
- * did not define is refused.
+ * EXECUTE into the statement behind it (action facts of what will run, under kind `execute`), and gives a FETCH the
+ * columns of its cursor. A name this connection did not define is refused.
  */
 export interface ConnectionNames {
   /** Called for each statement before it is judged. `lookup` finds what a Parse message defined under that name. */
   resolve(statement: Statement, text: string, lookup: (name: string) => readonly Statement[] | undefined): Statement
+  /** Relations this connection created: the catalog, read by another connection, may not show them yet. */
+  readonly created: ReadonlySet<string>
   /** What SQL PREPARE defined: for a Bind that names it. */
   prepared(name: string): Statement | undefined
 }
@@ -87,6 +92,10 @@ export interface CatalogSnapshot {
   readonly byName: ReadonlyMap<string, Relation>
   /** name → schemas outside pg_catalog that hold a function (aggregate, procedure) of that name */
   readonly functions: ReadonlyMap<string, readonly string[]>
+  /** `schema\0name` of those that are all stable or immutable: they write nothing */
+  readonly stableFunctions: ReadonlySet<string>
+  /** Names of temporary tables, of any session. */
+  readonly temporary: ReadonlySet<string>
   /** name → schemas that hold a user-made operator whose code is not C */
   readonly operators: ReadonlyMap<string, readonly string[]>
   /** `schema\0name` of types made by users whose input, casts or checks may run code (domains, base types, ranges) */
@@ -176,7 +185,9 @@ export interface MaskPlan {
 export type Judgement =
   | {
       readonly ok: true
-      /** It touches masked relations: rows need a description before they go on, and its literals are not recorded. */
+      /** It touches masked relations: its literals and parameters are not recorded, only `withoutLiterals(text)`. */
+      readonly touches: boolean
+      /** Its rows may not go on before a RowDescription for them was seen: ask for one if the client did not. */
       readonly describe: boolean
       readonly outputs: readonly (ColumnId | null)[] | null
     }

@@ -1,0 +1,307 @@
+import type { Control, Statement } from './contract.ts'
+import { bindDml } from './dml.ts'
+import { Facts, type NameContext, Unfollowable } from './facts.ts'
+import { bindInto, bindSelect, type Columns, expression, outputsOf } from './select.ts'
+import { refuseSetting } from './settings.ts'
+import { flag, integerConstant, list, stringConstant, type Tree, text, tree, unwrap, words } from './tree.ts'
+import { bindUtility, utilities } from './utility.ts'
+
+export interface Analyzed {
+  readonly statement: Statement
+  /** Neither a literal nor this connection's own tables had a part in it: it holds for every text of its shape. */
+  readonly reusable: boolean
+  readonly unknownRelation: boolean
+}
+
+interface Draft {
+  kind: string
+  control: Control
+  refusal: string | null
+  facts: Record<string, unknown>
+  columns: Columns
+  changesCatalog: boolean
+  secret: boolean
+}
+
+/** One statement of the parser's tree. Never throws: what cannot be followed is refused. */
+export function analyzeStatement(node: Tree, names: NameContext): Analyzed {
+  const facts = new Facts(names)
+  const draft: Draft = {
+    kind: 'unknown',
+    control: { kind: 'none' },
+    refusal: null,
+    facts: {},
+    columns: [],
+    changesCatalog: false,
+    secret: false,
+  }
+  try {
+    const [type, body] = unwrap(node)
+    bindStatement(facts, draft, type, body)
+  } catch (fault) {
+    facts.atLeast('unknown')
+    facts.literalMatters = true
+    const why =
+      fault instanceof Unfollowable
+        ? fault.message
+        : fault instanceof RangeError
+          ? 'it is nested too deeply'
+          : 'it could not be followed'
+    draft.refusal = `the statement was refused because ${why}; split it into simpler ones`
+  }
+  if (facts.locking) draft.facts.locking = true
+  const statement: Statement = {
+    action: facts.action(draft.kind, draft.facts),
+    refusal: draft.refusal,
+    control: draft.control,
+    changesCatalog: draft.changesCatalog,
+    creates: [...facts.created],
+    secret: draft.secret,
+    columns: facts.columns(outputsOf(draft.columns)),
+  }
+  return {
+    statement,
+    reusable: !facts.literalMatters && !facts.contextMatters && !facts.unknownRelation,
+    unknownRelation: facts.unknownRelation,
+  }
+}
+
+const dmlKinds: Readonly<Record<string, string>> = {
+  InsertStmt: 'insert',
+  UpdateStmt: 'update',
+  DeleteStmt: 'delete',
+  MergeStmt: 'merge',
+}
+
+function bindStatement(facts: Facts, draft: Draft, type: string, node: Tree): void {
+  const dml = dmlKinds[type]
+  if (dml !== undefined) {
+    draft.kind = dml
+    draft.columns = bindDml(facts, type, node, undefined)
+    return
+  }
+  if (type === 'SelectStmt') {
+    const into = node.intoClause !== undefined
+    draft.kind = into ? 'select_into' : 'select'
+    draft.changesCatalog = into
+    draft.columns = bindSelect(facts, node, undefined, undefined)
+    if (into) draft.columns = []
+    return
+  }
+  facts.literalMatters = true
+  const bind = special[type]
+  if (bind !== undefined) return bind(facts, draft, node)
+  const utility = utilities[type]
+  if (utility === undefined) {
+    facts.atLeast('unknown')
+    draft.refusal = `this build does not know the statement ${type || '(unnamed)'}`
+    return
+  }
+  facts.atLeast(utility.verb)
+  draft.kind = utility.kind
+  draft.changesCatalog = utility.verb !== 'session' && utility.verb !== 'read'
+  bindUtility(facts, draft, type, node)
+}
+
+function inner(draft: Draft, facts: Facts, node: Tree): { statement: Statement; columns: Columns } {
+  const part: Draft = { ...draft, kind: 'unknown', control: { kind: 'none' }, facts: {}, columns: [] }
+  const [type, body] = unwrap(node)
+  bindStatement(facts, part, type, body)
+  draft.refusal ??= part.refusal
+  draft.changesCatalog ||= part.changesCatalog
+  const statement: Statement = {
+    action: facts.action(part.kind, part.facts),
+    refusal: part.refusal,
+    control: part.control,
+    changesCatalog: part.changesCatalog,
+    creates: [...facts.created],
+    secret: part.secret,
+    columns: facts.columns(outputsOf(part.columns)),
+  }
+  return { statement, columns: part.columns }
+}
+
+type Binder = (facts: Facts, draft: Draft, node: Tree) => void
+
+const special: Readonly<Record<string, Binder>> = {
+  ExplainStmt(facts, draft, node) {
+    const options = list(node, 'options').map(o => unwrap(o)[1])
+    const analyze = options.some(o => text(o, 'defname') === 'analyze' && isOn(tree(o, 'arg')))
+    draft.kind = 'explain'
+    const { statement } = inner(draft, facts, tree(node, 'query') ?? {})
+    draft.changesCatalog &&= analyze
+    draft.facts = { analyze, explained: statement.action.kind }
+    if (!analyze) facts.plans()
+    facts.atLeast('read')
+    if (!analyze) facts.created.clear()
+  },
+  PrepareStmt(facts, draft, node) {
+    draft.kind = 'prepare'
+    expression(facts, node.argtypes, { parent: undefined, sources: [] }, undefined, 'expression')
+    const { statement } = inner(draft, facts, tree(node, 'query') ?? {})
+    draft.control = { kind: 'prepare', name: text(node, 'name'), inner: statement }
+    draft.facts = { prepared: statement.action.kind }
+    draft.changesCatalog = false
+    facts.created.clear()
+  },
+  ExecuteStmt(facts, draft, node) {
+    draft.kind = 'execute'
+    expression(facts, node.params, { parent: undefined, sources: [] }, undefined, 'expression')
+    draft.control = { kind: 'execute', name: text(node, 'name'), verb: facts.verb }
+    facts.atLeast('unknown') // until ConnectionNames.resolve finds what it runs
+    draft.columns = null
+  },
+  DeallocateStmt(_facts, draft, node) {
+    draft.kind = 'deallocate'
+    draft.control = { kind: 'deallocate', name: flag(node, 'isall') ? null : text(node, 'name') }
+  },
+  DeclareCursorStmt(facts, draft, node) {
+    draft.kind = 'declare'
+    const { statement } = inner(draft, facts, tree(node, 'query') ?? {})
+    draft.control = { kind: 'declare', name: text(node, 'portalname'), inner: statement }
+  },
+  FetchStmt(facts, draft, node) {
+    draft.kind = flag(node, 'ismove') ? 'move' : 'fetch'
+    facts.atLeast('read')
+    draft.control = { kind: 'fetch', name: text(node, 'portalname') }
+    draft.columns = null
+  },
+  ClosePortalStmt(_facts, draft, node) {
+    draft.kind = 'close'
+    draft.control = { kind: 'close', name: text(node, 'portalname') || null }
+  },
+  CreateTableAsStmt(facts, draft, node) {
+    const view = node.objtype === 'OBJECT_MATVIEW'
+    draft.kind = view ? 'create_materialized_view' : 'create_table_as'
+    draft.changesCatalog = true
+    const { columns } = inner(draft, facts, tree(node, 'query') ?? {})
+    bindInto(facts, tree(node, 'into') ?? {}, columns)
+  },
+  ViewStmt(facts, draft, node) {
+    draft.kind = 'create_view'
+    draft.changesCatalog = true
+    facts.atLeast('ddl')
+    const view = tree(node, 'view') ?? {}
+    facts.creates(text(view, 'schemaname'), text(view, 'relname'))
+    const { columns } = inner(draft, facts, tree(node, 'query') ?? {})
+    for (const c of columns ?? []) if (c.origin !== null) facts.use(c.origin, 'definition')
+    if (columns === null) facts.open('a view with unknown columns')
+  },
+  CopyStmt(facts, draft, node) {
+    const relation = tree(node, 'relation')
+    const query = tree(node, 'query')
+    const inward = flag(node, 'is_from')
+    const file = text(node, 'filename') !== ''
+    const program = flag(node, 'is_program')
+    draft.kind = program ? 'copy_program' : file ? 'copy_file' : inward ? 'copy_from' : 'copy_to'
+    facts.atLeast(program || file ? 'admin' : inward ? 'write' : 'read')
+    draft.facts = { direction: inward ? 'from' : 'to' }
+    if (!program && !file) draft.control = { kind: 'copy', direction: inward ? 'in' : 'out' }
+    if (query !== undefined) {
+      const { columns } = inner(draft, facts, query)
+      for (const c of columns ?? []) if (c.origin !== null) facts.use(c.origin, 'copied')
+      if (columns === null) facts.open('COPY of a query with unknown columns')
+    }
+    if (relation === undefined) return
+    const found = facts.relation(text(relation, 'schemaname'), text(relation, 'relname'), inward ? 'write' : 'read')
+    const listed = words(list(node, 'attlist'))
+    const shown = found?.columns.filter(c => listed.length === 0 || listed.includes(c.name)) ?? []
+    if (!inward) for (const c of shown) facts.use({ oid: found!.oid, attnum: c.attnum }, 'copied')
+    const columns = found?.columns.map(c => ({ name: c.name, origin: { oid: found.oid, attnum: c.attnum } })) ?? null
+    expression(
+      facts,
+      node.whereClause,
+      {
+        parent: undefined,
+        sources: [{ alias: text(relation, 'relname'), schema: null, columns, oid: found?.oid ?? null, derived: false }],
+      },
+      undefined,
+      'predicate',
+    )
+  },
+  VariableSetStmt(_facts, draft, node) {
+    setVariable(draft, node)
+  },
+  VariableShowStmt(facts, draft, node) {
+    draft.kind = 'show'
+    facts.atLeast('session')
+    draft.facts = { variable: text(node, 'name').toLowerCase() }
+  },
+  DiscardStmt(_facts, draft, node) {
+    draft.kind = 'discard'
+    draft.control = { kind: 'discard' }
+    draft.facts = { target: text(node, 'target').replace('DISCARD_', '').toLowerCase() }
+    if (node.target === 'DISCARD_ALL') {
+      draft.refusal =
+        'DISCARD ALL would reset settings that the gateway pins: use DISCARD TEMP, DEALLOCATE ALL and CLOSE ALL, or open a new connection'
+    }
+  },
+  TransactionStmt(facts, draft, node) {
+    const verb = transactions[text(node, 'kind')] ?? 'two_phase'
+    draft.kind = verb === 'two_phase' ? text(node, 'kind').replace('TRANS_STMT_', '').toLowerCase() : verb
+    draft.control = { kind: 'transaction', verb }
+    facts.atLeast(verb === 'two_phase' ? 'admin' : 'session')
+    for (const option of list(node, 'options')) draft.refusal ??= refuseOption(draft, unwrap(option)[1])
+  },
+}
+
+const transactions: Readonly<
+  Record<string, 'begin' | 'commit' | 'rollback' | 'savepoint' | 'release' | 'rollback_to'>
+> = {
+  TRANS_STMT_BEGIN: 'begin',
+  TRANS_STMT_START: 'begin',
+  TRANS_STMT_COMMIT: 'commit',
+  TRANS_STMT_ROLLBACK: 'rollback',
+  TRANS_STMT_SAVEPOINT: 'savepoint',
+  TRANS_STMT_RELEASE: 'release',
+  TRANS_STMT_ROLLBACK_TO: 'rollback_to',
+}
+
+function isOn(argument: Tree | undefined): boolean {
+  if (argument === undefined) return true
+  const [type, body] = unwrap(argument)
+  const word =
+    type === 'String'
+      ? text(body, 'sval')
+      : type === 'Boolean'
+        ? String(body.boolval === true)
+        : type === 'Integer'
+          ? String(body.ival ?? 0)
+          : ''
+  return !/^(off|false|no|0)$/i.test(word)
+}
+
+function setVariable(draft: Draft, node: Tree): void {
+  const kind = text(node, 'kind')
+  const name = text(node, 'name')
+  draft.kind = kind === 'VAR_RESET' || kind === 'VAR_RESET_ALL' ? 'reset' : 'set'
+  if (kind === 'VAR_RESET_ALL') {
+    draft.facts = { variable: 'all' }
+    draft.refusal =
+      'RESET ALL would reset settings that the gateway pins: reset them one by one, or open a new connection'
+    return
+  }
+  draft.facts = { local: flag(node, 'is_local'), variable: name.toLowerCase() }
+  if (kind === 'VAR_SET_MULTI') {
+    if (name === 'TRANSACTION SNAPSHOT') return
+    for (const option of list(node, 'args')) draft.refusal ??= refuseOption(draft, unwrap(option)[1])
+    return
+  }
+  const values = list(node, 'args')
+  const value =
+    kind === 'VAR_SET_VALUE' && values.length === 1
+      ? (stringConstant(values[0]) ?? integerConstant(values[0])?.toString() ?? null)
+      : null
+  draft.refusal = refuseSetting(name, value)
+}
+
+/** BEGIN READ WRITE and SET TRANSACTION READ WRITE undo a read-only session (PG14). */
+function refuseOption(draft: Draft, option: Tree): string | null {
+  const name = text(option, 'defname')
+  draft.facts = {
+    ...draft.facts,
+    [name]: stringConstant(tree(option, 'arg')) ?? integerConstant(tree(option, 'arg')) ?? 0,
+  }
+  if (name !== 'transaction_read_only' || integerConstant(tree(option, 'arg')) === 1) return null
+  return 'READ WRITE would undo a read-only session: leave it out, a session that may write can do so without it'
+}
