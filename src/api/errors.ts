@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
+import type { Refused as RefusedValue } from '../approvals/refusal.ts'
 import { type ErrorCode, errorCodes, SallyportError } from '../errors.ts'
 import type { Refusal } from '../identity/door.ts'
 import { logger } from '../log.ts'
@@ -19,6 +20,7 @@ export const ErrorBody = T.Object({
     rule: T.Optional(T.String()),
     at: T.Optional(T.String()), // file:line@commit
     decision_id: T.Optional(T.String()),
+    ask: T.Optional(T.Literal(true)), // asking for access is the way to get it
   }),
 })
 
@@ -56,6 +58,13 @@ export function sendDenied(reply: FastifyReply, decision: Decision): FastifyRepl
 /** Answers with what a room refused as a value. */
 export function sendRefusal(reply: FastifyReply, { code, message }: Refusal): FastifyReply {
   return send(reply, { ...errorCodes[code], code, message })
+}
+
+/** Answers with what approvals or sessions refused as a value. */
+export function sendRefused(reply: FastifyReply, refused: RefusedValue): FastifyReply {
+  const { code, message, remedy, decision_id, reasons, ask } = refused
+  const { rule, at } = reasons[0] ?? {}
+  return send(reply, { status: errorCodes[code].status, code, message, remedy, facts: { rule, at, decision_id, ask } })
 }
 
 /** Answers with a code of the registry. */
@@ -98,6 +107,7 @@ function clientFault(error: FastifyError): Refused | null {
 function send(reply: FastifyReply, { status, code, message, remedy, facts = {} }: Refused): FastifyReply {
   const text = (name: string) => (typeof facts[name] === 'string' ? { [name]: facts[name] } : {})
   const id = reply.request.id ?? randomUUID()
-  const error = { code, message, remedy, id, ...text('rule'), ...text('at'), ...text('decision_id') }
+  const ask = facts['ask'] === true ? { ask: true } : {}
+  const error = { code, message, remedy, id, ...text('rule'), ...text('at'), ...text('decision_id'), ...ask }
   return reply.code(status).header('cache-control', 'no-store').type('application/json').send({ error })
 }

@@ -11,12 +11,17 @@ import { credentialsOf } from './credentials.ts'
 import { decisionRoutes } from './decisions.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { handleError, sendError } from './errors.ts'
+import { grantRoutes } from './grants.ts'
 import { installGuard } from './guard.ts'
 import { installHeaders } from './headers.ts'
 import { healthRoutes } from './health.ts'
 import { meRoutes } from './me.ts'
 import { policyRoutes } from './policy.ts'
 import { rateKey } from './rate-key.ts'
+import { requestRoutes } from './requests.ts'
+import { resourceRoutes } from './resources.ts'
+import { sessionRoutes } from './sessions.ts'
+import { ticketRoutes } from './tickets.ts'
 import { tokenRoutes } from './tokens.ts'
 import { webRoutes } from './web.ts'
 
@@ -29,6 +34,11 @@ const areas = [
   tokenRoutes,
   decisionRoutes,
   policyRoutes,
+  resourceRoutes,
+  requestRoutes,
+  grantRoutes,
+  ticketRoutes,
+  sessionRoutes,
   webRoutes,
 ] as const
 

@@ -14,8 +14,9 @@ import { closeRequest, type RequestRow, revokeGrant } from './settle.ts'
 import { endGrants, expireRequests, sweepPage } from './sweep.ts'
 import { type Cast, type Counted, vote } from './vote.ts'
 
-/** The `admin` call that lets somebody else than its holder end a grant. */
+/** The `admin` calls that let somebody else than its holder end a grant, than who asked take a request back. */
 export const revokeCall = 'grants.revoke'
+export const cancelCall = 'requests.cancel'
 
 /**
  * Request → votes → grant. Each act is one transaction: the decision, the rows, the event and the notice stand or fall
@@ -47,16 +48,17 @@ export class Approvals {
     return counted
   }
 
-  /** The requester takes the question back. */
+  /** Takes a question back: one's own, or with the Permit of `admin` for `requests.cancel` anybody's. */
   async cancel(wanted: {
     request_id: string
     by: SubjectFacts
+    permit?: Permit | null
   }): Promise<{ refused: false; request: RequestRow } | Refused> {
-    const { request_id, by } = wanted
+    const { request_id, by, permit } = wanted
     const done = await this.#act(async tx => {
       const [request] = await tx.select().from(requests).where(eq(requests.id, request_id)).for('no key update')
       if (request === undefined) return refuse('not_found', 'there is no such request')
-      if (by.id !== request.subject_id)
+      if (by.id !== request.subject_id && !permits(permit, cancelCall, by))
         return refuse('policy_denied', 'only who asked may cancel a request', 'deny it, if you are an approver')
       if (request.state !== 'pending')
         return refuse(
@@ -92,14 +94,13 @@ export class Approvals {
     const done = await this.#act(async tx => {
       const [grant] = await tx.select().from(grants).where(eq(grants.id, wanted.grant_id)).for('no key update')
       if (grant === undefined) return refuse('not_found', 'there is no such grant')
-      const permitted =
-        Permit.is(permit) && permit.point === 'admin' && permit.call === revokeCall && permit.subject_id === by.id
+      const permitted = permits(permit, revokeCall, by)
       if (by.id !== grant.subject_id && !permitted)
         return refuse('policy_denied', 'this grant is not yours, and no policy lets you revoke it')
       const now_ms = await clock(tx)
       if (grant.ended_at !== null || grant.ends_at.getTime() <= now_ms)
         return refuse('gone', 'this grant has ended already', 'nothing is left to revoke')
-      const decision_id = permitted ? permit.decision_id : null
+      const decision_id = permitted && permit ? permit.decision_id : null
       return {
         refused: false as const,
         grant: await revokeGrant(this.#ground, tx, grant, { by: by.id, reason: wanted.reason, now_ms, decision_id }),
@@ -164,4 +165,9 @@ export class Approvals {
   #act<T>(run: (tx: Tx) => Promise<T>): Promise<T> {
     return this.#ground.database.db.transaction(run)
   }
+}
+
+/** Whether this is the Permit of this very call by this very person. */
+export function permits(permit: Permit | null | undefined, call: string, by: SubjectFacts): boolean {
+  return Permit.is(permit) && permit.point === 'admin' && permit.call === call && permit.subject_id === by.id
 }

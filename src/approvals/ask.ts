@@ -180,6 +180,7 @@ function refusalOf(
       ...refusal,
       message: `this needs an approval first: ${refusal.message}`,
       remedy: 'ask for access, and connect once it is approved',
+      ask: true,
     }
   }
   if (decision.effect === 'ask' ? result?.approval === undefined : permit === null) return refusedBy(decision)

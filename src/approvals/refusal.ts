@@ -11,6 +11,8 @@ export interface Refused {
   readonly remedy: string
   readonly decision_id: string | null
   readonly reasons: readonly Reason[]
+  /** Asking for access is the way to get it. */
+  readonly ask?: true
 }
 
 export function refuse(code: ErrorCode, message: string, remedy: string = errorCodes[code].remedy): Refused {

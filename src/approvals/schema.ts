@@ -13,6 +13,7 @@ import {
 } from 'drizzle-orm/pg-core'
 import { integer53 } from '../db/columns.ts'
 import { subjects } from '../identity/schema.ts'
+import type { ApprovalTerms } from '../policy/points.ts'
 import { decisions } from '../policy/schema.ts'
 
 const at = () => timestamp({ withTimezone: true })
@@ -34,7 +35,7 @@ export const requests = pgTable(
     ticket_ref: text(), // the number in the company's own ticket system
     hash: text().notNull(), // digest of what is asked; an approval binds it
     state: text().$type<RequestState>().notNull().default('pending'),
-    terms: jsonb().$type<Record<string, unknown>>(), // approval terms shown to approvers (informative; decided anew each time)
+    terms: jsonb().$type<ApprovalTerms>(), // approval terms shown to approvers (informative; decided anew each time)
     decision_id: text()
       .notNull()
       .references(() => decisions.id),

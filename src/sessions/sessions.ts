@@ -1,9 +1,10 @@
 import { and, eq, isNull } from 'drizzle-orm'
+import { permits } from '../approvals/approvals.ts'
 import { reasonProblem } from '../approvals/bounds.ts'
 import { clock } from '../approvals/clock.ts'
 import { type Refused, refuse } from '../approvals/refusal.ts'
 import type { Tx } from '../db/database.ts'
-import { Permit } from '../policy/permit.ts'
+import type { Permit } from '../policy/permit.ts'
 import type { SubjectFacts } from '../policy/points.ts'
 import { closeConnection, endSession } from './end.ts'
 import { liveMark, type Redecided, redecideLive, withoutGrant } from './live.ts'
@@ -79,9 +80,7 @@ export class Sessions {
       .from(sessions)
       .where(eq(sessions.id, session_id))
     if (session === undefined) return refuse('not_found', 'there is no such session')
-    const permitted =
-      Permit.is(permit) && permit.point === 'admin' && permit.call === endCall && permit.subject_id === by.id
-    if (session.subject_id !== by.id && !permitted)
+    if (session.subject_id !== by.id && !permits(permit, endCall, by))
       return refuse('policy_denied', 'this session is not yours, and no policy lets you end it')
     const ended = await this.end(session_id, 'revoked', `ended by ${by.name}: ${wanted.reason}`, by.id)
     return ended === undefined
@@ -107,11 +106,11 @@ export class Sessions {
     return swept
   }
 
-  /** Closes what dead processes left open. `dead_after_s` must be longer than the grace a process has without the database. */
-  async reapDead(dead_after_s: number): Promise<number> {
+  /** Closes what dead processes left open. */
+  async reapDead(): Promise<number> {
     let reaped = 0
     for (;;) {
-      const closed = await this.#act(tx => reapDead(this.#ground, tx, dead_after_s))
+      const closed = await this.#act(tx => reapDead(this.#ground, tx))
       reaped += closed
       if (closed < sweepPage) return reaped
     }

@@ -3,6 +3,7 @@ import { clock } from '../approvals/clock.ts'
 import { grants } from '../approvals/schema.ts'
 import type { Tx } from '../db/database.ts'
 import { notify } from '../db/notices.ts'
+import { deadProcesses } from '../db/processes.ts'
 import { closeConnection, endSession } from './end.ts'
 import type { EndCode, EndedSession, SessionGround } from './ports.ts'
 import { connections, leases, sessions, tickets } from './schema.ts'
@@ -63,13 +64,14 @@ export async function endUnusedTickets(tx: Tx): Promise<number> {
  * Closes the connections of processes whose heartbeat is lost, and makes their leases due: nobody else knows those
  * passwords. The sessions go on for who connects again, and end idle otherwise.
  */
-export async function reapDead(ground: SessionGround, tx: Tx, dead_after_s: number): Promise<number> {
+export async function reapDead(ground: SessionGround, tx: Tx): Promise<number> {
   const now_ms = await clock(tx)
-  const alive = sql`select p.id from processes p where p.heartbeat_at > ${new Date(now_ms - dead_after_s * 1000).toISOString()}::timestamptz`
+  const dead = await deadProcesses(tx)
+  if (dead.length === 0) return 0
   const lost = await tx
     .select({ id: connections.id })
     .from(connections)
-    .where(and(isNull(connections.closed_at), sql`${connections.process_id} not in (${alive})`))
+    .where(and(isNull(connections.closed_at), inArray(connections.process_id, dead)))
     .orderBy(asc(connections.id))
     .limit(sweepPage)
     .for('no key update', { skipLocked: true })
@@ -77,7 +79,7 @@ export async function reapDead(ground: SessionGround, tx: Tx, dead_after_s: numb
   const orphans = await tx
     .update(leases)
     .set({ state: 'reaping', next_try_at: new Date(now_ms) })
-    .where(and(inArray(leases.state, ['minting', 'minted']), sql`${leases.process_id} not in (${alive})`))
+    .where(and(inArray(leases.state, ['minting', 'minted']), inArray(leases.process_id, dead)))
     .returning({ id: leases.id })
   if (orphans.length > 0) await notify(tx, 'leases', JSON.stringify({}))
   return lost.length

@@ -1,0 +1,43 @@
+import { Type as T } from 'typebox'
+import type { Resources } from '../policy/resources.ts'
+import type { Api, BaseDeps } from './deps.ts'
+import { callerOf } from './guard.ts'
+
+export interface ResourceDeps extends BaseDeps {
+  readonly resources: Pick<Resources, 'get' | 'list' | 'rolesOf'>
+}
+
+const Entry = T.Object({
+  name: T.String(),
+  protocol: T.String(),
+  labels: T.Record(T.String(), T.String()),
+  roles: T.Array(T.Object({ role: T.String(), max_s: T.Integer() })),
+})
+
+/** What the caller may ask for: resources on which the policy's data gives one of their groups a role. */
+export function resourceRoutes(app: Api, deps: ResourceDeps): void {
+  app.get(
+    '/api/resources',
+    {
+      config: { guard: { point: 'admin', call: 'resources.list' } },
+      schema: {
+        summary: 'Resources and the roles that the caller may ask for',
+        response: { 200: T.Object({ items: T.Array(Entry), next: T.Null() }) },
+      },
+    },
+    async request => {
+      const { facts } = callerOf(request)
+      const items = deps.resources
+        .list()
+        .map(({ name, protocol, labels }) => ({
+          name,
+          protocol,
+          labels: { ...labels },
+          roles: deps.resources.rolesOf(facts, name),
+        }))
+        .filter(entry => entry.roles.length > 0)
+        .sort((a, b) => (a.name < b.name ? -1 : 1))
+      return { items, next: null }
+    },
+  )
+}

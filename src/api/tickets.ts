@@ -1,0 +1,111 @@
+import { Type as T } from 'typebox'
+import type { Approvals } from '../approvals/approvals.ts'
+import { bounds } from '../approvals/bounds.ts'
+import type { Protocol } from '../gateway/protocol.ts'
+import type { Registry } from '../gateway/registry.ts'
+import { chooseRole } from '../sessions/choose-role.ts'
+import type { SessionGround } from '../sessions/ports.ts'
+import type { Tickets } from '../sessions/tickets.ts'
+import type { Api, BaseDeps } from './deps.ts'
+import { sendError, sendRefused } from './errors.ts'
+import { callerOf } from './guard.ts'
+import { clientOf } from './pages.ts'
+
+export interface TicketDeps extends BaseDeps {
+  readonly approvals: Approvals
+  readonly tickets: Tickets
+  readonly ground: SessionGround
+  readonly protocols: Pick<Registry, 'get'>
+  /** Where clients reach the gateway, and the CA (PEM) that its certificate is from. */
+  readonly endpoint: (
+    protocol: Protocol,
+  ) => Promise<{ readonly host: string; readonly port: number; readonly ca: string }>
+}
+
+const closed = { additionalProperties: false }
+const Name = T.String({ minLength: 1, maxLength: bounds.name })
+
+const Issued = T.Object({
+  id: T.String(),
+  secret: T.String(), // here and nowhere else
+  resource: T.Object({
+    name: T.String(),
+    protocol: T.String(),
+    host: T.String(),
+    port: T.Integer(),
+    labels: T.Record(T.String(), T.String()),
+    secret: T.Null(),
+    options: T.Unknown(),
+  }),
+  protocol: T.String(),
+  role: T.String(),
+  host: T.String(),
+  port: T.Integer(),
+  ca: T.String(),
+  expires_at_ms: T.Integer(), // unused, it ends then
+  ends_at_ms: T.Integer(), // its session ends then at the latest
+})
+
+/** Tickets: what a client presents at the gateway. The answer never names the target's address nor its secret. */
+export function ticketRoutes(app: Api, deps: TicketDeps): void {
+  app.post(
+    '/api/tickets',
+    {
+      config: { guard: { point: 'access' } },
+      schema: {
+        summary: 'A ticket for a resource, for which a grant lasts or policy gives standing access',
+        body: T.Object(
+          {
+            resource: Name,
+            role: T.Optional(Name),
+            duration_s: T.Optional(T.Integer({ minimum: bounds.min_duration_s, maximum: bounds.max_duration_s })),
+          },
+          closed,
+        ),
+        response: { 201: Issued },
+      },
+    },
+    async (request, reply) => {
+      const { facts: subject } = callerOf(request)
+      const resource = deps.ground.resources.get(request.body.resource)
+      const protocol = resource === undefined ? undefined : deps.protocols.get(resource.protocol)
+      if (resource === undefined) return sendError(reply, 'not_found', `there is no resource ${request.body.resource}`)
+      if (protocol === undefined)
+        return sendError(reply, 'unsupported', `this build does not serve ${resource.protocol}`)
+      const role = request.body.role ?? (await chooseRole(deps.ground, subject, resource.name))
+      if (typeof role !== 'string') return sendRefused(reply, role)
+      const at = await deps.endpoint(protocol)
+      const issued = await deps.tickets.issue(deps.approvals, {
+        subject,
+        resource: resource.name,
+        role,
+        verifiers: secret => protocol.verifiers(secret),
+        client: clientOf(request),
+        duration_s: request.body.duration_s,
+      })
+      if (issued.refused) return sendRefused(reply, issued)
+      const { name, labels, options } = issued.resource
+      return reply
+        .code(201)
+        .header('cache-control', 'no-store')
+        .send({
+          id: issued.id,
+          secret: issued.secret.reveal(),
+          resource: {
+            name,
+            protocol: protocol.name,
+            host: at.host,
+            port: at.port,
+            labels: { ...labels },
+            secret: null,
+            options,
+          },
+          protocol: protocol.name,
+          role,
+          ...at,
+          expires_at_ms: issued.unused_until_ms,
+          ends_at_ms: issued.ends_at_ms,
+        })
+    },
+  )
+}
