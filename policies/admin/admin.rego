@@ -13,6 +13,7 @@ everybody := {
 	"resources.list", # what there is, and which roles I may ask for
 	"requests.list", "requests.mine", # my own requests; others' are left out by the program unless `own` is false
 	"slack.link", # bind my Slack account to me
+	"status.read", # what runs, and which revision
 }
 
 # What somebody may do with what is their own.
@@ -35,7 +36,6 @@ audit := {
 	"audit.list", "audit.read", "audit.prove", "audit.verify", "audit.checkpoint",
 	"holds.list",
 	"policy.status", "policy.read",
-	"status",
 }
 
 # What approvers need to see before they decide.

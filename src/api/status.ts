@@ -1,0 +1,77 @@
+import { desc, sql } from 'drizzle-orm'
+import { Type as T } from 'typebox'
+import { processes } from '../db/schema.ts'
+import type { Api, BaseDeps } from './deps.ts'
+
+const Revision = T.Object({
+  generation: T.Integer(),
+  commit: T.String(),
+  digest: T.String(),
+  activated_at_ms: T.Integer(),
+})
+
+const ProcessAnswer = T.Object({
+  id: T.String(),
+  role: T.String(),
+  host: T.String(),
+  pid: T.Integer(),
+  ready: T.String(),
+  generation: T.Union([T.Integer(), T.Null()]),
+  heartbeat_at_ms: T.Integer(),
+})
+
+export interface StatusDeps extends BaseDeps {
+  readonly status: {
+    readonly development: boolean
+    /** What this deployment does not promise, in sentences. */
+    readonly promises: readonly string[]
+  }
+}
+
+/** What runs, which revision each process enforces, and what this deployment does not promise. */
+export function statusRoutes(app: Api, deps: StatusDeps): void {
+  app.get(
+    '/api/status',
+    {
+      config: { guard: { point: 'admin', call: 'status.read' } },
+      schema: {
+        summary: 'Revision, processes, and what this deployment does not promise',
+        response: {
+          200: T.Object({
+            deployment: T.String(),
+            development: T.Boolean(),
+            revision: T.Union([Revision, T.Null()]),
+            processes: T.Array(ProcessAnswer),
+            promises: T.Array(T.String()),
+          }),
+        },
+      },
+    },
+    async () => {
+      const rows = await deps.database.db
+        .select()
+        .from(processes)
+        .where(
+          sql`${processes.heartbeat_at} > clock_timestamp() - interval '10 minutes' and ${processes.ready} <> 'stopped'`,
+        )
+        .orderBy(processes.role, desc(processes.started_at))
+        .limit(200)
+      const { revision } = deps.engine
+      return {
+        deployment: deps.config.deployment,
+        development: deps.status.development,
+        revision: revision === null ? null : { ...revision },
+        processes: rows.map(({ id, role, host, pid, ready, generation, heartbeat_at }) => ({
+          id,
+          role,
+          host,
+          pid,
+          ready,
+          generation,
+          heartbeat_at_ms: heartbeat_at.getTime(),
+        })),
+        promises: [...deps.status.promises],
+      }
+    },
+  )
+}
