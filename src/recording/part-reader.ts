@@ -82,6 +82,12 @@ export class PartReader {
     return played
   }
 
+  /** The hole at the end of a part whose owner has not come back: `to_seq` is null, because nobody knows. */
+  missingTail(from_seq: number): Played {
+    const at_us = this.#row.started_at_ms * 1000 + this.#t
+    return { part: this.#row.part, at_us, t: this.#t, conn: '', kind: 'gap', seq: from_seq, from_seq, to_seq: null }
+  }
+
   /** Holds what was read against the seal. @throws RecordingDamaged when it is more or less than what was sealed. */
   finish(sealed: SealedPart): void {
     const facts: [string, unknown, unknown][] = [
@@ -90,6 +96,8 @@ export class PartReader {
       ['number of segments', this.#n, sealed.segments],
       ['last seq', this.#seq, sealed.last_seq],
       ['hash of the last segment', this.#prev, sealed.head],
+      ['number of bytes', this.#bytes, sealed.bytes],
+      ['list of gaps', gapsText(this.#row.gaps), gapsText(sealed.gaps)],
     ]
     for (const [name, found, said] of facts) {
       if (found !== said)
@@ -160,3 +168,6 @@ export class PartReader {
     return new RecordingDamaged(this.#row.part, this.#n, reason)
   }
 }
+
+const gapsText = (gaps: readonly { readonly from_seq: number; readonly to_seq: number }[]): string =>
+  gaps.map(gap => `${gap.from_seq}–${gap.to_seq}`).join(', ') || 'empty'

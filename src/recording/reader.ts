@@ -175,6 +175,8 @@ export class Reader {
 
   async *#played(row: RecordingRow, reader: PartReader): AsyncGenerator<Played> {
     for await (const segment of this.#segments(row.id, reader)) yield* await reader.read(segment)
+    const missing = sealOf(row)?.parts.find(part => part.part === reader.row.part)?.tail_missing_from ?? null
+    if (missing !== null) yield reader.missingTail(missing)
   }
 
   async *#segments(recordingId: string, reader: PartReader): AsyncGenerator<SegmentRow> {

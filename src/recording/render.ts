@@ -32,7 +32,7 @@ export function parseLine(text: string): ReplayLine {
   return value as ReplayLine
 }
 
-const envelope = new Set(['kind', 'at_ms', 'part', 'seq', 'conn', 't', 'text', 'columns', 'rows'])
+const envelope = new Set(['kind', 'at_ms', 'part', 'seq', 'conn', 't', 'text', 'columns', 'values'])
 
 /**
  * An event as text for a terminal, without a newline at its end. What was recorded cannot steer the terminal: control
@@ -89,7 +89,7 @@ function endText(line: ReplayLine): string {
 }
 
 function rowsText(line: ReplayLine): string {
-  const { columns, rows } = line
+  const { columns, values: rows } = line
   const names = Array.isArray(columns) ? columns.map(name) : undefined
   if (!Array.isArray(rows)) return names === undefined ? '' : indent(names.join(' | '))
   const lines = rows.map(row => (Array.isArray(row) ? row.map(cell).join(' | ') : JSON.stringify(row)))

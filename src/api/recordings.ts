@@ -1,0 +1,240 @@
+import type { FastifyRequest } from 'fastify'
+import { Type as T } from 'typebox'
+import type { AuditWriter } from '../audit/events.ts'
+import type { Caller } from '../identity/facts.ts'
+import { liftHold, listHolds, setHold } from '../recording/holds.ts'
+import {
+  findRecording,
+  type ListedRecording,
+  listRecordings,
+  type RecordingFilter,
+  sealIsInLog,
+} from '../recording/listing.ts'
+import type { ReplayClient } from '../recording/replay-client.ts'
+import type { Api, BaseDeps } from './deps.ts'
+import { sendError } from './errors.ts'
+import { callerOf, permitOf } from './guard.ts'
+
+export interface RecordingDeps extends BaseDeps {
+  readonly audit: AuditWriter
+  readonly replay: ReplayClient
+}
+
+const closed = { additionalProperties: false }
+const Session = T.String({ pattern: '^ses_[0-9a-z]{26}$' })
+const Named = T.Optional(T.String({ maxLength: 128 }))
+const Instant = T.Union([T.Integer(), T.Null()])
+const Flag = T.Optional(T.Boolean())
+const params = T.Object({ session: Session }, closed)
+
+const Filter = T.Object(
+  {
+    subject_id: Named,
+    resource: Named,
+    state: T.Optional(
+      T.Union([T.Literal('open'), T.Literal('sealed'), T.Literal('interrupted'), T.Literal('deleted')]),
+    ),
+    from_ms: T.Optional(T.Integer({ minimum: 0 })),
+    to_ms: T.Optional(T.Integer({ minimum: 0 })),
+    before: T.Optional(T.String({ pattern: '^rec_[0-9a-z]{26}$' })),
+    limit: T.Optional(T.Integer({ minimum: 1, maximum: 1000 })),
+  },
+  closed,
+)
+const Item = T.Object({
+  id: T.String(),
+  session_id: T.String(),
+  subject: T.Object({ id: T.String(), name: T.String() }),
+  resource: T.String(),
+  role: T.String(),
+  protocol: T.String(),
+  state: T.String(),
+  started_at_ms: T.Integer(),
+  ended_at_ms: Instant,
+  sealed_at_ms: Instant,
+  deleted_at_ms: Instant,
+  bytes: T.Integer(),
+  holds: T.Integer(),
+})
+const Details = T.Object({
+  recording: Item,
+  settings: T.Unknown(),
+  decision_id: T.String(),
+  seal: T.Unknown(),
+  seal_hash: T.Union([T.String(), T.Null()]),
+  seal_in_log: T.Boolean(),
+  receipt: T.Unknown(),
+  verified: T.Unknown(),
+})
+const View = T.Object(
+  {
+    follow: Flag,
+    view: T.Optional(T.Union([T.Literal('masked'), T.Literal('clear')])),
+    verb: T.Optional(T.Union([T.Literal('open'), T.Literal('download'), T.Literal('export')])),
+    reason: T.Optional(T.String({ maxLength: 500 })),
+  },
+  closed,
+)
+const Hold = T.Object({
+  id: T.String(),
+  reason: T.String(),
+  set_by: T.String(),
+  set_at_ms: T.Integer(),
+  lifted_by: T.Union([T.String(), T.Null()]),
+  lifted_at_ms: Instant,
+})
+
+/** Recordings and their legal holds. What was recorded comes from the replay process, which decides `replay` itself. */
+export function recordingRoutes(app: Api, deps: RecordingDeps): void {
+  const { database, audit, replay } = deps
+  const about = async (request: FastifyRequest) => findRecording(database.db, sessionOf(request))
+  const target = async (request: FastifyRequest): Promise<Record<string, string>> => {
+    const found = await about(request)
+    return {
+      session: sessionOf(request),
+      ...(found === undefined ? {} : { resource: found.recording.resource, subject: found.recording.subject_id }),
+    }
+  }
+  const own = async (request: FastifyRequest, caller: Caller) =>
+    (await about(request))?.recording.subject_id === caller.facts.id
+
+  app.get(
+    '/api/recordings',
+    {
+      config: { guard: { point: 'admin', call: 'recordings.list', target: filterOf, own: ownList } },
+      schema: {
+        summary: 'Recordings, newest first',
+        querystring: Filter,
+        response: { 200: T.Object({ items: T.Array(Item), next: T.Union([T.String(), T.Null()]) }) },
+      },
+    },
+    async request => {
+      const limit = request.query.limit ?? 100
+      const rows = await listRecordings(database.db, { ...(request.query as RecordingFilter), limit })
+      return { items: rows.map(item), next: rows.length === limit ? (rows.at(-1)?.recording.id ?? null) : null }
+    },
+  )
+
+  app.get(
+    '/api/recordings/:session',
+    {
+      config: { guard: { point: 'admin', call: 'recordings.read', target, own } },
+      schema: {
+        summary: 'Facts, seal and receipt of a recording; with `verify`, whether all of it verifies now',
+        params,
+        querystring: T.Object({ verify: Flag }, closed),
+        response: { 200: Details },
+      },
+    },
+    async (request, reply) => {
+      const found = await about(request)
+      if (found === undefined) return sendError(reply, 'not_found', 'there is no recording of this session')
+      const { settings, decision_id, seal, seal_hash, receipt, state } = found.recording
+      const verify = request.query.verify === true && state !== 'deleted'
+      return {
+        recording: item(found),
+        settings,
+        decision_id,
+        seal,
+        seal_hash,
+        seal_in_log: await sealIsInLog(database.db, found.recording),
+        receipt,
+        verified: verify ? await replay.verify(callerOf(request), sessionOf(request)) : null,
+      }
+    },
+  )
+
+  app.get(
+    '/api/recordings/:session/events',
+    {
+      config: { guard: { point: 'replay' } },
+      schema: {
+        summary: 'The events of a recording as JSON Lines; with `follow`, a live one as it grows',
+        params,
+        querystring: View,
+      },
+    },
+    async (request, reply) => {
+      const gone = new AbortController()
+      reply.raw.once('close', () => gone.abort())
+      const query = Object.fromEntries(Object.entries(request.query).map(([name, value]) => [name, String(value)]))
+      const lines = await replay.events(callerOf(request), sessionOf(request), query, gone.signal)
+      return reply.type('application/x-ndjson').header('cache-control', 'no-store').send(lines)
+    },
+  )
+
+  app.get(
+    '/api/recordings/:session/holds',
+    {
+      config: { guard: { point: 'admin', call: 'holds.list', target, own } },
+      schema: {
+        summary: 'Legal holds of a recording, the lifted ones too',
+        params,
+        response: { 200: T.Object({ items: T.Array(Hold), next: T.Null() }) },
+      },
+    },
+    async request => ({ items: await listHolds(database.db, sessionOf(request)), next: null }),
+  )
+
+  app.post(
+    '/api/recordings/:session/holds',
+    {
+      config: { guard: { point: 'admin', call: 'holds.set', target, own } },
+      schema: {
+        summary: 'Set a legal hold: the recording is not deleted until it is lifted',
+        params,
+        body: T.Object({ reason: T.String({ minLength: 1, maxLength: 1000 }) }, closed),
+        response: { 201: Hold },
+      },
+    },
+    async (request, reply) => reply.code(201).send(await setHold({ ...acting(request), reason: request.body.reason })),
+  )
+
+  app.delete(
+    '/api/recordings/:session/holds/:hold',
+    {
+      config: { guard: { point: 'admin', call: 'holds.lift', target, own } },
+      schema: {
+        summary: 'Lift a legal hold',
+        params: T.Object({ session: Session, hold: T.String({ pattern: '^hld_[0-9a-z]{26}$' }) }, closed),
+        response: { 200: Hold },
+      },
+    },
+    async request => liftHold({ ...acting(request), hold_id: request.params.hold }),
+  )
+
+  function acting(request: FastifyRequest) {
+    const by = callerOf(request).facts.id
+    return { database, audit, session_id: sessionOf(request), by, decision_id: permitOf(request).decision_id }
+  }
+}
+
+const sessionOf = (request: FastifyRequest): string => (request.params as { session: string }).session
+
+function filterOf(request: FastifyRequest): Record<string, string> {
+  const target: Record<string, string> = {}
+  for (const [name, value] of Object.entries(request.query as Record<string, unknown>)) target[name] = String(value)
+  return target
+}
+
+const ownList = (request: FastifyRequest, caller: Caller): boolean =>
+  (request.query as { subject_id?: string }).subject_id === caller.facts.id
+
+function item({ recording, holds }: ListedRecording) {
+  const { id, session_id, subject_id, subject_name, resource, role, protocol, state, bytes } = recording
+  return {
+    id,
+    session_id,
+    subject: { id: subject_id, name: subject_name },
+    resource,
+    role,
+    protocol,
+    state,
+    started_at_ms: recording.started_at.getTime(),
+    ended_at_ms: recording.ended_at?.getTime() ?? null,
+    sealed_at_ms: recording.sealed_at?.getTime() ?? null,
+    deleted_at_ms: recording.deleted_at?.getTime() ?? null,
+    bytes,
+    holds,
+  }
+}

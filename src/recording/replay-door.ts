@@ -1,0 +1,125 @@
+import type { AuditWriter } from '../audit/events.ts'
+import type { Database } from '../db/database.ts'
+import { type ErrorCode, errorCodes, SallyportError } from '../errors.ts'
+import type { SubjectFacts } from '../identity/facts.ts'
+import type { Decision } from '../policy/decision.ts'
+import type { DecisionLog } from '../policy/decision-log.ts'
+import type { Engine } from '../policy/engine.ts'
+import { timeFacts } from '../policy/time.ts'
+import type { CallFacts } from './calls.ts'
+import { recordingFacts } from './facts.ts'
+import type { RecordingRow } from './reader.ts'
+
+export interface ReplayRequest {
+  readonly call: CallFacts
+  readonly session: string
+  readonly follow: boolean
+  readonly view: 'masked' | 'clear'
+  readonly verb: 'open' | 'download' | 'export'
+  readonly reason: string | null
+}
+
+export interface ReplayDoorOptions {
+  readonly database: Database
+  readonly audit: AuditWriter
+  readonly engine: Pick<Engine, 'decide'>
+  readonly decisions: Pick<DecisionLog, 'insert'>
+  /** Facts of a subject as they are now, from the database and not from the caller; null when unknown or disabled. */
+  readonly subjectFacts: (id: string) => Promise<SubjectFacts | null>
+  /** The database's clock, in this process. */
+  readonly now: () => number
+  readonly zone: string
+}
+
+/** Decides `replay` in the process that holds the identity. What it decides is written down before anything is shown. */
+export class ReplayDoor {
+  readonly #options: ReplayDoorOptions
+
+  constructor(options: ReplayDoorOptions) {
+    this.#options = options
+  }
+
+  /**
+   * @returns the decision that allows it. @throws SallyportError when policy refuses, or when neither the decision nor its
+   * event could be written: both are refusals.
+   */
+  async open(row: RecordingRow, request: ReplayRequest): Promise<Decision<'replay'>> {
+    const decision = await this.#decide(row, request)
+    const refusal = refusalOf(row, request, decision)
+    await this.#options.database.db.transaction(async tx => {
+      await this.#options.decisions.insert(tx, decision)
+      await this.#options.audit.record(tx, {
+        type: refusal === undefined ? 'replay.opened' : 'replay.refused',
+        body: {
+          recording: row.id,
+          decision: decision.id,
+          verb: request.verb,
+          view: request.view,
+          follow: request.follow,
+          reason: request.reason,
+          via: request.call.via,
+          token: request.call.token?.id,
+          code: refusal?.code,
+          recorded_subject: row.subject_id,
+        },
+        subject_id: request.call.subject_id,
+        session_id: row.session_id,
+        resource: row.resource,
+      })
+    })
+    if (refusal !== undefined) throw refusal
+    return decision
+  }
+
+  /** Whether a replay that is under way may go on: groups, revision and subject may have changed. */
+  async stillAllowed(row: RecordingRow, request: ReplayRequest): Promise<boolean> {
+    const decision = await this.#decide(row, request).catch(() => undefined)
+    if (decision === undefined || refusalOf(row, request, decision) === undefined) return decision !== undefined
+    await this.#options.decisions.insert(this.#options.database.db, decision)
+    return false
+  }
+
+  async #decide(row: RecordingRow, request: ReplayRequest): Promise<Decision<'replay'>> {
+    const { call, verb, view, reason } = request
+    const facts = await this.#options.subjectFacts(call.subject_id)
+    if (facts === null) throw new SallyportError('unauthenticated', 'the subject of this call is unknown or disabled')
+    const token = call.token === null ? null : { id: call.token.id, scopes: [...call.token.scopes] }
+    const { decision } = this.#options.engine.decide(
+      'replay',
+      {
+        subject: { ...facts, on_behalf_of: call.on_behalf_of, token },
+        recording: recordingFacts(row),
+        own: row.subject_id === facts.id,
+        verb,
+        view,
+        reason,
+        time: timeFacts(this.#options.now(), this.#options.zone),
+      },
+      { session_id: row.session_id },
+    )
+    return decision
+  }
+}
+
+function refusalOf(
+  row: RecordingRow,
+  request: ReplayRequest,
+  decision: Decision<'replay'>,
+): SallyportError | undefined {
+  const told = decision.reasons.find(reason => reason.remedy !== undefined) ?? decision.reasons[0]
+  const facts = { rule: told?.rule, at: told?.at, decision_id: decision.id }
+  const refuse = (code: ErrorCode, message: string, remedy?: string) =>
+    new SallyportError(code, message, { remedy: remedy ?? errorCodes[code].remedy, facts })
+  if (decision.effect !== 'allow' || decision.result === null) {
+    const message = decision.reasons.map(reason => reason.message).join('; ')
+    return refuse('policy_denied', message || `policy denied this replay (${decision.code})`, told?.remedy)
+  }
+  if (request.view === 'clear') {
+    return decision.result.view === 'clear'
+      ? refuse('unsupported', 'this recording has no originals layer', 'ask for the masked view')
+      : refuse('policy_denied', 'policy allows the masked view only', 'ask for the masked view')
+  }
+  if (row.state === 'deleted')
+    return refuse('gone', `the recording of session ${row.session_id} was deleted`, 'its receipt says under which rule')
+  return undefined
+}

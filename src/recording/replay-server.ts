@@ -1,0 +1,134 @@
+import type { KeyObject } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { SallyportError } from '../errors.ts'
+import { logger } from '../log.ts'
+import { type CallFacts, CallVerifier } from './calls.ts'
+import type { Reader } from './reader.ts'
+import { ReplayDoor, type ReplayDoorOptions, type ReplayRequest } from './replay-door.ts'
+import { streamReplay } from './replay-stream.ts'
+
+const log = logger('recording')
+const maxStreams = 16
+const maxStreamsOfOne = 4
+
+export interface ReplayServerOptions extends ReplayDoorOptions {
+  readonly reader: Reader
+  /** Control's public key for calls (`public_keys.replay_calls`). */
+  readonly callKey: KeyObject
+}
+
+/**
+ * Serves control's calls on an internal address: `GET /sessions/:id/events` and `GET /sessions/:id/verify`.
+ * INVARIANT: the first byte of a recording goes out after the decision and its event are in the database.
+ */
+export class ReplayServer {
+  readonly #options: ReplayServerOptions
+  readonly #door: ReplayDoor
+  readonly #calls: CallVerifier
+  readonly #server: Server
+  readonly #streams = new Map<AbortController, string>()
+
+  constructor(options: ReplayServerOptions) {
+    this.#options = options
+    this.#door = new ReplayDoor(options)
+    this.#calls = new CallVerifier(options.callKey, options.now)
+    this.#server = createServer(
+      { requestTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 32_768 },
+      (request, response) => {
+        this.#serve(request, response).catch(error => this.#fail(response, error))
+      },
+    )
+  }
+
+  async listen(address: { host: string; port: number }): Promise<{ host: string; port: number }> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen(address.port, address.host, () => {
+        this.#server.off('error', reject)
+        resolve()
+      })
+    })
+    const bound = this.#server.address() as AddressInfo
+    return { host: bound.address, port: bound.port }
+  }
+
+  async close(): Promise<void> {
+    for (const stream of this.#streams.keys()) stream.abort()
+    await new Promise<void>(resolve => {
+      this.#server.close(() => resolve())
+      this.#server.closeIdleConnections()
+      setTimeout(() => this.#server.closeAllConnections(), 1_000).unref()
+    })
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = request.url ?? ''
+    const call = this.#calls.check(request.method ?? '', path, request.headers.authorization)
+    if ('refused' in call)
+      throw new SallyportError('unauthenticated', `this call is refused: ${call.refused}`, {
+        remedy: 'call the control plane, which forwards to here',
+      })
+    const url = new URL(path, 'http://replay')
+    const [, session, what] = /^\/sessions\/(ses_[0-9a-z]{26})\/(events|verify)$/.exec(url.pathname) ?? []
+    if (session === undefined) throw new SallyportError('not_found', 'there is no such call here')
+    if (what === 'verify') return sendJson(response, 200, await this.#options.reader.verify(session))
+    await this.#replay(response, { call, session, ...viewOf(url.searchParams) })
+  }
+
+  async #replay(response: ServerResponse, request: ReplayRequest): Promise<void> {
+    const row = await this.#options.reader.find(request.session)
+    if (row === undefined) throw new SallyportError('not_found', `there is no recording of session ${request.session}`)
+    const stop = new AbortController()
+    const release = this.#take(request.call, stop)
+    try {
+      response.once('close', () => stop.abort())
+      const opened = await this.#door.open(row, request)
+      await streamReplay(response, { ...this.#options, row, request, opened, door: this.#door, stop })
+    } finally {
+      release()
+    }
+  }
+
+  #take(call: CallFacts, stop: AbortController): () => void {
+    const own = [...this.#streams.values()].filter(subject => subject === call.subject_id).length
+    if (this.#streams.size >= maxStreams || own >= maxStreamsOfOne) {
+      throw new SallyportError('rate_limited', 'too many replays are open', {
+        remedy: 'close one, or wait until it ends',
+      })
+    }
+    this.#streams.set(stop, call.subject_id)
+    return () => this.#streams.delete(stop)
+  }
+
+  #fail(response: ServerResponse, error: unknown): void {
+    const known =
+      error instanceof SallyportError
+        ? error
+        : new SallyportError('internal', 'something went wrong in the replay process', { cause: error })
+    if (known.status >= 500) log.error({ err: error }, known.message)
+    if (response.headersSent) return void response.destroy()
+    const { code, message, remedy, facts, status } = known
+    sendJson(response, status, { error: { ...facts, code, message, remedy } })
+  }
+}
+
+function viewOf(query: URLSearchParams): Pick<ReplayRequest, 'follow' | 'view' | 'verb' | 'reason'> {
+  const one = <T extends string>(name: string, allowed: readonly T[], otherwise: T): T => {
+    const value = query.get(name) ?? otherwise
+    const found = allowed.find(item => item === value)
+    if (found === undefined) throw new SallyportError('bad_request', `${name} is one of ${allowed.join(', ')}`)
+    return found
+  }
+  return {
+    follow: one('follow', ['true', 'false'], 'false') === 'true',
+    view: one('view', ['masked', 'clear'], 'masked'),
+    verb: one('verb', ['open', 'download', 'export'], 'open'),
+    reason: query.get('reason')?.slice(0, 500) ?? null,
+  }
+}
+
+function sendJson(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+  response.end(JSON.stringify(body))
+}
