@@ -4,10 +4,12 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
+  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeSync,
 } from 'node:fs'
@@ -124,14 +126,16 @@ async function ensureCa(folder: string, deployment: string): Promise<Pair> {
     notBefore: new Date(Date.now() - dayMs),
     notAfter: new Date(Date.now() + caDays * dayMs),
     signingAlgorithm: algorithm,
-    keys: keys as CryptoKeyPair,
+    keys,
     extensions: [
       new x509.BasicConstraintsExtension(true, 0, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
-      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey as CryptoKey),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   })
-  return writePair(folder, 'ca', { key: await privatePem(keys.privateKey), cert: cert.toString('pem') })
+  const pair = { key: await privatePem(keys.privateKey), cert: cert.toString('pem') }
+  // Workers start together: the first one's CA counts.
+  return writePair(folder, 'ca', pair, linkSync) ? pair : readPair(folder, 'ca')!
 }
 
 async function ensureServer(folder: string, ca: Pair, hosts: readonly string[]): Promise<Pair> {
@@ -145,7 +149,7 @@ async function ensureServer(folder: string, ca: Pair, hosts: readonly string[]):
     issuer: issuer.subjectName,
     notBefore: new Date(Date.now() - dayMs),
     notAfter: new Date(Math.min(Date.now() + serverDays * dayMs, issuer.notAfter.getTime())),
-    publicKey: keys.publicKey as CryptoKey,
+    publicKey: keys.publicKey,
     signingKey: await importPrivate(ca.key),
     signingAlgorithm: algorithm,
     extensions: [
@@ -159,7 +163,9 @@ async function ensureServer(folder: string, ca: Pair, hosts: readonly string[]):
     ],
   })
   log.info({ hosts, until: cert.notAfter.toISOString() }, 'made a certificate for the listeners')
-  return writePair(folder, 'server', { key: await privatePem(keys.privateKey), cert: cert.toString('pem') })
+  const pair = { key: await privatePem(keys.privateKey), cert: cert.toString('pem') }
+  writePair(folder, 'server', pair, renameSync)
+  return pair
 }
 
 function isGood(server: Pair, ca: Pair, hosts: readonly string[]): boolean {
@@ -189,8 +195,11 @@ function readPair(folder: string, name: string): Pair | undefined {
   return { key, cert }
 }
 
-/** Key and certificate in one file, so that no reader ever sees a pair that does not belong together. */
-function writePair(folder: string, name: string, pair: Pair): Pair {
+/**
+ * Key and certificate in one file, so that no reader ever sees a pair that does not belong together.
+ * @returns false when `place` found a file there.
+ */
+function writePair(folder: string, name: string, pair: Pair, place: (from: string, to: string) => void): boolean {
   const path = join(folder, `${name}.pem`)
   const made = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`
   const fd = openSync(made, 'wx', 0o600)
@@ -200,20 +209,27 @@ function writePair(folder: string, name: string, pair: Pair): Pair {
   } finally {
     closeSync(fd)
   }
-  renameSync(made, path)
-  return pair
+  try {
+    place(made, path)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    return false
+  } finally {
+    rmSync(made, { force: true })
+  }
 }
 
 function serial(): string {
   return '01' + randomBytes(15).toString('hex')
 }
 
-async function privatePem(key: unknown): Promise<string> {
-  const der = await webcrypto.subtle.exportKey('pkcs8', key as webcrypto.CryptoKey)
+async function privatePem(key: webcrypto.CryptoKey): Promise<string> {
+  const der = await webcrypto.subtle.exportKey('pkcs8', key)
   return x509.PemConverter.encode(der, 'PRIVATE KEY')
 }
 
-function importPrivate(pem: string): Promise<CryptoKey> {
+function importPrivate(pem: string): Promise<webcrypto.CryptoKey> {
   const der = x509.PemConverter.decode(pem)[0]!
-  return webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']) as Promise<CryptoKey>
+  return webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign'])
 }

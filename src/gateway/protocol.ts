@@ -105,7 +105,9 @@ export interface Target {
 export interface Door {
   readonly protocol: string
   readonly address: string
-  readonly limits: { readonly login_ms: number; readonly idle_login_ms: number; readonly frame_bytes: number }
+  readonly limits: { readonly login_ms: number; readonly frame_bytes: number }
+  /** Whether the operator lets clients in without TLS. */
+  readonly plaintext: boolean
   /** The listener's certificate, always the newest one. */
   tls(): SecureContext
   /** Finds a ticket by its public id. `undefined` for an unknown, ended or foreign one. */

@@ -140,7 +140,8 @@ export const leases = pgTable(
     last_error: text(),
   },
   t => [
-    uniqueIndex().on(t.session_id, t.process_id),
+    // One that works; what could not be made, or is being removed, does not stand in the way of the next.
+    uniqueIndex('leases_one_a_process').on(t.session_id, t.process_id).where(sql`state in ('minting', 'minted')`),
     index('leases_open').on(t.state, t.next_try_at).where(sql`state <> 'reaped'`),
   ],
 )

@@ -1,0 +1,166 @@
+import type { Decision } from '../policy/decision.ts'
+import type { Engine } from '../policy/engine.ts'
+import { Permit } from '../policy/permit.ts'
+import type { ActionFacts, MaskRule } from '../policy/points.ts'
+import type { NewRecorded } from '../recording/events.ts'
+import type { LiveSession } from './live-session.ts'
+import type { Gate, Verdict } from './protocol.ts'
+
+export interface GatePorts {
+  readonly engine: Engine
+  /** Queues a decision for the log. `false`: it is full, and what was decided must not happen. */
+  readonly append: (decision: Decision) => boolean
+}
+
+interface Remembered {
+  readonly generation: number | null
+  readonly decision: Decision<'action'>
+  readonly allowed: boolean
+}
+
+type Refit = Parameters<Gate['onRules']>[0]
+
+const allowedMessages = { message: '', detail: '', remedy: '' } as const
+
+/** The gate of one connection: decide → record → forward. */
+export class ConnectionGate implements Gate {
+  readonly #session: LiveSession
+  readonly #connection: string
+  readonly #ports: GatePorts
+  readonly #remembered = new WeakMap<ActionFacts, Remembered>()
+  #events: NewRecorded[] = []
+  #refit: Refit | undefined
+
+  constructor(session: LiveSession, connection: string, ports: GatePorts) {
+    this.#session = session
+    this.#connection = connection
+    this.#ports = ports
+  }
+
+  get about(): Gate['about'] {
+    return this.#session.about
+  }
+
+  get settings(): Gate['settings'] {
+    return this.#session.settings
+  }
+
+  get maskKey(): Buffer {
+    return this.#session.maskKey
+  }
+
+  rules(): readonly MaskRule[] {
+    return this.#session.rules
+  }
+
+  onRules(refit: Refit): void {
+    this.#refit = refit
+  }
+
+  /** @returns why the connection cannot go on under the rules that are now in force. */
+  async refit(): Promise<string | undefined> {
+    try {
+      return await this.#refit?.(this.#session.rules)
+    } catch (error) {
+      return `the masking rules could not be applied: ${(error as Error).message}`
+    }
+  }
+
+  judge(actions: readonly ActionFacts[], record: Parameters<Gate['judge']>[1]): Verdict {
+    let last: Decision<'action'> | null = null
+    for (const action of actions) {
+      const { decision, allowed } = this.#decide(action)
+      last = decision
+      if (!this.#ports.append(decision)) return this.#logFull(decision, record)
+      if (!allowed) {
+        this.#statement('deny', decision, actions, record)
+        return { allowed: false, decision, ...denialWords(decision) }
+      }
+    }
+    this.#statement('allow', last, actions, record)
+    return { allowed: true, decision: last, ...allowedMessages }
+  }
+
+  refuse(reason: Parameters<Gate['refuse']>[0]): void {
+    this.record('refused', { rule: reason.rule, message: reason.message, ...this.#text(reason.text) })
+  }
+
+  record(kind: string, body: Record<string, unknown>): void {
+    this.#events.push({ conn: this.#connection, kind, body })
+  }
+
+  commit(): boolean | Promise<boolean> {
+    const session = this.#session
+    if (session.isEnded) return false
+    if (this.#events.length === 0) return true
+    const events = this.#events
+    this.#events = []
+    const { recorder } = session
+    if (recorder === null) return session.lostRecorder('it was closed')
+    try {
+      if (!recorder.strict) {
+        recorder.append(events)
+        return true
+      }
+      return recorder.appendDurable(events).then(
+        () => !session.isEnded,
+        (error: Error) => session.lostRecorder(error.message),
+      )
+    } catch (error) {
+      return session.lostRecorder((error as Error).message)
+    }
+  }
+
+  /** The engine remembers by canonical input; this remembers by the very object, which templates share, and spares its making. */
+  #decide(action: ActionFacts): { readonly decision: Decision<'action'>; readonly allowed: boolean } {
+    const { engine } = this.#ports
+    const generation = engine.revision?.generation ?? null
+    const found = this.#remembered.get(action)
+    if (found !== undefined && found.generation === generation && engine.stale === null) return found
+    const { subject, resource, role } = this.#session.about
+    const decided = engine.decide('action', { subject, resource, role, action }, { session_id: this.#session.id })
+    const answer = { generation, decision: decided.decision, allowed: Permit.is(decided.permit) }
+    if (engine.cachesActions) this.#remembered.set(action, answer)
+    return answer
+  }
+
+  #statement(
+    effect: 'allow' | 'deny',
+    decision: Decision | null,
+    actions: readonly ActionFacts[],
+    record: Parameters<Gate['judge']>[1],
+  ): void {
+    this.record('statement', {
+      effect,
+      decision: decision?.id ?? null,
+      actions: actions.length === 1 ? actions[0]!.kind : actions.map(a => a.kind).join(', '),
+      ...this.#text(record.text),
+      ...(this.#session.settings.level === 'full' ? record.extra : undefined),
+    })
+  }
+
+  #text(text: string | null): { text?: string } {
+    return text === null || this.#session.settings.level !== 'full' ? {} : { text }
+  }
+
+  #logFull(decision: Decision, record: Parameters<Gate['judge']>[1]): Verdict {
+    this.#statement('deny', decision, [], record)
+    const message = 'the decision log takes no more entries now'
+    return { allowed: false, decision, message, detail: `decision ${decision.id}`, remedy: 'try again in a moment' }
+  }
+}
+
+/** What a person reads: what was refused, by which rule at which place, and what to do. */
+function denialWords(decision: Decision): Pick<Verdict, 'message' | 'detail' | 'remedy'> {
+  const message =
+    decision.effect === 'ask'
+      ? 'policy asks for an approval of this statement, which this build cannot wait for'
+      : decision.reasons.map(r => r.message).join('; ') || 'policy refused this'
+  const rules = decision.reasons.map(r => `rule ${r.rule}${r.at === undefined ? '' : ` (${r.at})`}`)
+  const remedy = decision.reasons.find(r => r.remedy !== undefined)?.remedy
+  return {
+    message: `refused by policy: ${message}`,
+    detail: [...rules, `decision ${decision.id}`].join(', '),
+    remedy: remedy ?? 'ask for a role that may do this, or ask the owners of the policy',
+  }
+}

@@ -1,0 +1,195 @@
+import { logger } from '../log.ts'
+import { Permit } from '../policy/permit.ts'
+import type { EndCode } from '../sessions/ports.ts'
+import type { GatewayGround } from './ground.ts'
+import type { LiveSession } from './live-session.ts'
+import type { LiveSessions } from './opening.ts'
+import type { Refusal } from './protocol.ts'
+
+const log = logger('gateway')
+const tickMs = 250
+const wholeEveryMs = 60_000
+const channels = ['grants', 'subjects', 'revisions'] as const
+
+/**
+ * The sessions of this process while they live: decided again when anything changed that decides about them and every
+ * minute, ended at the very moment their time is over, and all of them when the database stays silent.
+ * INVARIANT: what must end ends here first, whether or not it can be written down.
+ */
+export class Live implements LiveSessions, AsyncDisposable {
+  readonly #ground: GatewayGround
+  readonly #sessions = new Map<string, LiveSession>()
+  readonly #disposables: Disposable[] = []
+  #timer: NodeJS.Timeout | undefined
+  #mark = ''
+  #wholeAt = 0
+  #deciding: Promise<void> | undefined
+  #again = false
+  readonly #writing = new Set<Promise<unknown>>()
+
+  constructor(ground: GatewayGround) {
+    this.#ground = ground
+  }
+
+  start(): void {
+    const { notices, engine } = this.#ground
+    for (const channel of channels) {
+      this.#disposables.push(notices.listen(channel, payload => (payload === null ? this.#look() : this.redecide())))
+    }
+    this.#disposables.push(notices.listen('sessions', payload => this.#told(payload)))
+    this.#disposables.push(engine.onSwitched(() => void this.redecide()))
+    this.#timer = setInterval(() => this.#tick(), tickMs)
+  }
+
+  get size(): number {
+    return this.#sessions.size
+  }
+
+  get(id: string): LiveSession | undefined {
+    return this.#sessions.get(id)
+  }
+
+  add(session: LiveSession): void {
+    this.#sessions.set(session.id, session)
+  }
+
+  remove(session: LiveSession): void {
+    if (this.#sessions.get(session.id) === session) this.#sessions.delete(session.id)
+  }
+
+  /** A session ended by something in this process: the database is told, and with it everybody else. */
+  onEnd(session: LiveSession, code: EndCode, refusal: Refusal): void {
+    if (session.connections.size === 0) this.remove(session)
+    const writing = this.#ground.sessions
+      .end(session.id, code, refusal.message)
+      .catch(error =>
+        log.error(
+          { err: error, session_id: session.id },
+          'the end of a session could not be written down; the sweeper does it',
+        ),
+      )
+      .finally(() => this.#writing.delete(writing))
+    this.#writing.add(writing)
+  }
+
+  /** Decides everything that lives here again. Calls that come together share a run, and one that comes during a run gets its own. */
+  redecide(): Promise<void> {
+    if (this.#deciding !== undefined) this.#again = true
+    this.#deciding ??= this.#decide().finally(() => {
+      this.#deciding = undefined
+    })
+    return this.#deciding
+  }
+
+  endAll(code: EndCode, why: Omit<Refusal, 'refused'>): void {
+    for (const session of [...this.#sessions.values()]) session.end(code, why)
+  }
+
+  /** This process stops: its connections end, the sessions live on where the ticket is presented next. */
+  endConnections(why: Omit<Refusal, 'refused'>): void {
+    for (const session of [...this.#sessions.values()]) session.ended(why)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer)
+    for (const each of this.#disposables) each[Symbol.dispose]()
+    await this.#deciding
+    await Promise.allSettled(this.#writing)
+  }
+
+  async #decide(): Promise<void> {
+    do {
+      this.#again = false
+      if (this.#sessions.size === 0) continue
+      try {
+        const { end, keep } = await this.#ground.sessions.redecideLive(this.#ground.process_id)
+        for (const { session_id, code, reason, remedy, decision_id } of end) {
+          this.#sessions
+            .get(session_id)
+            ?.end(code, { code: 'session_ended', message: `the session has ended: ${reason}`, remedy, decision_id })
+        }
+        for (const { session_id, ends_at_ms } of keep) {
+          const session = this.#sessions.get(session_id)
+          if (session !== undefined) session.ends_at_ms = ends_at_ms
+        }
+        for (const session of [...this.#sessions.values()]) await this.#refit(session)
+        this.#wholeAt = performance.now()
+      } catch (error) {
+        log.warn({ err: error }, 'live sessions could not be decided again; trying again')
+      }
+    } while (this.#again)
+  }
+
+  /** A policy that no longer fits what it masks stops the session, it does not stop masking. */
+  async #refit(session: LiveSession): Promise<void> {
+    if (session.isEnded || session.connections.size === 0) return
+    const { decision, permit } = this.#ground.engine.decide('masking', session.about, { session_id: session.id })
+    const stop = (message: string) =>
+      session.end('policy', {
+        code: 'policy_denied',
+        message: `the session has ended: ${message}`,
+        remedy: 'connect again',
+        decision_id: decision.id,
+      })
+    if (!Permit.is(permit) || decision.result === null)
+      return stop(`its masking rules cannot be decided any more (${decision.code})`)
+    const before = session.rules
+    const why = await session.newRules(decision.result.rules)
+    if (session.rules !== before && !this.#ground.decisionLog.append(decision))
+      return stop('the decision log takes no more')
+    if (why !== undefined) stop(`new masking rules do not fit what it does: ${why}`)
+  }
+
+  /** A poll: cheap, and a whole look only when something moved. */
+  async #look(): Promise<void> {
+    if (this.#sessions.size === 0) return
+    const mark = await this.#ground.sessions.liveMark(this.#ground.process_id)
+    if (mark === this.#mark) return
+    this.#mark = mark
+    await this.redecide()
+  }
+
+  async #told(payload: string | null): Promise<void> {
+    if (payload === null) return
+    const { id } = JSON.parse(payload) as { id?: unknown }
+    const session = typeof id === 'string' ? this.#sessions.get(id) : undefined
+    if (session === undefined || session.isEnded) return
+    if (session.connections.size > 0) return await this.redecide()
+    session.ended({ code: 'session_ended', message: 'the session has ended', remedy: '', decision_id: null })
+    this.remove(session)
+  }
+
+  #tick(): void {
+    const { engine, notices, offline_grace_s } = this.#ground
+    if (this.#sessions.size === 0) return
+    if (notices.silentMs > offline_grace_s * 1000) {
+      const message = `the session has ended: the gateway has not reached its database for ${offline_grace_s} s`
+      return this.endAll('offline', {
+        code: 'not_ready',
+        message,
+        remedy: 'connect again in a while',
+        decision_id: null,
+      })
+    }
+    if (engine.stale !== null) {
+      const message = `the session has ended: ${engine.stale}`
+      return this.endAll('policy', {
+        code: 'policy_unavailable',
+        message,
+        remedy: 'connect again in a while',
+        decision_id: null,
+      })
+    }
+    const now = Date.now() - this.#ground.skewMs()
+    for (const session of this.#sessions.values()) {
+      if (session.ends_at_ms > now) continue
+      session.end('expired', {
+        code: 'session_ended',
+        message: 'the session has ended: its time is over',
+        remedy: 'ask for access again, then run `sallyport connect`',
+        decision_id: null,
+      })
+    }
+    if (performance.now() - this.#wholeAt > wholeEveryMs) void this.redecide()
+  }
+}

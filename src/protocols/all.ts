@@ -1,0 +1,5 @@
+import type { Protocol } from '../gateway/protocol.ts'
+import { postgres } from './postgres/index.ts'
+
+/** Every protocol of this build. A new one is its folder and a line here. */
+export const allProtocols: readonly Protocol[] = [postgres]

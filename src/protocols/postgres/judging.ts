@@ -1,0 +1,199 @@
+import type { Gate, Verdict } from '../../gateway/protocol.ts'
+import type { ActionFacts } from '../../policy/points.ts'
+import { errorResponse } from './messages.ts'
+import type { Running } from './pending.ts'
+import type { Portal, Prepared } from './prepared.ts'
+import type { Analyzer, Catalog, ConnectionNames, FitPlan, MaskPlan, Statement } from './sql/contract.ts'
+
+/** What the SQL side gives a connection. */
+export interface SqlSide {
+  readonly analyzer: Analyzer
+  readonly names: ConnectionNames
+  readonly catalog: Catalog
+  readonly fitPlan: FitPlan
+  readonly withoutLiterals: (sql: string) => string
+}
+
+export type Judged =
+  | { readonly kind: 'run'; readonly running: readonly Running[]; readonly prepared: Prepared | null }
+  /** An ErrorResponse of ours, recorded. */
+  | { readonly kind: 'refused'; readonly error: Buffer }
+  /** The catalog must be looked at first; then ask again. */
+  | { readonly kind: 'wait'; readonly until: Promise<unknown> }
+
+type Phase = 'query' | 'parse' | 'execute'
+type Lookup = (name: string) => readonly Statement[] | undefined
+
+const maxText = 1024 * 1024
+const frozenAction = new WeakMap<Statement, readonly ActionFacts[]>()
+
+/** Turns text into decided statements: PostgreSQL's grammar, then policy, then the masking plan. All or nothing (PG1). */
+export class Judge {
+  readonly #sql: SqlSide
+  readonly #gate: Gate
+  readonly #lookup: Lookup
+  /** Refitted when rules or catalog change. */
+  plan: MaskPlan
+  #refreshedFor: string | null = null
+  #refreshNext = false
+  #unread = false
+
+  constructor(sql: SqlSide, gate: Gate, plan: MaskPlan, lookup: Lookup) {
+    this.#sql = sql
+    this.#gate = gate
+    this.plan = plan
+    this.#lookup = lookup
+  }
+
+  get catalogVersion(): number {
+    return this.#sql.catalog.current()?.version ?? 0
+  }
+
+  /** A statement of this connection changed what names mean: the next one is judged with a fresh catalog. */
+  catalogChanged(): void {
+    this.#sql.catalog.stale()
+    this.#refreshNext = true
+  }
+
+  query(sql: string): Judged {
+    return this.#text(sql, 'query')
+  }
+
+  parse(sql: string): Judged {
+    return this.#text(sql, 'parse')
+  }
+
+  /** Each Execute is decided again, under the revision, the rules and the catalog of now (PG2, PG17). */
+  execute(portal: Portal): Judged {
+    if (this.#refreshNext) return this.#refresh()
+    const { prepared } = portal
+    if (prepared.statement === null) return { kind: 'run', running: [], prepared: null }
+    const { sql } = prepared
+    const moved = prepared.catalog !== this.catalogVersion
+    if (sql !== null && (moved || prepared.statement.control.kind !== 'none')) {
+      const again = this.#analyze(sql)
+      if (again.kind !== 'statements') return again
+      return this.#decide(again.statements, again.texts, 'execute', sql, portal.parameters)
+    }
+    if (moved)
+      return refused(
+        '26000',
+        'tables changed since this statement was prepared',
+        'postgres.prepared',
+        'prepare it again',
+      )
+    return this.#decide([prepared.statement], [sql ?? prepared.text], 'execute', sql, portal.parameters)
+  }
+
+  /** What SQL's PREPARE defined, for a Bind that names it. */
+  preparedBySql(name: string): Prepared | undefined {
+    const statement = this.#sql.names.prepared(name)
+    if (statement === undefined) return undefined
+    return { sql: null, text: `prepared statement ${JSON.stringify(name)}`, statement, catalog: this.catalogVersion }
+  }
+
+  /** A message that is refused whatever it holds. */
+  refuse(rule: string, sqlstate: string, message: string, hint: string): Buffer {
+    this.#gate.refuse({ rule, message, text: null })
+    return errorResponse('ERROR', sqlstate, message, `rule ${rule} of the gateway`, hint)
+  }
+
+  #text(sql: string, phase: Phase): Judged {
+    if (this.#refreshNext) return this.#refresh()
+    const analysis = this.#analyze(sql)
+    if (analysis.kind !== 'statements') return analysis
+    return this.#decide(analysis.statements, analysis.texts, phase, sql, null)
+  }
+
+  #analyze(sql: string) {
+    const analysis = this.#sql.analyzer.analyze(sql)
+    if (!analysis.ok) {
+      this.#gate.refuse({ rule: 'postgres.grammar', message: analysis.message, text: this.#clean(sql) })
+      return refused(analysis.sqlstate, analysis.message, 'postgres.grammar', 'correct the statement')
+    }
+    if (analysis.unknownRelation && this.#refreshedFor !== sql) {
+      this.#refreshedFor = sql
+      this.#sql.catalog.stale()
+      return this.#refresh()
+    }
+    this.#refreshedFor = null
+    return { kind: 'statements' as const, statements: analysis.statements, texts: analysis.texts }
+  }
+
+  /** A catalog that cannot be read judges nothing: the statement is refused, and the next one tries again. */
+  #refresh(): Judged {
+    if (this.#unread) {
+      this.#unread = false
+      return refused(
+        '57P03',
+        'the catalog of the target cannot be read now',
+        'postgres.catalog',
+        'try again in a moment',
+      )
+    }
+    const until = this.#sql.catalog.refresh().then(
+      () => (this.#refreshNext = false),
+      () => (this.#unread = this.#refreshNext = true),
+    )
+    return { kind: 'wait', until }
+  }
+
+  #decide(
+    found: readonly Statement[],
+    texts: readonly string[],
+    phase: Phase,
+    sql: string | null,
+    parameters: readonly (string | null)[] | null,
+  ): Judged {
+    const plan = this.plan
+    const running: Running[] = []
+    let actions: ActionFacts[] | readonly ActionFacts[] = []
+    let refusal: { readonly rule: string; readonly message: string } | null = null
+    let text = ''
+    let bare = true
+    for (let i = 0; i < found.length; i++) {
+      const raw = texts[i]!
+      const statement = this.#sql.names.resolve(found[i]!, raw, this.#lookup)
+      const judgement = plan.judge(statement)
+      const clean = statement.secret || !judgement.ok || judgement.describe
+      if (clean) bare = false
+      const shown = clean ? this.#clean(raw) : raw
+      text = i === 0 ? shown : `${text};\n${shown}`
+      if (found.length === 1) actions = actionsOf(statement)
+      else (actions as ActionFacts[]).push(statement.action)
+      if (statement.refusal !== null) refusal ??= { rule: 'postgres.refused', message: statement.refusal }
+      else if (!judgement.ok) refusal ??= { rule: 'masking', message: judgement.reason }
+      else running.push({ statement, judgement })
+    }
+    if (text.length > maxText) text = `${text.slice(0, maxText)}… (${text.length} characters)`
+    const extra = phase === 'execute' ? { phase, ...(bare && parameters !== null ? { parameters } : {}) } : { phase }
+    const verdict = this.#gate.judge(actions, { text, extra })
+    if (!verdict.allowed) return { kind: 'refused', error: denial(verdict) }
+    if (refusal !== null) {
+      this.#gate.refuse({ ...refusal, text })
+      return refused('42501', refusal.message, refusal.rule, '')
+    }
+    const first = running[0]?.statement ?? null
+    const prepared = phase === 'parse' ? { sql, text, statement: first, catalog: this.catalogVersion } : null
+    return { kind: 'run', running, prepared }
+  }
+
+  #clean(sql: string): string {
+    return this.#sql.withoutLiterals(sql.length > maxText ? sql.slice(0, maxText) : sql)
+  }
+}
+
+function actionsOf(statement: Statement): readonly ActionFacts[] {
+  let actions = frozenAction.get(statement)
+  if (actions === undefined) frozenAction.set(statement, (actions = [statement.action]))
+  return actions
+}
+
+/** What the person reads in their own client when policy says no. */
+export function denial(verdict: Verdict): Buffer {
+  return errorResponse('ERROR', '42501', verdict.message, verdict.detail, verdict.remedy)
+}
+
+function refused(sqlstate: string, message: string, rule: string, hint: string): Judged {
+  return { kind: 'refused', error: errorResponse('ERROR', sqlstate, message, `rule ${rule} of the gateway`, hint) }
+}

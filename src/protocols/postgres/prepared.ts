@@ -1,0 +1,99 @@
+import type { Field } from './messages.ts'
+import type { RowMask, Statement } from './sql/contract.ts'
+
+/** What a Parse message defined. */
+export interface Prepared {
+  /** Null where SQL's PREPARE defined it. */
+  readonly sql: string | null
+  /** As it may stand in the journal. */
+  readonly text: string
+  readonly statement: Statement | null // null for an empty query
+  /** Version of the catalog that it was analysed with; another one means: analyse again. */
+  readonly catalog: number
+}
+
+/** What a Bind message made. */
+export interface Portal {
+  readonly prepared: Prepared
+  readonly formats: readonly number[]
+  readonly parameters: readonly (string | null)[] | null
+  /** What its RowDescription said, and the plan it was held against. */
+  description: { readonly plan: object; readonly fields: readonly Field[]; readonly mask: RowMask | null } | null
+  /** The plan for which a Describe is under way. */
+  describing: object | null
+}
+
+/** What a message that went to the target makes of a name, as long as the target has not answered. */
+export interface Change {
+  /** The target has done it. */
+  confirm(): void
+  /** The target skipped or refused it. Called in the reverse order. */
+  undo(): void
+}
+
+interface Slot<V> {
+  readonly value: V | undefined
+  /** The group (messages up to a Sync) that set it, until the target has confirmed it; then 0. */
+  group: number
+}
+
+const most = 10_000
+
+/**
+ * Names of statements or portals as the target will know them once it has answered everything sent so far.
+ * INVARIANT: a name is only used where its meaning is certain: confirmed, or set in the same group (there an error in
+ * between makes the target skip the use as well). Otherwise a pipelined client could have one statement judged and
+ * another one run.
+ */
+export class Names<V> {
+  readonly #slots = new Map<string, Slot<V>>()
+
+  get full(): boolean {
+    return this.#slots.size >= most
+  }
+
+  get(name: string): V | undefined {
+    return this.#slots.get(name)?.value
+  }
+
+  certain(name: string, group: number): boolean {
+    const slot = this.#slots.get(name)
+    return slot === undefined || slot.group === 0 || slot.group === group
+  }
+
+  /** What a message that goes to the target now will make of the name. */
+  set(name: string, value: V | undefined, group: number): Change {
+    const slots = this.#slots
+    const before = slots.get(name)
+    const after = { value, group }
+    slots.set(name, after)
+    return {
+      confirm() {
+        after.group = 0
+        if (value === undefined && slots.get(name) === after) slots.delete(name)
+      },
+      undo() {
+        if (slots.get(name) !== after) return // forgotten meanwhile
+        if (before === undefined) slots.delete(name)
+        else slots.set(name, before)
+      },
+    }
+  }
+
+  forget(name: string): void {
+    this.#slots.delete(name)
+  }
+
+  /** All that is certain is gone (a transaction's end closes its portals); what was sent behind it stays. */
+  forgetCertain(): void {
+    for (const [name, slot] of this.#slots) if (slot.group === 0) this.#slots.delete(name)
+  }
+
+  clear(): void {
+    this.#slots.clear()
+  }
+
+  values(): V[] {
+    return [...this.#slots.values()].flatMap(slot => (slot.value === undefined ? [] : [slot.value]))
+  }
+}

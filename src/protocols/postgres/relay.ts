@@ -1,0 +1,224 @@
+import type { Socket } from 'node:net'
+import type { Refusal } from '../../gateway/protocol.ts'
+import { ClientSide } from './client-side.ts'
+import { type Conversation, idle } from './conversation.ts'
+import { FrameError, FrameReader } from './frames.ts'
+import { C, errorResponse, frame } from './messages.ts'
+import { type ServerPorts, ServerSide } from './server-side.ts'
+
+export interface RelayOptions {
+  readonly client: Socket
+  /** What was read from either side before the relay took over. */
+  readonly clientRest: Buffer
+  readonly upstream: Socket
+  readonly upstreamRest: Buffer
+  readonly conversation: Conversation
+  readonly ended: AbortSignal
+  readonly frameBytes: number
+  readonly scrub: ServerPorts['scrub']
+  readonly reported: ServerPorts['reported']
+  /** Cancels what the target still runs for us. */
+  readonly cancel: () => void
+}
+
+const serverFrameBytes = 256 * 1024 * 1024
+const lingerMs = 500
+
+/** Moves bytes between the two sockets and the conversation; one write a chunk, back-pressure both ways. */
+export class Relay {
+  readonly #o: RelayOptions
+  readonly #fromClient: ClientSide
+  readonly #clientReader: FrameReader
+  readonly #serverReader: FrameReader
+  #done: (reason: string) => void = () => {}
+  #over = false
+  /** Chunks that came while the journal was being synced (strict recordings). */
+  #committing = false
+  #answered = false
+  readonly #blocked = { client: false, upstream: false }
+
+  constructor(options: RelayOptions) {
+    this.#o = options
+    this.#fromClient = new ClientSide(options.conversation)
+    this.#clientReader = new FrameReader(this.#fromClient, options.frameBytes)
+    const fromServer = new ServerSide(options.conversation, {
+      scrub: options.scrub,
+      reported: options.reported,
+      answered: () => (this.#answered = true),
+    })
+    this.#serverReader = new FrameReader(fromServer, serverFrameBytes)
+  }
+
+  /** Runs until one side is gone or the session ends. @returns why. */
+  run(): Promise<string> {
+    const { client, upstream, ended } = this.#o
+    return new Promise(resolve => {
+      this.#done = resolve
+      const onEnded = () => this.#finish('57P01', (ended.reason as Refusal).message, (ended.reason as Refusal).remedy)
+      if (ended.aborted) return onEnded()
+      ended.addEventListener('abort', onEnded, { once: true })
+      client.on('data', chunk => this.#onClient(chunk))
+      client.on('close', () => this.#stop('the client closed the connection'))
+      client.on('error', () => this.#stop('the client broke the connection'))
+      client.on('drain', () => this.#unblock('upstream'))
+      upstream.on('data', chunk => this.#onServer(chunk))
+      upstream.on('close', () => this.#targetGone())
+      upstream.on('error', () => this.#targetGone())
+      upstream.on('drain', () => this.#unblock('client'))
+      if (this.#o.upstreamRest.length > 0) this.#onServer(this.#o.upstreamRest)
+      if (this.#o.clientRest.length > 0) this.#onClient(this.#o.clientRest)
+      this.#flow()
+    })
+  }
+
+  /** Ends the connection with a reason that the client reads. */
+  end(message: string): void {
+    this.#finish('57P01', message, '')
+  }
+
+  #onClient(chunk: Buffer): void {
+    if (this.#over) return
+    this.#step(() => this.#clientReader.push(chunk))
+  }
+
+  #onServer(chunk: Buffer): void {
+    if (this.#over) return
+    this.#step(() => this.#serverReader.push(chunk))
+    if (this.#answered) {
+      this.#answered = false
+      if (this.#fromClient.waitingFor === 'answers') this.#resumeClient()
+    }
+  }
+
+  #step(read: () => void): void {
+    const c = this.#o.conversation
+    try {
+      read()
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error
+      c.fail('08P01', error.message)
+    }
+    const waiting = this.#fromClient.waitingFor
+    if (waiting instanceof Promise) {
+      // Set to null by whoever resumes: a second wait on the same promise is none.
+      this.#fromClient.waitingFor = 'answers'
+      void waiting.catch(() => {}).then(() => this.#resumeClient())
+    }
+    if (!this.#committing) this.#commit()
+  }
+
+  #resumeClient(): void {
+    if (this.#over) return
+    this.#fromClient.waitingFor = null
+    this.#step(() => this.#clientReader.resume())
+    this.#flow()
+  }
+
+  /** INVARIANT: nothing leaves in either direction before the journal has what was judged and recorded for it. */
+  #commit(): void {
+    const { conversation: c } = this.#o
+    const committed = c.gate.commit()
+    if (committed === true) return this.#write()
+    if (committed === false) {
+      c.up = []
+      c.down = []
+      return
+    }
+    this.#committing = true
+    this.#flow()
+    void committed.then(yes => {
+      this.#committing = false
+      if (this.#over) return
+      if (!yes) {
+        c.up = []
+        c.down = []
+        return
+      }
+      this.#write()
+      this.#flow()
+    })
+  }
+
+  #write(): void {
+    const { conversation: c, client, upstream } = this.#o
+    if (c.up.length > 0) {
+      const up = c.up
+      c.up = []
+      if (!send(upstream, up)) this.#block('client')
+    }
+    if (c.down.length > 0) {
+      const down = c.down
+      c.down = []
+      if (!send(client, down)) this.#block('upstream')
+    }
+    if (c.fault !== null) this.#finish(c.fault.sqlstate, c.fault.message, '')
+    else if (this.#fromClient.terminated && !this.#over) this.#stop('the client said goodbye')
+    else if (this.#fromClient.waitingFor !== null) this.#flow()
+  }
+
+  #block(side: 'client' | 'upstream'): void {
+    this.#blocked[side] = true
+    this.#flow()
+  }
+
+  #unblock(side: 'client' | 'upstream'): void {
+    this.#blocked[side] = false
+    this.#flow()
+  }
+
+  /** Who may be read now: the client unless the target's buffer is full or an answer is awaited, and the other way round. */
+  #flow(): void {
+    if (this.#over) return
+    const { client, upstream } = this.#o
+    const readClient = !this.#blocked.client && !this.#committing && this.#fromClient.waitingFor === null
+    const readServer = !this.#blocked.upstream && !this.#committing
+    if (readClient !== !client.isPaused()) readClient ? client.resume() : client.pause()
+    if (readServer !== !upstream.isPaused()) readServer ? upstream.resume() : upstream.pause()
+  }
+
+  #targetGone(): void {
+    if (this.#over) return
+    this.#finish('08006', 'the target closed the connection', 'connect again')
+  }
+
+  /** Tells the client why in its own words, where the stream allows it, and closes both sides (LC1). */
+  #finish(sqlstate: string, message: string, hint: string): void {
+    if (this.#over) return
+    const { client, conversation: c } = this.#o
+    this.#stop(message, () => {
+      if (this.#serverReader.streaming || client.destroyed) return client.destroy()
+      client.end(errorResponse('FATAL', sqlstate, message, '', hint))
+      c.down = []
+      setTimeout(() => client.destroy(), lingerMs).unref()
+    })
+  }
+
+  #stop(reason: string, last: () => void = () => this.#o.client.destroy()): void {
+    if (this.#over) return
+    this.#over = true
+    const { conversation: c, upstream, cancel } = this.#o
+    if (c.pending.length > 0 || c.status !== idle) cancel()
+    upstream.removeAllListeners('data')
+    upstream.on('error', () => {})
+    if (c.copyIn === 'none') upstream.end(frame(C.terminate))
+    else upstream.end()
+    setTimeout(() => upstream.destroy(), lingerMs).unref()
+    last()
+    this.#done(reason)
+  }
+}
+
+const joinBytes = 32 * 1024
+
+/** One write for all parts: small ones joined, large ones as they are. @returns false when the buffer is full. */
+function send(socket: Socket, parts: readonly Buffer[]): boolean {
+  if (parts.length === 1) return socket.write(parts[0]!)
+  let total = 0
+  for (const part of parts) total += part.length
+  if (total <= joinBytes) return socket.write(Buffer.concat(parts, total))
+  socket.cork()
+  let free = true
+  for (const part of parts) free = socket.write(part)
+  socket.uncork()
+  return free
+}

@@ -1,0 +1,152 @@
+import type { Socket } from 'node:net'
+import type { Door, Opened } from '../../gateway/protocol.ts'
+import { logger } from '../../log.ts'
+import { offerCancel } from './cancel.ts'
+import { type CatalogUser, catalogOf } from './catalogs.ts'
+import { Conversation, idle } from './conversation.ts'
+import { cancel, dial, type Upstream } from './dial.ts'
+import { Judge } from './judging.ts'
+import type { MessageStream } from './message-stream.ts'
+import { errorResponse, frame, int32, readyForQuery, S } from './messages.ts'
+import type { Options } from './options.ts'
+import { Names, type Prepared } from './prepared.ts'
+import { closeUpstream, runQuery } from './queries.ts'
+import { Relay } from './relay.ts'
+import type { MaskPlan } from './sql/contract.ts'
+import { withoutLiterals } from './sql/literals.ts'
+import { createNames } from './sql/names.ts'
+import { fitPlan } from './sql/plan.ts'
+import { scrubResponse } from './sql/scrub.ts'
+import { pinnedSettings, watchedSettings } from './sql/settings.ts'
+import type { Startup } from './startup.ts'
+
+const log = logger('postgres')
+
+/** From an opened session to its end: dials the target, fits the masking plan, tells the client it may begin, relays. */
+export async function serve(
+  client: Socket,
+  messages: MessageStream,
+  startup: Startup,
+  door: Door,
+  opened: Opened,
+  ready: () => void,
+): Promise<void> {
+  const wanted = (opened.resource.options as Options).database
+  if (startup.database !== '' && startup.database !== wanted && startup.database !== startup.user) {
+    const words = `this ticket opens the database "${wanted}", not "${startup.database}"`
+    client.end(errorResponse('FATAL', '3D000', words, '', `connect to ${wanted}`))
+    return await opened.close(words)
+  }
+  const { target, permit, user, password, gate } = opened
+  const upstream = await dial(permit, target, { user, password }, settingsFor(startup))
+  const shared = catalogOf(opened)
+  let joined: Disposable | undefined
+  try {
+    const path = await runQuery(
+      upstream,
+      'select pg_catalog.unnest(pg_catalog.current_schemas(true)) as name',
+      opened.resource.name,
+    )
+    const parts = { relay: undefined as Relay | undefined, refit: () => {} }
+    const lender: CatalogUser = { opened, moved: () => parts.refit() }
+    joined = await shared.join(lender)
+    const statements = new Names<Prepared>()
+    const sql = {
+      analyzer: shared.analyzer(path.map(row => row['name'] ?? '')),
+      names: createNames(),
+      catalog: shared.catalog,
+      fitPlan,
+      withoutLiterals,
+    }
+    const fitted = fitPlan(gate.rules(), shared.catalog.current(), gate.maskKey)
+    if (!fitted.ok) throw new MaskingImpossible(fitted.reason)
+    const judge = new Judge(sql, gate, fitted.plan, name => statementsNamed(statements, name))
+    const conversation = new Conversation(gate, judge, statements)
+    using offered = offerCancel(door, () => {
+      if (conversation.pending.length > 0) cancelAt(opened, upstream)
+    })
+    const refit = () => refitTo(judge, conversation, gate, shared.catalog.current())
+    gate.onRules(() => refit())
+    parts.refit = () => {
+      const why = refit()
+      if (why !== undefined) parts.relay?.end(`the masking rules no longer fit the database: ${why}`)
+    }
+    const clientRest = messages.detach()
+    client.write(welcome(upstream, offered.message))
+    const relay = new Relay({
+      client,
+      clientRest,
+      upstream: upstream.socket,
+      upstreamRest: upstream.messages.detach(),
+      conversation,
+      ended: opened.ended,
+      frameBytes: door.limits.frame_bytes,
+      scrub: fields => (judge.plan.empty ? fields : scrubResponse(fields)),
+      reported: (name, value) => drift(upstream, name, value),
+      cancel: () => cancelAt(opened, upstream),
+    })
+    parts.relay = relay
+    ready()
+    await opened.close(await relay.run())
+  } catch (error) {
+    closeUpstream(upstream)
+    if (!(error instanceof MaskingImpossible)) throw error
+    client.end(
+      errorResponse('FATAL', '57P03', error.message, '', 'ask a security engineer to look at the masking rules'),
+    )
+    await opened.close(error.message)
+  } finally {
+    joined?.[Symbol.dispose]()
+  }
+}
+
+class MaskingImpossible extends Error {
+  constructor(reason: string) {
+    super(`the masking rules cannot be carried out here: ${reason}`)
+  }
+}
+
+function settingsFor(startup: Startup): Record<string, string> {
+  const pinned: Record<string, string> = {}
+  for (const [name, value] of pinnedSettings) if (value !== null) pinned[name] = value
+  return { ...startup.settings, application_name: startup.application, ...pinned }
+}
+
+/** AuthenticationOk, the target's own parameters, our cancel key, ReadyForQuery. */
+function welcome(upstream: Upstream, key: Buffer): Buffer {
+  const parameters = [...upstream.parameters].map(([name, value]) => frame(S.parameterStatus, name, 0, value, 0))
+  return Buffer.concat([frame(S.authentication, int32(0)), ...parameters, key, readyForQuery(idle)])
+}
+
+function statementsNamed(statements: Names<Prepared>, name: string) {
+  const prepared = statements.get(name)
+  if (prepared === undefined) return undefined
+  return prepared.statement === null ? [] : [prepared.statement]
+}
+
+function refitTo(
+  judge: Judge,
+  conversation: Conversation,
+  gate: Opened['gate'],
+  snapshot: Parameters<typeof fitPlan>[1],
+): string | undefined {
+  const fitted = fitPlan(gate.rules(), snapshot, gate.maskKey)
+  if (!fitted.ok) return fitted.reason
+  judge.plan = fitted.plan satisfies MaskPlan
+  return conversation.refit()
+}
+
+/** PG15, PG16: how text is read must stay what the parser assumes; where names are looked up must stay what was analysed. */
+function drift(upstream: Upstream, name: string, value: string): string | undefined {
+  const pinned = watchedSettings.get(name)
+  if (pinned !== undefined && pinned !== value) return `the target changed the pinned setting ${name}`
+  if (name === 'search_path' && upstream.parameters.get(name) !== value) return 'the target changed search_path'
+  return undefined
+}
+
+function cancelAt(opened: Opened, upstream: Upstream): void {
+  if (upstream.key === null) return
+  cancel(opened.permit, opened.target, upstream.key).catch(error =>
+    log.warn({ err: error, session_id: opened.session_id }, 'the target could not be asked to cancel'),
+  )
+}

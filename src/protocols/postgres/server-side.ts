@@ -1,0 +1,320 @@
+import { type Conversation, idle } from './conversation.ts'
+import type { FrameSink } from './frames.ts'
+import { BodyError, decodeError, decodeRowDescription, encodeError, type Field, frame, S } from './messages.ts'
+import { type Expected, Owed, type Running } from './pending.ts'
+import { ResultRecord } from './results.ts'
+
+export interface ServerPorts {
+  /** Fields of errors and notices, scrubbed where masked relations exist. */
+  readonly scrub: (fields: Map<string, string>) => ReadonlyMap<string, string>
+  /** A setting was reported. @returns why the connection must end. */
+  readonly reported: (name: string, value: string) => string | undefined
+  /** The target said ReadyForQuery, or everything asked so far is answered. */
+  readonly answered: () => void
+}
+
+/**
+ * Reads what the target says, attributes it to what was asked, masks, records, passes on. What needs no change goes on
+ * as slices of the chunk it came in. Anything out of turn ends the connection: it could be another statement's rows.
+ */
+export class ServerSide implements FrameSink {
+  readonly #c: Conversation
+  readonly #ports: ServerPorts
+  #chunk: Buffer | null = null
+  #from = 0
+  #to = 0
+
+  constructor(conversation: Conversation, ports: ServerPorts) {
+    this.#c = conversation
+    this.#ports = ports
+  }
+
+  streams(type: number): boolean {
+    if (type === S.copyData) return true
+    const { head } = this.#c.pending
+    if (type !== S.dataRow || head === undefined) return false
+    const result = head.result ?? (head.kind === Owed.execute ? this.#begin(head) : null)
+    return result !== null && result.mask === null && !result.collecting && this.#mayPass()
+  }
+
+  piece(type: number, buffer: Buffer, start: number, end: number, first: boolean): void {
+    if (first && type === S.dataRow) this.#c.pending.head!.result!.count++
+    const { head } = this.#c.pending
+    if (head !== undefined && head.result !== null) head.result.bytes += end - start
+    this.#pass(buffer, start, end)
+  }
+
+  drained(): void {
+    this.#flush()
+  }
+
+  frame(type: number, buffer: Buffer, start: number, end: number): boolean {
+    if (this.#c.fault !== null) return true
+    try {
+      this.#read(type, buffer, start, end)
+    } catch (error) {
+      // Malformed answers, and rows that a mask cannot read: nothing of them goes on.
+      this.#c.fail('08P01', `the target sent what could not be read: ${(error as Error).message}`)
+    }
+    return true
+  }
+
+  #read(type: number, buffer: Buffer, start: number, end: number): void {
+    const c = this.#c
+    const head = c.pending.head
+    switch (type) {
+      case S.dataRow:
+        return this.#row(head, buffer, start, end)
+      case S.copyData:
+        if (head?.result) head.result.bytes += end - start
+        return this.#pass(buffer, start, end)
+      case S.readyForQuery:
+        return this.#ready(head, buffer, start, end)
+      case S.commandComplete:
+        this.#complete(head, buffer.toString('latin1', start + 5, end - 1))
+        return this.#pass(buffer, start, end)
+      case S.rowDescription:
+        return this.#description(head, buffer, start, end)
+      case S.parseComplete:
+        return this.#step(head, Owed.parse, buffer, start, end)
+      case S.bindComplete:
+        return this.#step(head, Owed.bind, buffer, start, end)
+      case S.closeComplete:
+        return this.#step(head, Owed.close, buffer, start, end)
+      case S.noData:
+        return this.#noData(head, buffer, start, end)
+      case S.parameterDescription:
+        if (head?.kind !== Owed.describeStatement) return this.#outOfTurn(type)
+        return this.#pass(buffer, start, end)
+      case S.emptyQuery:
+      case S.portalSuspended:
+        return this.#withoutTag(head, type, buffer, start, end)
+      case S.error:
+        return this.#error(head, buffer, start, end)
+      case S.notice:
+        return this.#notice(buffer, start, end)
+      case S.parameterStatus:
+        return this.#parameter(buffer, start, end)
+      case S.notification:
+        return this.#pass(buffer, start, end)
+      case S.copyIn:
+      case S.copyOut:
+        return this.#copyBegins(head, type, buffer, start, end)
+      case S.copyDone:
+        return this.#pass(buffer, start, end)
+      default:
+        return this.#outOfTurn(type)
+    }
+  }
+
+  #row(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+    if (head === undefined) return this.#outOfTurn(S.dataRow)
+    const result = head.result ?? (head.kind === Owed.execute ? this.#begin(head) : null)
+    if (result === null) return this.#outOfTurn(S.dataRow)
+    if (result.mask === null && !this.#mayPass()) return this.#outOfTurn(S.dataRow)
+    result.count++
+    result.bytes += end - start
+    if (result.mask === null) {
+      if (result.collecting) result.collect(buffer, start + 5, end)
+      return this.#pass(buffer, start, end)
+    }
+    const row = frame(S.dataRow, result.mask.rewrite(buffer.subarray(start + 5, end)))
+    if (result.collecting) result.collect(row, 5, row.length)
+    this.#replace(row)
+  }
+
+  /** INVARIANT: rows of a statement that touches masked relations pass only with a description that was held against the plan. */
+  #mayPass(): boolean {
+    const { head } = this.#c.pending
+    const running = head?.running[head.index]
+    if (running === undefined) return false
+    return !running.judgement.describe || head!.result!.fields !== null
+  }
+
+  /** Rows of an Execute: described before, by the client or by us, or not at all where nothing is masked. */
+  #begin(head: Expected): ResultRecord {
+    const portal = head.portal!
+    const result = new ResultRecord(this.#c.gate, portal.formats)
+    const { description } = portal
+    if (description !== null) {
+      const fresh = description.plan === this.#c.judge.plan
+      result.describe(
+        description.fields,
+        fresh ? description.mask : this.#maskOf(head.running[0], description.fields, portal.formats),
+      )
+    }
+    head.result = result
+    return result
+  }
+
+  #maskOf(running: Running | undefined, fields: readonly Field[], formats: readonly number[]) {
+    const { plan } = this.#c.judge
+    return running === undefined || plan.empty ? null : plan.rows(running.judgement, fields, formats)
+  }
+
+  #description(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+    const c = this.#c
+    if (head === undefined) return this.#outOfTurn(S.rowDescription)
+    if (head.kind === Owed.query) {
+      const fields = decodeRowDescription(buffer, start, end)
+      head.result = new ResultRecord(c.gate, [])
+      head.result.describe(fields, this.#maskOf(head.running[head.index], fields, []))
+      return this.#pass(buffer, start, end)
+    }
+    if (head.kind === Owed.describePortal) {
+      const portal = head.portal!
+      const fields = decodeRowDescription(buffer, start, end)
+      const { statement } = portal.prepared
+      const judgement = statement === null ? null : c.judge.plan.judge(statement)
+      const mask = judgement?.ok && !c.judge.plan.empty ? c.judge.plan.rows(judgement, fields, portal.formats) : null
+      portal.description = { plan: c.judge.plan, fields, mask }
+    } else if (head.kind !== Owed.describeStatement) return this.#outOfTurn(S.rowDescription)
+    c.pending.shift()
+    if (!head.hidden) this.#pass(buffer, start, end)
+    else this.#skip()
+  }
+
+  #noData(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+    if (head?.kind !== Owed.describePortal && head?.kind !== Owed.describeStatement) return this.#outOfTurn(S.noData)
+    this.#c.pending.shift()
+    if (!head.hidden) this.#pass(buffer, start, end)
+    else this.#skip()
+  }
+
+  #step(head: Expected | undefined, kind: number, buffer: Buffer, start: number, end: number): void {
+    if (head?.kind !== kind) return this.#outOfTurn(buffer[start]!)
+    head.change?.confirm()
+    this.#c.pending.shift()
+    this.#pass(buffer, start, end)
+  }
+
+  #complete(head: Expected | undefined, tag: string): void {
+    const c = this.#c
+    if (head === undefined || (head.kind !== Owed.query && head.kind !== Owed.execute))
+      return this.#outOfTurn(S.commandComplete)
+    const running = head.running[head.index]
+    const result = head.result ?? new ResultRecord(c.gate, [])
+    result.finish(tag)
+    if (running?.statement.changesCatalog) c.judge.catalogChanged()
+    head.result = null
+    if (head.kind === Owed.execute) c.pending.shift()
+    else head.index++
+  }
+
+  #withoutTag(head: Expected | undefined, type: number, buffer: Buffer, start: number, end: number): void {
+    if (head === undefined || (head.kind !== Owed.query && head.kind !== Owed.execute)) return this.#outOfTurn(type)
+    if (type === S.portalSuspended) (head.result ?? new ResultRecord(this.#c.gate, [])).finish('suspended')
+    head.result = null
+    if (head.kind === Owed.execute) this.#c.pending.shift()
+    this.#pass(buffer, start, end)
+  }
+
+  #copyBegins(head: Expected | undefined, type: number, buffer: Buffer, start: number, end: number): void {
+    const c = this.#c
+    if (head === undefined || (head.kind !== Owed.query && head.kind !== Owed.execute)) return this.#outOfTurn(type)
+    const control = head.running[head.index]?.statement.control
+    const direction = type === S.copyIn ? 'in' : 'out'
+    if (control?.kind !== 'copy' || control.direction !== direction) return this.#outOfTurn(type)
+    head.result = new ResultRecord(c.gate, [])
+    if (type === S.copyIn && c.copyOwed === head) {
+      if (c.copyIn === 'expected') c.copyIn = 'active'
+      c.pending.dropIgnoredSyncs()
+    }
+    this.#pass(buffer, start, end)
+  }
+
+  #error(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+    const c = this.#c
+    const kind = head?.kind
+    if (head !== undefined && (kind === Owed.refusal || kind === Owed.refusedQuery)) {
+      this.#replace(head.error!)
+    } else {
+      const told = decodeError(buffer, start, end)
+      const fields = this.#ports.scrub(told)
+      c.gate.record('error', { sqlstate: fields.get('C') ?? 'XX000', message: fields.get('M') ?? '' })
+      if (fields.has('C')) this.#replace(encodeError(S.error, fields))
+      else this.#replace(encodeError(S.error, new Map([...fields, ['C', 'XX000']]))) // PG10
+    }
+    if (head === undefined) return
+    head.result?.finish('error')
+    head.result = null
+    if (kind === Owed.query || kind === Owed.refusedQuery) {
+      if (c.copyOwed === head) this.#endCopy()
+      return
+    }
+    if (kind === Owed.sync) return // its transaction failed to commit: ReadyForQuery still comes
+    const { dropped, synced } = c.pending.skipToSync()
+    if (c.copyOwed !== null && dropped.includes(c.copyOwed)) this.#endCopy()
+    c.undo(dropped)
+    if (!synced) c.skipping = true
+  }
+
+  #endCopy(): void {
+    this.#c.copyIn = 'none'
+    this.#c.copyOwed = null
+  }
+
+  #ready(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+    const c = this.#c
+    if (end - start !== 6 || head === undefined) return this.#outOfTurn(S.readyForQuery)
+    if (head.kind !== Owed.query && head.kind !== Owed.sync && head.kind !== Owed.refusedQuery) {
+      return this.#outOfTurn(S.readyForQuery)
+    }
+    head.change?.confirm()
+    head.changeToo?.confirm()
+    if (c.copyOwed === head) this.#endCopy()
+    c.pending.shift()
+    c.status = buffer[start + 5]!
+    if (c.status === idle) c.portals.forgetCertain()
+    this.#pass(buffer, start, end)
+    this.#ports.answered()
+  }
+
+  #notice(buffer: Buffer, start: number, end: number): void {
+    const fields = this.#ports.scrub(decodeError(buffer, start, end))
+    this.#c.gate.record('notice', { sqlstate: fields.get('C') ?? '', message: fields.get('M') ?? '' })
+    this.#replace(encodeError(S.notice, fields))
+  }
+
+  #parameter(buffer: Buffer, start: number, end: number): void {
+    const middle = buffer.indexOf(0, start + 5)
+    if (middle < 0 || middle >= end - 1) throw new BodyError('a parameter status without a value')
+    const name = buffer.toString('utf8', start + 5, middle)
+    const value = buffer.toString('utf8', middle + 1, end - 1)
+    const why = this.#ports.reported(name, value)
+    if (why !== undefined) return this.#c.fail('57P01', why)
+    this.#pass(buffer, start, end)
+  }
+
+  #outOfTurn(type: number): void {
+    this.#c.fail('08P01', `the target answered out of turn (a message of type '${String.fromCharCode(type)}')`)
+  }
+
+  /** Passes bytes on as they are; what lies side by side goes as one slice. */
+  #pass(buffer: Buffer, start: number, end: number): void {
+    if (this.#chunk === buffer && this.#to === start) this.#to = end
+    else {
+      this.#flush()
+      this.#chunk = buffer
+      this.#from = start
+      this.#to = end
+    }
+  }
+
+  #replace(bytes: Buffer): void {
+    this.#flush()
+    this.#c.down.push(bytes)
+  }
+
+  #skip(): void {
+    this.#flush()
+  }
+
+  #flush(): void {
+    if (this.#chunk === null) return
+    this.#c.down.push(
+      this.#from === 0 && this.#to === this.#chunk.length ? this.#chunk : this.#chunk.subarray(this.#from, this.#to),
+    )
+    this.#chunk = null
+  }
+}
