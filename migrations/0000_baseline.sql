@@ -442,7 +442,7 @@ CREATE INDEX "recordings_state_sealed_at_index" ON "recordings" USING btree ("st
 CREATE INDEX "recordings_subject_id_index" ON "recordings" USING btree ("subject_id");--> statement-breakpoint
 CREATE INDEX "connections_session_id_index" ON "connections" USING btree ("session_id");--> statement-breakpoint
 CREATE INDEX "connections_open" ON "connections" USING btree ("process_id") WHERE closed_at is null;--> statement-breakpoint
-CREATE UNIQUE INDEX "leases_session_id_process_id_index" ON "leases" USING btree ("session_id","process_id");--> statement-breakpoint
+CREATE UNIQUE INDEX "leases_one_a_process" ON "leases" USING btree ("session_id","process_id") WHERE state in ('minting', 'minted');--> statement-breakpoint
 CREATE INDEX "leases_open" ON "leases" USING btree ("state","next_try_at") WHERE state <> 'reaped';--> statement-breakpoint
 CREATE UNIQUE INDEX "sessions_ticket_id_index" ON "sessions" USING btree ("ticket_id");--> statement-breakpoint
 CREATE INDEX "sessions_opened_at_id_index" ON "sessions" USING btree ("opened_at","id");--> statement-breakpoint
