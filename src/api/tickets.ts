@@ -3,8 +3,7 @@ import type { Approvals } from '../approvals/approvals.ts'
 import { bounds } from '../approvals/bounds.ts'
 import type { Protocol } from '../gateway/protocol.ts'
 import type { Registry } from '../gateway/registry.ts'
-import { chooseRole } from '../sessions/choose-role.ts'
-import type { SessionGround } from '../sessions/ports.ts'
+import type { Resources } from '../policy/resources.ts'
 import type { Tickets } from '../sessions/tickets.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError, sendRefused } from './errors.ts'
@@ -14,8 +13,8 @@ import { clientOf } from './pages.ts'
 export interface TicketDeps extends BaseDeps {
   readonly approvals: Approvals
   readonly tickets: Tickets
-  readonly ground: SessionGround
-  readonly protocols: Pick<Registry, 'get'>
+  readonly resources: Pick<Resources, 'get'>
+  readonly registry: Pick<Registry, 'get'>
   /** Where clients reach the gateway, and the CA (PEM) that its certificate is from. */
   readonly endpoint: (
     protocol: Protocol,
@@ -67,12 +66,12 @@ export function ticketRoutes(app: Api, deps: TicketDeps): void {
     },
     async (request, reply) => {
       const { facts: subject } = callerOf(request)
-      const resource = deps.ground.resources.get(request.body.resource)
-      const protocol = resource === undefined ? undefined : deps.protocols.get(resource.protocol)
+      const resource = deps.resources.get(request.body.resource)
+      const protocol = resource === undefined ? undefined : deps.registry.get(resource.protocol)
       if (resource === undefined) return sendError(reply, 'not_found', `there is no resource ${request.body.resource}`)
       if (protocol === undefined)
         return sendError(reply, 'unsupported', `this build does not serve ${resource.protocol}`)
-      const role = request.body.role ?? (await chooseRole(deps.ground, subject, resource.name))
+      const role = request.body.role ?? (await deps.tickets.chooseRole(subject, resource.name))
       if (typeof role !== 'string') return sendRefused(reply, role)
       const at = await deps.endpoint(protocol)
       const issued = await deps.tickets.issue(deps.approvals, {

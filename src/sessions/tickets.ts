@@ -14,6 +14,7 @@ import { Permit } from '../policy/permit.ts'
 import type { SubjectFacts } from '../policy/points.ts'
 import type { PolicyResource } from '../policy/resources.ts'
 import { Secret } from '../secret.ts'
+import { chooseRole } from './choose-role.ts'
 import type { SessionGround } from './ports.ts'
 import { sessions, tickets } from './schema.ts'
 
@@ -136,6 +137,11 @@ export class Tickets {
         ends_at_ms: chosen.cover.ends_at_ms,
       }
     })
+  }
+
+  /** The role of somebody who names none: theirs when only one is possible. */
+  chooseRole(subject: SubjectFacts, resource: string): Promise<string | Refused> {
+    return chooseRole(this.#ground, subject, resource)
   }
 
   /**
