@@ -184,7 +184,13 @@ export class Engine {
     this.#loaded = { revision, evaluator, meta: bundle.meta, data: bundle.data }
     this.#stale = null
     this.#cache.clear()
-    for (const run of this.#switched) run(revision)
+    for (const run of this.#switched) {
+      try {
+        run(revision)
+      } catch (error) {
+        log.error({ err: error, generation }, 'something could not follow the switch to a new revision')
+      }
+    }
   }
 
   /** Answers one question. Repeated `action` questions of a session under one revision get the very same Decision. */

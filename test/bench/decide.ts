@@ -17,7 +17,7 @@ import { readFolder } from '../../src/policy/sources.ts'
  * The cost of a decision: `decide('action')` on the starter policies, not cached, fuel on, against an OPA server on
  * loopback with the same policies and inputs, in one run. Prints one JSON line for each figure.
  */
-const root = resolve(import.meta.dirname, import.meta.dirname.includes('dist') ? '../../../policies' : '../../policies')
+const root = resolve(import.meta.dirname, '../../policies')
 const opa = process.env['OPA_BIN'] ?? join(homedir(), '.cache/sallyport/opa-1.22.0/opa')
 const budgetUs = 50
 const budgetRatio = 5

@@ -81,13 +81,14 @@ export async function rawBundle(
     const text = modules[point] ?? `package sallyport.${point}\nresult := {"effect": "allow", "reasons": []}`
     return [`${point}/${point}.rego`, Buffer.from(text)]
   })
-  using workspace = new Workspace(opa, new Map([...files, ['own/data.json', Buffer.from('{}')]]))
+  const workspace = new Workspace(opa, new Map([...files, ['own/data.json', Buffer.from('{}')]]))
   const { wasm } = await workspace.build(
     Object.keys(points)
       .sort()
       .map(point => `sallyport/${point}/result`),
     false,
   )
+  workspace[Symbol.dispose]()
   const meta = {
     rules: { 'test.rule': { file: 'action/action.rego', line: 3 } },
     defaults: { action: 'test.rule', access: 'test.rule' },
