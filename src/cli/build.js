@@ -43,7 +43,13 @@ function program(progress) {
     for (const name of namesIn(dist)) if (name !== 'web') rmSync(join(dist, name), { recursive: true, force: true })
   // The compiler's own notes would keep it from writing again what was deleted by hand.
   if (!existsSync(join(dist, 'cli/main.js'))) rmSync(join(dist, '.tsbuildinfo'), { force: true })
-  run('the TypeScript compiler', [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.json')])
+  run('the TypeScript compiler', [
+    join(root, 'node_modules/typescript/bin/tsc'),
+    '-p',
+    join(root, 'tsconfig.json'),
+    '--pretty',
+    'false',
+  ])
   for (const path of sources.filter(path => !path.endsWith('.ts'))) {
     const to = join(dist, relative(join(root, 'src'), path))
     mkdirSync(dirname(to), { recursive: true })

@@ -7,7 +7,7 @@ import { delimiter, join } from 'node:path'
 const needed = {
   psql: 'postgresql-client',
   pgbouncer: 'pgbouncer',
-  pgbench: 'postgresql-contrib',
+  pgbench: 'postgresql',
   chromium: 'chromium',
   git: 'git',
   ps: 'procps',
