@@ -5,6 +5,7 @@ import swagger from '@fastify/swagger'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import fastify from 'fastify'
 import { SallyportError } from '../errors.ts'
+import { auditRoutes } from './audit.ts'
 import { authRoutes } from './auth.ts'
 import { cliAuthRoutes } from './cli-auth.ts'
 import { credentialsOf } from './credentials.ts'
@@ -18,9 +19,11 @@ import { healthRoutes } from './health.ts'
 import { meRoutes } from './me.ts'
 import { policyRoutes } from './policy.ts'
 import { rateKey } from './rate-key.ts'
+import { recordingRoutes } from './recordings.ts'
 import { requestRoutes } from './requests.ts'
 import { resourceRoutes } from './resources.ts'
 import { sessionRoutes } from './sessions.ts'
+import { statusRoutes } from './status.ts'
 import { ticketRoutes } from './tickets.ts'
 import { tokenRoutes } from './tokens.ts'
 import { webRoutes } from './web.ts'
@@ -39,6 +42,9 @@ const areas = [
   grantRoutes,
   ticketRoutes,
   sessionRoutes,
+  recordingRoutes,
+  auditRoutes,
+  statusRoutes,
   webRoutes,
 ] as const
 

@@ -1,7 +1,8 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { SallyportError } from '../errors.ts'
+import { challengeOf, confirmationText } from '../identity/pkce.ts'
 import { Secret } from '../secret.ts'
 import { openClient } from './client.ts'
 import { say } from './output.ts'
@@ -19,14 +20,17 @@ export async function login(options: { origin?: string; profile?: string; open?:
     throw new SallyportError('bad_request', 'which control plane?', { remedy: 'run `sallyport login --origin URL`' })
   }
   const verifier = randomBytes(32).toString('base64url')
-  const challenge = createHash('sha256').update(verifier).digest('base64url')
+  const challenge = challengeOf(verifier)
+  const state = randomBytes(32).toString('base64url')
   const listener = createServer()
   await new Promise<void>((resolve, reject) => listener.once('error', reject).listen(0, '127.0.0.1', resolve))
   const { port } = listener.address() as AddressInfo
-  const url = new URL(`/auth/cli?port=${port}&challenge=${challenge}`, origin)
-  say(`Open this page in your browser to sign in:\n\n  ${url.href}\n`)
+  const url = new URL(`/auth/cli?port=${port}&challenge=${challenge}&state=${state}`, origin)
+  say(
+    `Open this page in your browser to sign in:\n\n  ${url.href}\n\nThe page must show ${confirmationText(challenge)}\n`,
+  )
   try {
-    const code = await waitForCode(listener)
+    const code = await waitForCode(listener, state)
     const response = await fetch(new URL('/auth/cli/token', origin), {
       method: 'POST',
       redirect: 'error',
@@ -62,7 +66,8 @@ export async function logout(options: { profile?: string }): Promise<void> {
   say('Signed out.')
 }
 
-function waitForCode(listener: ReturnType<typeof createServer>): Promise<string> {
+/** INVARIANT: a code counts only with the state of this very sign-in. */
+function waitForCode(listener: ReturnType<typeof createServer>, state: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
       () =>
@@ -75,7 +80,8 @@ function waitForCode(listener: ReturnType<typeof createServer>): Promise<string>
       const url = new URL(request.url ?? '/', 'http://127.0.0.1')
       const code = url.searchParams.get('code')
       response.setHeader('content-type', 'text/plain; charset=utf-8').setHeader('connection', 'close')
-      if (request.method !== 'GET' || code === null || !/^[\w-]{16,256}$/.test(code)) {
+      const ours = url.searchParams.get('state') === state
+      if (request.method !== 'GET' || !ours || code === null || !/^[\w-]{16,256}$/.test(code)) {
         response.writeHead(404).end('Nothing here.\n')
         return
       }

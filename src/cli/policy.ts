@@ -68,7 +68,7 @@ export async function build(folder: string): Promise<number> {
   const { bundleDigest } = await import('../policy/bundle.ts')
   const { bundle, tests } = await compileFolder(folder, await gateOptions())
   say(`digest ${bundleDigest(bundle)}`)
-  say(`opa ${bundle.opa_version}, ${bundle.wasm.length} bytes of WASM, ${tests.length} tests passed`)
+  say(`opa ${bundle.opa}, ${tests.length} tests passed`)
   return 0
 }
 
@@ -76,13 +76,8 @@ async function gateOptions() {
   const { findOpa } = await import('../policy/opa-binary.ts')
   const { Registry } = await import('../gateway/registry.ts')
   const { allProtocols } = await import('../protocols/all.ts')
-  const registry = new Registry(allProtocols)
   return {
     opa: await findOpa({ progress: line => process.stderr.write(`${line}\n`) }),
-    protocols: {
-      checkResource: (protocol: string, options: unknown) =>
-        registry.problems({ protocol, options }).join('; ') || null,
-      canMask: (protocol: string) => registry.get(protocol)?.capabilities.mask ?? false,
-    },
+    protocols: new Registry(allProtocols).policyChecks(),
   }
 }

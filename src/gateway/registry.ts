@@ -1,4 +1,5 @@
 import { Value } from 'typebox/value'
+import type { ProtocolCheck } from '../policy/gate.ts'
 import type { Protocol } from './protocol.ts'
 
 /** The protocols of this build, filled by main.ts from protocols/all.ts. Everything that needs one asks here. */
@@ -28,5 +29,13 @@ export class Registry {
       return [`/protocol: ${JSON.stringify(resource.protocol)} is not one of ${known}`]
     }
     return [...Value.Errors(protocol.options, resource.options)].map(e => `/options${e.instancePath}: ${e.message}`)
+  }
+
+  /** What the gate of policy/ asks of protocols before a revision is activated. */
+  policyChecks(): ProtocolCheck {
+    return {
+      checkResource: (protocol, options) => this.problems({ protocol, options }).join('; ') || null,
+      canMask: protocol => this.get(protocol)?.capabilities.mask ?? false,
+    }
   }
 }

@@ -1,0 +1,377 @@
+import { join } from 'node:path'
+import { buildApi } from './api/server.ts'
+import { Approvals } from './approvals/approvals.ts'
+import { CheckpointCopy } from './audit/copy.ts'
+import type { AuditWriter } from './audit/events.ts'
+import { originOf, Sequencer } from './audit/sequencer.ts'
+import { createAuditWriter } from './audit/writer.ts'
+import type { Config } from './config.ts'
+import { type Database, openDatabase } from './db/database.ts'
+import { Notices } from './db/notices.ts'
+import { packageRoot } from './db/package-root.ts'
+import { ProcessRow, pruneProcesses } from './db/processes.ts'
+import { SallyportError } from './errors.ts'
+import { CertificateAuthority } from './gateway/certificates.ts'
+import { gatewayEndpoint } from './gateway/endpoint.ts'
+import { Gateway } from './gateway/gateway.ts'
+import { defaultLimits } from './gateway/ground.ts'
+import { Registry } from './gateway/registry.ts'
+import { createIdentity } from './identity/identity.ts'
+import { findSubject } from './identity/subjects.ts'
+import { type Job, startJobs, startTicks } from './jobs.ts'
+import { derive, type RootKey, rootKeyOf, secretRef, ticketsKey } from './keys.ts'
+import { logger } from './log.ts'
+import { batchDecisions } from './policy/decision-batch.ts'
+import { DecisionLog } from './policy/decision-log.ts'
+import { Engine } from './policy/engine.ts'
+import { RevisionFollower } from './policy/follower.ts'
+import { Repository } from './policy/repository.ts'
+import { Resources } from './policy/resources.ts'
+import { allProtocols } from './protocols/all.ts'
+import { Catalog } from './recording/catalog.ts'
+import { FileStore } from './recording/file-store.ts'
+import { Journal } from './recording/journal.ts'
+import { Reader } from './recording/reader.ts'
+import { ReplayClient } from './recording/replay-client.ts'
+import { ReplayServer } from './recording/replay-server.ts'
+import { Retention } from './recording/retention.ts'
+import { Sealer } from './recording/sealer.ts'
+import { Watchers, watchChannel } from './recording/watchers.ts'
+import type { Secret } from './secret.ts'
+import { liveSubjects, sessionsEnded } from './sessions/facts.ts'
+import { Leases } from './sessions/leases.ts'
+import type { SessionGround } from './sessions/ports.ts'
+import { Sessions } from './sessions/sessions.ts'
+import { Tickets } from './sessions/tickets.ts'
+import { parsePublicKey, signingKeys } from './signing-keys.ts'
+
+type Role = 'control' | 'gateway' | 'replay'
+
+/** A running role: `close` ends it in the opposite order of its start. */
+export interface Running {
+  close(): Promise<void>
+}
+
+/** What every role stands on: the database, its notices, its process row, the revision it enforces. */
+interface Base {
+  readonly config: Config
+  readonly url: Secret
+  readonly root: RootKey
+  readonly database: Database
+  readonly notices: Notices
+  readonly row: ProcessRow
+  readonly audit: AuditWriter
+  readonly engine: Engine
+  readonly follower: RevisionFollower
+  readonly decisions: DecisionLog
+  readonly ground: SessionGround & { readonly resources: Resources }
+  readonly now: () => number
+  /** Runs at the end, last added first. */
+  onClose(run: () => Promise<unknown> | unknown): void
+}
+
+const log = logger('main')
+
+async function runRole(
+  role: Role,
+  config: Config,
+  options: { readonly connections: number; readonly facts?: Record<string, unknown> },
+  compose: (base: Base) => Promise<void>,
+): Promise<Running> {
+  const closers: (() => Promise<unknown> | unknown)[] = []
+  const close = async () => {
+    for (const run of closers.splice(0).reverse()) {
+      try {
+        await run()
+      } catch (error) {
+        log.error({ role, err: (error as Error).message }, 'something did not close')
+      }
+    }
+  }
+  try {
+    const base = await openBase(role, config, options, run => void closers.push(run))
+    await compose(base)
+    base.row.clear('starting')
+    await base.row.heartbeat()
+    return { close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function openBase(
+  role: Role,
+  config: Config,
+  options: { readonly connections: number; readonly facts?: Record<string, unknown> },
+  onClose: Base['onClose'],
+): Promise<Base> {
+  const url = secretRef(config.database[role])
+  const root = rootKeyOf(config.keys[role])
+  const database = openDatabase({ url, max: options.connections, application: `sallyport ${role}` })
+  onClose(() => database.close())
+  const row = await ProcessRow.register(database, { role, facts: options.facts ?? {} })
+  onClose(() => row.close())
+  const audit = createAuditWriter({ database, process_id: row.id })
+  await database.db.transaction(tx => audit.record(tx, { type: 'process.started', body: { role, process_id: row.id } }))
+  const notices = new Notices({ url, application: `sallyport ${role} notices` })
+  await notices.start()
+  onClose(() => notices.close())
+
+  const now = () => Date.now() - row.skewMs
+  const engine = new Engine({
+    key: parsePublicKey(config.public_keys.bundles),
+    now,
+    zone: config.zone,
+    max_groups_age_s: config.oidc.max_groups_age_s,
+  })
+  const decisions = new DecisionLog({ database, engine })
+  onClose(() => decisions.close())
+  const follower = new RevisionFollower({ database, engine })
+  engine.onSwitched(revision => {
+    row.generation = revision.generation
+    void row.heartbeat().catch(() => {}) // the next beat says it again
+  })
+  notices.listen('revisions', () => follower.poll())
+  await follower.start()
+  onClose(() => follower.stop())
+  const watch = setInterval(() => {
+    const problem = follower.notReady
+    if (problem === null) row.clear('policy')
+    else row.refuse('policy', problem)
+  }, 500)
+  onClose(() => clearInterval(watch))
+  const ground = {
+    database,
+    engine,
+    decisionLog: decisions,
+    audit,
+    resources: new Resources(engine),
+    zone: config.zone,
+  }
+  return { config, url, root, database, notices, row, audit, engine, follower, decisions, ground, now, onClose }
+}
+
+/** Control: API, sign-in, approvals, Slack, the policy repository, the audit sequencer and every schedule. */
+export function startControl(config: Config): Promise<Running> {
+  return runRole('control', config, { connections: 16 }, async base => {
+    const { database, notices, row, audit, engine, ground, root, url, now, decisions } = base
+    const registry = new Registry(allProtocols)
+    const approvals = new Approvals(ground)
+    const sessions = new Sessions(ground)
+    const identity = createIdentity({
+      database,
+      audit,
+      config,
+      client_secret: config.oidc.client_secret === undefined ? undefined : secretRef(config.oidc.client_secret),
+      root,
+      ports: { liveSubjects: () => liveSubjects(database), onGroupsChanged: () => {} }, // control hears its own notice
+    })
+    notices.listen('subjects', async subject_id => {
+      if (subject_id !== null) await approvals.redecideAll({ subject_id })
+    })
+
+    const repository = openRepository(base, registry)
+    await repository.poll()
+    await base.follower.poll()
+    const again = () =>
+      approvals
+        .redecideAll()
+        .catch(error => log.error({ err: (error as Error).message }, 'grants were not decided again'))
+    engine.onSwitched(() => void again())
+
+    const sequencer = new Sequencer({
+      database,
+      url,
+      key: signingKeys(root, 'checkpoints').privateKey,
+      origin: originOf(config.deployment),
+      copy: new CheckpointCopy(config.audit.copy),
+      logger: logger('audit'),
+    })
+    notices.listen('audit', () => sequencer.wake())
+    const stopping = new AbortController()
+    const sequencing = sequencer.run(stopping.signal)
+    base.onClose(() => {
+      stopping.abort()
+      return sequencing
+    })
+
+    const app = await buildApi({
+      config,
+      database,
+      identity,
+      engine,
+      decisions,
+      now,
+      ready: () => sequencer.problem?.message ?? row.state,
+      web: join(packageRoot(), 'dist/web'),
+      audit,
+      log: { vkey: sequencer.vkey },
+      status: { development: config.development === true, promises: promisesOf(config) },
+      approvals,
+      sessions,
+      tickets: new Tickets(ground, ticketsKey('control', root)),
+      registry,
+      resources: ground.resources,
+      endpoint: protocol => gatewayEndpoint(database, config, protocol),
+      replay: new ReplayClient({
+        host: config.replay.host,
+        port: config.replay.port,
+        callKey: signingKeys(root, 'replay-calls').privateKey,
+        now,
+      }),
+    })
+    const store = new FileStore(join(config.data, 'recordings'))
+    const sealer = new Sealer({ database, audit, sessionsEnded: ids => sessionsEnded(database, ids) })
+    const retention = new Retention({ database, audit, engine, decisions, store })
+    const ticks: Job[] = [
+      { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => repository.poll() },
+      { name: 'requests', every_ms: 1_000, run: () => approvals.expireDue() },
+      { name: 'sessions', every_ms: 1_000, run: () => sessions.sweep() },
+      { name: 'groups', every_ms: 1_000, run: () => identity.refreshDue() },
+      { name: 'decisions', every_ms: 2_000, run: () => batchDecisions(database, audit) },
+      { name: 'seals', every_ms: 5_000, run: () => sealer.sealDue() },
+    ]
+    const jobs: Job[] = [
+      { name: 'dead', every_ms: 15_000, run: () => sessions.reapDead() },
+      { name: 'grants', every_ms: 60_000, run: again },
+      { name: 'sign-ins', every_ms: 60_000, run: () => identity.sweep() },
+      { name: 'retention', every_ms: 86_400_000, run: () => retention.sweep() },
+      { name: 'processes', every_ms: 86_400_000, run: () => pruneProcesses(database.db) },
+    ]
+    await app.listen({ host: config.control.host, port: config.control.port })
+    base.onClose(() => app.close())
+    const ticking = startTicks(ticks)
+    base.onClose(() => ticking[Symbol.asyncDispose]())
+    const queued = await startJobs({ url, jobs })
+    base.onClose(() => queued[Symbol.asyncDispose]())
+  })
+}
+
+function openRepository({ config, database, audit, root }: Base, registry: Registry): Repository {
+  const { privateKey, publicKey } = signingKeys(root, 'bundle-signing')
+  if (!publicKey.equals(parsePublicKey(config.public_keys.bundles))) {
+    throw new SallyportError('bad_config', 'public_keys.bundles does not belong to the root key of control', {
+      remedy: 'run `sallyport keys` and copy what it prints into the configuration of every host',
+    })
+  }
+  return new Repository({
+    database,
+    audit,
+    git: {
+      source: config.policy.source,
+      ref: config.policy.ref,
+      folder: config.policy.folder,
+      token: config.policy.token === undefined ? undefined : secretRef(config.policy.token),
+      dir: join(config.data, 'policy-mirror'),
+    },
+    gate: { opa: config.policy.opa, protocols: registry.policyChecks() },
+    key: privateKey,
+    first_admins: config.first_admins,
+    onActivated: ({ generation, commit }) => log.info({ generation, commit }, 'a revision is active'),
+    onRefused: (commit, problems) =>
+      log.error({ commit, problems }, 'a commit was refused; the last good revision stays'),
+  })
+}
+
+/** One gateway worker: the only kind of process that resolves targets' secrets and dials. */
+export async function startGateway(config: Config): Promise<Running> {
+  const authority = await CertificateAuthority.open({
+    folder: join(config.data, 'gateway'),
+    hosts: [...new Set([config.gateway.public_host, config.gateway.host])],
+    deployment: config.deployment,
+    given: config.gateway.tls,
+  })
+  const facts = { ca: authority.ca, host: config.gateway.public_host, ports: { ...config.gateway.ports } }
+  return runRole('gateway', config, { connections: 8, facts }, async base => {
+    const { database, notices, row, audit, engine, ground, root, decisions } = base
+    base.onClose(() => authority[Symbol.dispose]())
+    const watchers = new Watchers()
+    notices.listen(watchChannel, session => watchers.seen(session))
+    const journal = await Journal.start({
+      catalog: new Catalog(database, audit),
+      store: new FileStore(join(config.data, 'recordings')),
+      process_id: row.id,
+      spool_root: join(config.data, 'spool'),
+      spool_bytes: config.recording.spool_mib * 1024 * 1024,
+      recipients: config.recording.recipients,
+      watched: watchers.watched,
+      onAlarm: reason => (reason === null ? row.clear('store') : log.error({ reason }, 'recordings cannot be shipped')),
+    })
+    base.onClose(() => journal.close())
+
+    const leases = new Leases(ground)
+    const gateway = new Gateway(
+      {
+        process_id: row.id,
+        skewMs: () => row.skewMs,
+        database,
+        notices,
+        audit,
+        engine,
+        resources: ground.resources,
+        decisionLog: decisions,
+        tickets: new Tickets(ground, ticketsKey('gateway', root)),
+        sessions: new Sessions(ground),
+        leases,
+        journal,
+        registry: new Registry(allProtocols),
+        targets: { secrets: config.secrets, allow_addresses: config.allow_addresses, connect_ms: 10_000 },
+        tls: () => authority.context(),
+        maskKey: derive(root, 'mask-hash').key.export(),
+        pretenceKey: derive(root, 'pretences').key.export(),
+        offline_grace_s: config.gateway.offline_grace_s,
+        plaintext: config.gateway.plaintext ?? false,
+        limits: defaultLimits,
+      },
+      { host: config.gateway.host, ports: config.gateway.ports, max_connections: 5_000, max_per_address: 1_000 },
+    )
+    await gateway.start()
+    base.onClose(() => gateway.stop())
+
+    const reap = () => leases.reapDue((permit, lease) => gateway.reap(permit, lease))
+    notices.listen('leases', async () => void (await reap()))
+    const ticking = startTicks([
+      { name: 'leases', every_ms: 2_000, run: reap },
+      { name: 'spools', every_ms: 5_000, run: () => journal.recoverDue() },
+    ])
+    base.onClose(() => ticking[Symbol.asyncDispose]())
+  })
+}
+
+/** Replay: the only role that holds the identities of recordings. It decides for itself who may see what. */
+export function startReplay(config: Config): Promise<Running> {
+  return runRole('replay', config, { connections: 6 }, async base => {
+    const { database, audit, engine, decisions, now } = base
+    const reader = new Reader({
+      database,
+      store: new FileStore(join(config.data, 'recordings')),
+      identities: [secretRef(config.recording.identity)],
+    })
+    const server = new ReplayServer({
+      database,
+      audit,
+      engine,
+      decisions,
+      reader,
+      callKey: parsePublicKey(config.public_keys.replay_calls),
+      subjectFacts: id => findSubject(database.db, id),
+      now,
+      zone: config.zone,
+    })
+    await server.listen(config.replay)
+    base.onClose(() => server.close())
+  })
+}
+
+/** What this deployment does not promise, in sentences for `sallyport status`. */
+function promisesOf(config: Config): string[] {
+  const said: string[] = []
+  if (config.development === true) {
+    said.push('one user of this machine holds every key: the promises about separated keys do not hold here')
+  }
+  if (config.audit.copy.startsWith(config.data)) {
+    said.push('checkpoints are copied to the same disk: nothing is claimed against the owner of the database')
+  }
+  return said
+}
