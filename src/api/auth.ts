@@ -6,6 +6,7 @@ import { clearCookie, clearSessionCookie, cookieOf, credentialsOf, setCookie, se
 import type { Api, BaseDeps } from './deps.ts'
 import { callerOf } from './guard.ts'
 import { escapeHtml, sendPage } from './html.ts'
+import { signInLimit } from './rate-key.ts'
 
 const signInCookie_s = 600
 
@@ -13,9 +14,7 @@ const signInCookie_s = 600
 export function authRoutes(app: Api, deps: BaseDeps): void {
   const { identity } = deps
   const { origin } = deps.config
-  const limit = {
-    rateLimit: { max: deps.limits?.sign_ins ?? 60, timeWindow: '1 minute', keyGenerator: (r: { ip: string }) => r.ip },
-  }
+  const limit = signInLimit(deps)
 
   app.get(
     '/auth/login',

@@ -1,10 +1,11 @@
 import { Type as T } from 'typebox'
-import { confirmationText } from '../identity/cli-sign-in.ts'
+import { confirmationText } from '../identity/pkce.ts'
 import { credentialsOf, isSameOrigin } from './credentials.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError, sendRefusal } from './errors.ts'
 import { callerOf } from './guard.ts'
 import { escapeHtml, sendPage } from './html.ts'
+import { signInLimit } from './rate-key.ts'
 
 /** What the command line asks for: where it listens, its PKCE challenge, and a state that only it knows. */
 const Ask = T.Object(
@@ -20,6 +21,7 @@ const Ask = T.Object(
 export function cliAuthRoutes(app: Api, deps: BaseDeps): void {
   const { identity } = deps
   const { origin } = deps.config
+  const limit = signInLimit(deps)
 
   // The page's form has no fields: what it confirms stands in the address. Only this route takes a form at all.
   app.register(async scope => {
@@ -47,7 +49,7 @@ export function cliAuthRoutes(app: Api, deps: BaseDeps): void {
   app.get(
     '/auth/cli',
     {
-      config: { guard: { point: 'open' } },
+      config: { guard: { point: 'open' }, ...limit },
       schema: { summary: 'Ask a person to allow their command line', querystring: Ask },
     },
     async (request, reply) => {

@@ -1,31 +1,13 @@
-import { createHash } from 'node:crypto'
+import { SallyportError } from '../errors.ts'
 import type { Desk } from './desk.ts'
 import type { Identity } from './door.ts'
+import { challengeOf, isVerifier } from './pkce.ts'
 import { sameHash } from './secrets.ts'
 import { keepWaiting, takeWaiting } from './sign-ins.ts'
 import { findSubject } from './subjects.ts'
 import { openWebSession } from './web-sessions.ts'
 
 const code_s = 60
-/** Eight characters of the challenge's hash that page and terminal both show, so that a person can tell theirs from another's. */
-const alphabet = '23456789ABCDEFGHJKMNPQRSTVWXYZ'
-
-/** What the command line and the page in the browser both show. */
-export function confirmationText(challenge: string): string {
-  const hash = createHash('sha256').update(`cli-confirm\0${challenge}`).digest()
-  const text = Array.from(hash.subarray(0, 8), byte => alphabet[byte % alphabet.length]).join('')
-  return `${text.slice(0, 4)}-${text.slice(4)}`
-}
-
-/** S256 of RFC 7636. */
-export function challengeOf(verifier: string): string {
-  return createHash('sha256').update(verifier, 'ascii').digest('base64url')
-}
-
-/** Whether text can be a challenge (S256) and whether text can be a verifier (RFC 7636 §4.1). */
-export const isChallenge = (text: string) => /^[A-Za-z0-9_-]{43}$/.test(text)
-const isVerifier = (text: string) => /^[A-Za-z0-9._~-]{43,128}$/.test(text)
-
 /** Sign-in of the command line through a signed-in browser and a redirect to loopback (RFC 8252 §7.3). */
 export function commandLineSignIn(desk: Desk): Pick<Identity, 'issueCliCode' | 'redeemCliCode'> {
   const { database, keys, lifetimes } = desk
@@ -39,7 +21,7 @@ export function commandLineSignIn(desk: Desk): Pick<Identity, 'issueCliCode' | '
     issueCliCode: async (caller, { challenge, port }) => {
       const value = { subject_id: caller.facts.id, challenge, port }
       const code = await keepWaiting(database.db, keys.signIns, 'cli-code', value, code_s)
-      if (code === null) throw new Error('too many sign-ins are under way')
+      if (code === null) throw new SallyportError('rate_limited', 'too many sign-ins are under way')
       return code
     },
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { challengeOf, confirmationText } from '../../src/identity/cli-sign-in.ts'
 import type { Caller } from '../../src/identity/facts.ts'
+import { challengeOf, confirmationText } from '../../src/identity/pkce.ts'
 import { eventTypes, type IdentityWorld, identityWorld, pkce, signIn } from './support.ts'
 
 let world: IdentityWorld
