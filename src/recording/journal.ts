@@ -98,6 +98,11 @@ export class Journal {
     return this.#writer.used
   }
 
+  /** Bytes of events held in memory, waiting to be shipped. */
+  get buffered(): number {
+    return this.#shipper.buffered
+  }
+
   /** Parts that are not wholly in the store yet. */
   get pending(): number {
     return this.#shipper.pending

@@ -80,6 +80,8 @@ export function parseSegment(stored: Buffer): Segment {
   for (const at of [32, 40, 48]) if (stored.readUInt16BE(at) !== 0) throw new RangeError('a number is out of range')
   if (stored.readUInt32BE(88) !== stored.length - segmentHeaderBytes)
     throw new RangeError('its length is not what its header says')
+  if (kind === 'records' && stored.readUIntBE(50, 6) !== 0)
+    throw new RangeError('a copy of records has no nonce of its own')
   const prev = stored.subarray(56, 88)
   return {
     kind,
