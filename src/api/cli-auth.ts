@@ -73,14 +73,7 @@ export function cliAuthRoutes(app: Api, deps: BaseDeps): void {
   app.post(
     '/auth/cli/token',
     {
-      config: {
-        guard: { point: 'open' },
-        rateLimit: {
-          max: deps.limits?.sign_ins ?? 60,
-          timeWindow: '1 minute',
-          keyGenerator: (r: { ip: string }) => r.ip,
-        },
-      },
+      config: { guard: { point: 'open' }, ...limit },
       schema: {
         summary: 'Exchange the code of a command line for its bearer',
         body: T.Object(

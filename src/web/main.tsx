@@ -10,9 +10,12 @@ const theme = createTheme({
   fontFamily: 'system-ui, -apple-system, "Segoe UI", sans-serif',
 })
 
+// the server names the one nonce under which this page may add styles
+const nonce = document.querySelector<HTMLMetaElement>('meta[name=csp-nonce]')?.content ?? ''
+
 createRoot(document.getElementById('root')!).render(
   <StrictMode>
-    <MantineProvider theme={theme} defaultColorScheme="auto">
+    <MantineProvider theme={theme} defaultColorScheme="auto" getStyleNonce={() => nonce}>
       <App />
     </MantineProvider>
   </StrictMode>,
