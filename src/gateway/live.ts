@@ -37,7 +37,7 @@ export class Live implements LiveSessions, AsyncDisposable {
       this.#disposables.push(notices.listen(channel, payload => (payload === null ? this.#look() : this.redecide())))
     }
     this.#disposables.push(notices.listen('sessions', payload => this.#told(payload)))
-    this.#disposables.push(engine.onSwitched(() => void this.redecide()))
+    this.#disposables.push(engine.onSwitched(() => void this.#switched()))
     this.#timer = setInterval(() => this.#tick(), tickMs)
   }
 
@@ -131,13 +131,21 @@ export class Live implements LiveSessions, AsyncDisposable {
         remedy: 'connect again',
         decision_id: decision.id,
       })
-    if (!Permit.is(permit) || decision.result === null)
-      return stop(`its masking rules cannot be decided any more (${decision.code})`)
+    if (!Permit.is(permit) || decision.result === null) {
+      stop(`its masking rules cannot be decided any more (${decision.code})`)
+      return
+    }
     const before = session.rules
     const why = await session.newRules(decision.result.rules)
-    if (session.rules !== before && !this.#ground.decisionLog.append(decision))
-      return stop('the decision log takes no more')
-    if (why !== undefined) stop(`new masking rules do not fit what it does: ${why}`)
+    const logged = session.rules === before || this.#ground.decisionLog.append(decision)
+    if (!logged) stop('the decision log takes no more')
+    else if (why !== undefined) stop(`new masking rules do not fit what it does: ${why}`)
+  }
+
+  /** Masking first, which needs no database; then everything. */
+  async #switched(): Promise<void> {
+    await Promise.all([...this.#sessions.values()].map(session => this.#refit(session)))
+    await this.redecide()
   }
 
   /** A poll: cheap, and a whole look only when something moved. */
@@ -160,25 +168,16 @@ export class Live implements LiveSessions, AsyncDisposable {
   }
 
   #tick(): void {
-    const { engine, notices, offline_grace_s } = this.#ground
     if (this.#sessions.size === 0) return
-    if (notices.silentMs > offline_grace_s * 1000) {
-      const message = `the session has ended: the gateway has not reached its database for ${offline_grace_s} s`
-      return this.endAll('offline', {
-        code: 'not_ready',
-        message,
+    const blind = this.#whyBlind()
+    if (blind !== undefined) {
+      const why = {
+        message: `the session has ended: ${blind.why}`,
         remedy: 'connect again in a while',
         decision_id: null,
-      })
-    }
-    if (engine.stale !== null) {
-      const message = `the session has ended: ${engine.stale}`
-      return this.endAll('policy', {
-        code: 'policy_unavailable',
-        message,
-        remedy: 'connect again in a while',
-        decision_id: null,
-      })
+      }
+      this.endAll(blind.code, { code: 'not_ready', ...why })
+      return
     }
     const now = Date.now() - this.#ground.skewMs()
     for (const session of this.#sessions.values()) {
@@ -191,5 +190,14 @@ export class Live implements LiveSessions, AsyncDisposable {
       })
     }
     if (performance.now() - this.#wholeAt > wholeEveryMs) void this.redecide()
+  }
+
+  /** Why nobody may go on: this process does not know what is true now. */
+  #whyBlind(): { readonly code: EndCode; readonly why: string } | undefined {
+    const { engine, notices, offline_grace_s } = this.#ground
+    if (notices.silentMs > offline_grace_s * 1000) {
+      return { code: 'offline', why: `the gateway has not reached its database for ${offline_grace_s} s` }
+    }
+    return engine.stale === null ? undefined : { code: 'policy', why: engine.stale }
   }
 }

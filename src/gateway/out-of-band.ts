@@ -50,7 +50,10 @@ export class OutOfBand implements Disposable {
   send(number: number, payload: Uint8Array): void {
     if (payload.length > maxPayload) return
     const own = this.#listening.get(number)
-    if (own !== undefined) return own(payload)
+    if (own !== undefined) {
+      own(payload)
+      return
+    }
     const text = JSON.stringify({ n: number, b: Buffer.from(payload).toString('base64') })
     this.#notices
       .notify(this.#database.db, channel, text)

@@ -9,16 +9,19 @@ import { MessageStream } from './message-stream.ts'
 import { BodyError, C, errorResponse, frame, int32, S } from './messages.ts'
 import { mechanism, mockVerifier, parseVerifier, ScramError, ScramServer } from './scram.ts'
 import { serve } from './serve.ts'
+import { loadParser } from './sql/parse.ts'
 import { Negotiation, type Startup } from './startup.ts'
 
 const log = logger('postgres')
 const loginFrameBytes = 4096
+let parser: Promise<void> | undefined
 
 /** Serves one client socket to its end: encryption, startup, SCRAM by ticket, then the relay. Never throws. */
 export async function accept(raw: Socket, door: Door): Promise<void> {
   const slow = setTimeout(() => raw.destroy(), door.limits.login_ms)
   const ready = () => clearTimeout(slow)
   try {
+    await (parser ??= loadParser())
     const started = await negotiate(raw, door)
     if (started === undefined) return
     await logIn(started.socket, started.startup, started.rest, door, ready)

@@ -15,8 +15,8 @@ export function routeCancel(door: Door, connection: number, key: Buffer): void {
   if (attempts.size > 10_000) attempts.clear()
   let of = attempts.get(door.address)
   if (of === undefined || now - of.since > 60_000) attempts.set(door.address, (of = { count: 0, since: now }))
-  if (++of.count > perMinute) return door.failed('cancel', { why: 'too many cancel requests' })
-  door.relayOutOfBand(connection, key)
+  if (++of.count > perMinute) door.failed('cancel', { why: 'too many cancel requests' })
+  else door.relayOutOfBand(connection, key)
 }
 
 /** Our own BackendKeyData for one connection: the target's never leaves the gateway. */

@@ -107,7 +107,8 @@ export class FrameReader {
         if (length > this.#limit && !sink.streams(type)) throw tooLong(type, length, this.#limit)
         if (!sink.frame(type, buffer, at, end)) {
           this.#stopped = true
-          return this.#hold(buffer, at, header)
+          this.#hold(buffer, at, header)
+          return
         }
         at = end
       } else if (sink.streams(type)) {
@@ -117,7 +118,8 @@ export class FrameReader {
         at = size
       } else {
         if (length > this.#limit) throw tooLong(type, length, this.#limit)
-        return this.#hold(buffer, at, 1 + length)
+        this.#hold(buffer, at, 1 + length)
+        return
       }
     }
     this.#hold(buffer, at, header)

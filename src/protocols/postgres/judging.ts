@@ -106,14 +106,13 @@ export class Judge {
   }
 
   #analyze(sql: string) {
-    const analysis = this.#sql.analyzer.analyze(sql)
+    const analysis = this.#sql.analyzer.analyze(sql, this.#sql.names.created)
     if (!analysis.ok) {
       this.#gate.refuse({ rule: 'postgres.grammar', message: analysis.message, text: this.#clean(sql) })
       return refused(analysis.sqlstate, analysis.message, 'postgres.grammar', 'correct the statement')
     }
     if (analysis.unknownRelation && this.#refreshedFor !== sql) {
       this.#refreshedFor = sql
-      this.#sql.catalog.stale()
       return this.#refresh()
     }
     this.#refreshedFor = null
@@ -155,7 +154,7 @@ export class Judge {
       const raw = texts[i]!
       const statement = this.#sql.names.resolve(found[i]!, raw, this.#lookup)
       const judgement = plan.judge(statement)
-      const clean = statement.secret || !judgement.ok || judgement.describe
+      const clean = statement.secret || !judgement.ok || judgement.touches
       if (clean) bare = false
       const shown = clean ? this.#clean(raw) : raw
       text = i === 0 ? shown : `${text};\n${shown}`

@@ -118,7 +118,10 @@ export class Relay {
   #commit(): void {
     const { conversation: c } = this.#o
     const committed = c.gate.commit()
-    if (committed === true) return this.#write()
+    if (committed === true) {
+      this.#write()
+      return
+    }
     if (committed === false) {
       c.up = []
       c.down = []

@@ -59,7 +59,7 @@ export class ServerSide implements FrameSink {
     return true
   }
 
-  #read(type: number, buffer: Buffer, start: number, end: number): void {
+  #read(type: number, buffer: Buffer, start: number, end: number): undefined {
     const c = this.#c
     const head = c.pending.head
     switch (type) {
@@ -107,7 +107,7 @@ export class ServerSide implements FrameSink {
     }
   }
 
-  #row(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+  #row(head: Expected | undefined, buffer: Buffer, start: number, end: number): undefined {
     if (head === undefined) return this.#outOfTurn(S.dataRow)
     const result = head.result ?? (head.kind === Owed.execute ? this.#begin(head) : null)
     if (result === null) return this.#outOfTurn(S.dataRow)
@@ -152,7 +152,7 @@ export class ServerSide implements FrameSink {
     return running === undefined || plan.empty ? null : plan.rows(running.judgement, fields, formats)
   }
 
-  #description(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+  #description(head: Expected | undefined, buffer: Buffer, start: number, end: number): undefined {
     const c = this.#c
     if (head === undefined) return this.#outOfTurn(S.rowDescription)
     if (head.kind === Owed.query) {
@@ -174,21 +174,21 @@ export class ServerSide implements FrameSink {
     else this.#skip()
   }
 
-  #noData(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+  #noData(head: Expected | undefined, buffer: Buffer, start: number, end: number): undefined {
     if (head?.kind !== Owed.describePortal && head?.kind !== Owed.describeStatement) return this.#outOfTurn(S.noData)
     this.#c.pending.shift()
     if (!head.hidden) this.#pass(buffer, start, end)
     else this.#skip()
   }
 
-  #step(head: Expected | undefined, kind: number, buffer: Buffer, start: number, end: number): void {
+  #step(head: Expected | undefined, kind: number, buffer: Buffer, start: number, end: number): undefined {
     if (head?.kind !== kind) return this.#outOfTurn(buffer[start]!)
     head.change?.confirm()
     this.#c.pending.shift()
     this.#pass(buffer, start, end)
   }
 
-  #complete(head: Expected | undefined, tag: string): void {
+  #complete(head: Expected | undefined, tag: string): undefined {
     const c = this.#c
     if (head === undefined || (head.kind !== Owed.query && head.kind !== Owed.execute))
       return this.#outOfTurn(S.commandComplete)
@@ -201,7 +201,7 @@ export class ServerSide implements FrameSink {
     else head.index++
   }
 
-  #withoutTag(head: Expected | undefined, type: number, buffer: Buffer, start: number, end: number): void {
+  #withoutTag(head: Expected | undefined, type: number, buffer: Buffer, start: number, end: number): undefined {
     if (head === undefined || (head.kind !== Owed.query && head.kind !== Owed.execute)) return this.#outOfTurn(type)
     if (type === S.portalSuspended) (head.result ?? new ResultRecord(this.#c.gate, [])).finish('suspended')
     head.result = null
@@ -209,7 +209,7 @@ export class ServerSide implements FrameSink {
     this.#pass(buffer, start, end)
   }
 
-  #copyBegins(head: Expected | undefined, type: number, buffer: Buffer, start: number, end: number): void {
+  #copyBegins(head: Expected | undefined, type: number, buffer: Buffer, start: number, end: number): undefined {
     const c = this.#c
     if (head === undefined || (head.kind !== Owed.query && head.kind !== Owed.execute)) return this.#outOfTurn(type)
     const control = head.running[head.index]?.statement.control
@@ -223,7 +223,7 @@ export class ServerSide implements FrameSink {
     this.#pass(buffer, start, end)
   }
 
-  #error(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+  #error(head: Expected | undefined, buffer: Buffer, start: number, end: number): undefined {
     const c = this.#c
     const kind = head?.kind
     if (head !== undefined && (kind === Owed.refusal || kind === Owed.refusedQuery)) {
@@ -254,7 +254,7 @@ export class ServerSide implements FrameSink {
     this.#c.copyOwed = null
   }
 
-  #ready(head: Expected | undefined, buffer: Buffer, start: number, end: number): void {
+  #ready(head: Expected | undefined, buffer: Buffer, start: number, end: number): undefined {
     const c = this.#c
     if (end - start !== 6 || head === undefined) return this.#outOfTurn(S.readyForQuery)
     if (head.kind !== Owed.query && head.kind !== Owed.sync && head.kind !== Owed.refusedQuery) {
@@ -270,13 +270,13 @@ export class ServerSide implements FrameSink {
     this.#ports.answered()
   }
 
-  #notice(buffer: Buffer, start: number, end: number): void {
+  #notice(buffer: Buffer, start: number, end: number): undefined {
     const fields = this.#ports.scrub(decodeError(buffer, start, end))
     this.#c.gate.record('notice', { sqlstate: fields.get('C') ?? '', message: fields.get('M') ?? '' })
     this.#replace(encodeError(S.notice, fields))
   }
 
-  #parameter(buffer: Buffer, start: number, end: number): void {
+  #parameter(buffer: Buffer, start: number, end: number): undefined {
     const middle = buffer.indexOf(0, start + 5)
     if (middle < 0 || middle >= end - 1) throw new BodyError('a parameter status without a value')
     const name = buffer.toString('utf8', start + 5, middle)
@@ -286,12 +286,12 @@ export class ServerSide implements FrameSink {
     this.#pass(buffer, start, end)
   }
 
-  #outOfTurn(type: number): void {
+  #outOfTurn(type: number): undefined {
     this.#c.fail('08P01', `the target answered out of turn (a message of type '${String.fromCharCode(type)}')`)
   }
 
   /** Passes bytes on as they are; what lies side by side goes as one slice. */
-  #pass(buffer: Buffer, start: number, end: number): void {
+  #pass(buffer: Buffer, start: number, end: number): undefined {
     if (this.#chunk === buffer && this.#to === start) this.#to = end
     else {
       this.#flush()
@@ -301,12 +301,12 @@ export class ServerSide implements FrameSink {
     }
   }
 
-  #replace(bytes: Buffer): void {
+  #replace(bytes: Buffer): undefined {
     this.#flush()
     this.#c.down.push(bytes)
   }
 
-  #skip(): void {
+  #skip(): undefined {
     this.#flush()
   }
 
