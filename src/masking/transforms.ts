@@ -66,4 +66,4 @@ export function keepLast(value: string, keep: number): string {
 }
 
 /** Combining marks and joiners belong to the character before them, which may be a hidden one. */
-const isJoining = (c: string): boolean => /^[\p{M}\u200d\u200c\ufe00-\ufe0f]$/u.test(c)
+const isJoining = (c: string): boolean => /^(?:\p{M}|\u200d|\u200c|\ufe0e|\ufe0f)$/u.test(c)

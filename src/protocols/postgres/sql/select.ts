@@ -299,12 +299,16 @@ function expressionNode(facts: Facts, type: string, node: Tree, scope: Scope, ct
   switch (type) {
     case 'ColumnRef': {
       const fields = words(list(node, 'fields'))
-      if (fields.at(-1) !== '*') return note(facts, find(scope, fields), fields, how)
+      if (fields.at(-1) !== '*') {
+        note(facts, find(scope, fields), fields, how)
+        return
+      }
       const sources =
         fields.length === 1
           ? scope.sources
           : findSources(scope, fields.length > 2 ? (fields.at(-3) ?? null) : null, fields.at(-2) ?? '')
-      return note(facts, { kind: 'row', sources, call: null }, fields, how)
+      note(facts, { kind: 'row', sources, call: null }, fields, how)
+      return
     }
     case 'SubLink': {
       expression(facts, node.testexpr, scope, ctes, 'predicate')

@@ -90,7 +90,10 @@ function bindStatement(facts: Facts, draft: Draft, type: string, node: Tree): vo
   }
   facts.literalMatters = true
   const bind = special[type]
-  if (bind !== undefined) return bind(facts, draft, node)
+  if (bind !== undefined) {
+    bind(facts, draft, node)
+    return
+  }
   const utility = utilities[type]
   if (utility === undefined) {
     facts.atLeast('unknown')

@@ -7,7 +7,7 @@ const maxPasses = 30
 const definitions = new WeakMap<CatalogSnapshot, Map<number, ColumnUse | undefined>>()
 
 /** What a view's definition does with columns, by PostgreSQL's own text of it. undefined: it cannot be followed. */
-function useOf(view: Relation, catalog: CatalogSnapshot): ColumnUse | undefined {
+function readDefinition(view: Relation, catalog: CatalogSnapshot): ColumnUse | undefined {
   let known = definitions.get(catalog)
   if (known === undefined) definitions.set(catalog, (known = new Map()))
   if (known.has(view.oid)) return known.get(view.oid)
@@ -31,7 +31,7 @@ export function followViews(masked: Masked, catalog: CatalogSnapshot): ReadonlyM
     let changed = false
     for (const view of views) {
       if (closed.has(view.oid)) continue
-      const use = useOf(view, catalog)
+      const use = readDefinition(view, catalog)
       const why = use === undefined ? 'its definition cannot be followed' : whyRefused(use, { masked, closed, catalog })
       if (why !== null || use === undefined || pass > maxPasses) {
         closed.set(view.oid, why ?? 'it stands on too many views')
