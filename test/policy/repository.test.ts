@@ -1,0 +1,283 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createAuditWriter } from '../../src/audit/writer.ts'
+import { newId } from '../../src/ids.ts'
+import { RevisionFollower } from '../../src/policy/follower.ts'
+import { GitMirror } from '../../src/policy/git.ts'
+import { Refused } from '../../src/policy/problem.ts'
+import { Repository, type RepositoryOptions } from '../../src/policy/repository.ts'
+import { listRefusals, listRevisions } from '../../src/policy/revision-store.ts'
+import { revisions } from '../../src/policy/schema.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { acceptAll, actionInput, adminInput, engineer, keys, newEngine, opaPath, starter } from './support.ts'
+
+const made: string[] = []
+let db: TestDatabase
+
+beforeAll(async () => {
+  db = await createTestDatabase()
+})
+afterAll(async () => {
+  await db.drop()
+  for (const folder of made) rmSync(folder, { recursive: true, force: true })
+})
+
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'sallyport-policy-test-'))
+  made.push(path)
+  return path
+}
+
+function git(dir: string, ...args: string[]): string {
+  const who = [
+    '-c',
+    'user.name=Mallory',
+    '-c',
+    'user.email=m@example.com',
+    '-c',
+    'init.defaultBranch=main',
+    '-c',
+    'commit.gpgsign=false',
+  ]
+  return execFileSync('git', ['-C', dir, ...who, ...args], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  }).trim()
+}
+
+function write(dir: string, files: Iterable<readonly [string, Buffer | string]>): void {
+  for (const [path, content] of files) {
+    mkdirSync(dirname(join(dir, path)), { recursive: true })
+    writeFileSync(join(dir, path), content)
+  }
+}
+
+function commit(dir: string, files: Iterable<readonly [string, Buffer | string]>, subject = 'change'): string {
+  write(dir, files)
+  git(dir, 'add', '-A')
+  git(dir, 'commit', '-q', '--allow-empty', '-m', subject)
+  return git(dir, 'rev-parse', 'HEAD')
+}
+
+function starterRepository(changes: Readonly<Record<string, string | null>> = {}): string {
+  const dir = folder()
+  git(dir, 'init', '-q')
+  commit(dir, starter(changes), 'the starter policies')
+  return dir
+}
+
+const mirrorOf = (source: string) => new GitMirror({ source, ref: 'main', dir: folder() })
+
+function repository(source: string, on: TestDatabase, change: Partial<RepositoryOptions> = {}): Repository {
+  return new Repository({
+    database: on.database,
+    audit: createAuditWriter({ database: on.database, process_id: newId('prc') }),
+    git: { source, ref: 'main', dir: folder() },
+    gate: { opa: opaPath(), protocols: acceptAll },
+    key: keys.privateKey,
+    first_admins: 'security-admins',
+    ...change,
+  })
+}
+
+describe('reading a hostile repository', () => {
+  test('files are read as they were committed, from a folder of it too', async () => {
+    const dir = starterRepository()
+    commit(dir, [
+      ['.gitattributes', '*.rego export-subst ident filter=evil text eol=crlf\n'],
+      ['inner/lib/x.rego', 'package sallyport.lib.x\n# $Id$ $Format:%H$\n'],
+    ])
+    const whole = mirrorOf(dir)
+    const { commit: id, author, subject_line } = await whole.fetch()
+    expect([author, subject_line]).toEqual(['Mallory <m@example.com>', 'change'])
+    expect((await whole.read(id)).get('action/action.rego')).toEqual(starter().get('action/action.rego'))
+    const inner = new GitMirror({ source: dir, ref: 'main', folder: 'inner', dir: folder() })
+    const read = await inner.read((await inner.fetch()).commit)
+    expect([...read].map(([path, text]) => [path, text.toString()])).toEqual([
+      ['lib/x.rego', 'package sallyport.lib.x\n# $Id$ $Format:%H$\n'],
+    ])
+  })
+
+  test('hooks, filters and configuration of it do not run', async () => {
+    const dir = starterRepository()
+    const trace = join(folder(), 'ran')
+    for (const hook of ['post-checkout', 'pre-auto-gc', 'post-merge', 'reference-transaction', 'post-upload-pack']) {
+      write(dir, [[`.git/hooks/${hook}`, `#!/bin/sh\ntouch ${trace}\n`]])
+      execFileSync('chmod', ['+x', join(dir, '.git/hooks', hook)])
+    }
+    git(dir, 'config', 'uploadpack.packObjectsHook', `touch ${trace};`)
+    git(dir, 'config', 'core.fsmonitor', `touch ${trace}`)
+    const mirror = mirrorOf(dir)
+    await mirror.read((await mirror.fetch()).commit)
+    expect(existsSync(trace)).toBe(false)
+  })
+
+  test('links and submodules are refused', async () => {
+    const dir = starterRepository()
+    symlinkSync('/etc/passwd', join(dir, 'lib/passwd.rego'))
+    mkdirSync(join(dir, 'resources'), { recursive: true })
+    const id = commit(dir, [])
+    git(dir, 'update-index', '--add', '--cacheinfo', `160000,${id},lib/module`)
+    git(dir, 'commit', '-q', '-m', 'module')
+    const mirror = mirrorOf(dir)
+    const { commit: head } = await mirror.fetch()
+    const error = await mirror.read(head).catch((e: unknown) => e)
+    expect(error).toBeInstanceOf(Refused)
+    expect((error as Refused).problems.map(p => p.file).sort()).toEqual(['lib/module', 'lib/passwd.rego'])
+  })
+
+  test('too large a file and too odd a name are refused', async () => {
+    const dir = starterRepository()
+    commit(dir, [
+      ['lib/data.json', `"${'x'.repeat(9 << 20)}"`],
+      ['lib/ -x.rego', 'package sallyport.lib.x'],
+    ])
+    const mirror = mirrorOf(dir)
+    const error = await mirror.read((await mirror.fetch()).commit).catch((e: unknown) => e)
+    expect((error as Refused).problems.map(p => p.code).sort()).toEqual(['source_path', 'source_size'])
+  })
+
+  test.each([
+    'ssh://git@example.com/x',
+    'git@example.com:x',
+    'ext::sh -c touch% /tmp/x',
+    'http://example.com/x',
+    '--upload-pack=touch',
+    'https://user:secret@example.com/x',
+    'relative/path',
+  ])('the source %s is refused', source => {
+    expect(() => new GitMirror({ source, ref: 'main', dir: '/nonexistent' })).toThrow('policy.source')
+  })
+
+  test.each(['--exec=x', '-x', 'a..b', 'a b', '', 'main\n'])('the ref %j is refused', ref => {
+    expect(() => new GitMirror({ source: '/x', ref, dir: '/nonexistent' })).toThrow('policy.ref')
+  })
+
+  test('a repository that is not there is one clear error', async () => {
+    const missing = mirrorOf(join(folder(), 'none')).remoteHead()
+    await expect(missing).rejects.toMatchObject({
+      code: 'policy_unavailable',
+      message: expect.stringContaining('cannot be read'),
+    })
+  })
+})
+
+describe('a revision', () => {
+  test('is compiled, signed, activated, followed; a commit that does not pass leaves it in force and says why', async () => {
+    const dir = starterRepository()
+    const heard: string[] = []
+    const control = repository(dir, db, {
+      onActivated: r => heard.push(`active ${r.generation}`),
+      onRefused: (_, problems) => heard.push(`refused ${problems[0]?.file}`),
+    })
+    const engine = newEngine()
+    const follower = new RevisionFollower({ database: db.database, engine })
+    await follower.poll()
+    expect(follower.notReady).toBe('no policy revision is active')
+
+    expect((await control.poll()).outcome).toBe('activated')
+    expect((await control.poll()).outcome).toBe('unchanged')
+    await follower.poll()
+    expect([follower.notReady, engine.revision?.generation]).toEqual([null, 1])
+    const first = engine.decide('action', actionInput(), { session_id: 'ses_1' })
+
+    const bad = commit(
+      dir,
+      [['action/action.rego', 'package sallyport.action\nresult := input.nonsense\n']],
+      'break it',
+    )
+    const refused = await control.poll()
+    expect(refused).toMatchObject({ outcome: 'refused', commit: bad })
+    expect((await control.poll()).outcome).toBe('unchanged')
+    await follower.poll()
+    expect(engine.decide('action', actionInput(), { session_id: 'ses_1' })).toBe(first)
+    const [stored] = await listRefusals(db.database.db)
+    expect(stored?.commit).toBe(bad)
+    expect(stored?.problems[0]).toMatchObject({ file: 'action/action.rego', line: 2 })
+
+    const stricter = starter()
+      .get('action/action.rego')!
+      .toString()
+      .replace('"reader": {"read", "session"}', '"reader": {"session"}')
+    const loose = starter()
+      .get('action/action_test.rego')!
+      .toString()
+      .replace(/test_a_reader_reads if .*\n/, '')
+      .replace(/test_a_table_that[^}]*\}\]\}\)\) == "allow"\n\}\n/, '')
+    const good = commit(
+      dir,
+      [
+        ['action/action.rego', stricter],
+        ['action/action_test.rego', loose],
+      ],
+      'readers read nothing',
+    )
+    expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: good })
+    await follower.poll()
+    const after = engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision
+    expect([after.effect, after.generation, after.commit]).toEqual(['deny', 2, good])
+    expect(after.digest).not.toBe(first.decision.digest)
+    expect(heard).toEqual(['active 1', 'refused action/action.rego', 'active 2'])
+    expect((await listRevisions(db.database.db)).map(r => [r.generation, r.subject_line])).toEqual([
+      [2, 'readers read nothing'],
+      [1, 'the starter policies'],
+    ])
+
+    git(dir, 'reset', '-q', '--hard', 'HEAD~2')
+    expect(await control.poll()).toMatchObject({ outcome: 'activated', revision: { generation: 3 } })
+    await follower.poll()
+    expect(engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision.effect).toBe('allow')
+    const events = await db.database.sql<
+      { type: string }[]
+    >`select type from audit_inbox where type like 'revision.%' order by at_ms, wseq`
+    expect(events.map(e => e.type)).toEqual([
+      'revision.activated',
+      'revision.refused',
+      'revision.activated',
+      'revision.activated',
+    ])
+  })
+
+  test('is refused as the first one when it locks its administrators out', async () => {
+    const own = await createTestDatabase()
+    const control = repository(starterRepository(), own, { first_admins: 'somebody-else' })
+    const outcome = await control.poll()
+    expect(outcome).toMatchObject({
+      outcome: 'refused',
+      problems: [{ code: 'first_admins', file: 'admin/admin.rego' }],
+    })
+    expect(await listRevisions(own.database.db)).toEqual([])
+    await own.drop()
+  })
+
+  test('PO7: with a bad signature, another digest or a changed bundle is not taken, and after 5 s nothing is decided', async () => {
+    const own = await createTestDatabase()
+    await repository(starterRepository(), own).poll()
+    const engine = newEngine()
+    const follower = new RevisionFollower({ database: own.database, engine })
+    await follower.poll()
+    const [row] = await own.database.db.select().from(revisions)
+    await own.database.db.insert(revisions).values({ ...row!, generation: 2, activated_at: new Date() })
+    await follower.poll()
+    expect([engine.revision?.generation, engine.stale]).toEqual([1, null])
+    await own.database.sql`update revisions set activated_at = now() - interval '6 seconds' where generation = 2`
+    await follower.poll()
+    expect(follower.notReady).toContain('revision 2 is active')
+    expect(engine.decide('admin', adminInput('me', engineer)).decision).toMatchObject({
+      effect: 'deny',
+      code: 'policy_stale',
+    })
+    await own.drop()
+  })
+
+  test('two controls at once make one revision', async () => {
+    const own = await createTestDatabase()
+    const dir = starterRepository()
+    const outcomes = await Promise.all([repository(dir, own).poll(), repository(dir, own).poll()])
+    expect(outcomes.map(o => o.outcome).sort()).toEqual(['activated', 'unchanged'])
+    await own.drop()
+  })
+})
