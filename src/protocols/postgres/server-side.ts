@@ -282,8 +282,8 @@ export class ServerSide implements FrameSink {
     const name = buffer.toString('utf8', start + 5, middle)
     const value = buffer.toString('utf8', middle + 1, end - 1)
     const why = this.#ports.reported(name, value)
-    if (why !== undefined) return this.#c.fail('57P01', why)
-    this.#pass(buffer, start, end)
+    if (why === undefined) this.#pass(buffer, start, end)
+    else this.#c.fail('57P01', why)
   }
 
   #outOfTurn(type: number): undefined {
