@@ -74,9 +74,7 @@ export async function createWorld(ports: ApprovalPorts = {}) {
 
   async function person(name: string, groups: string[], kind: 'person' | 'machine' = 'person'): Promise<SubjectFacts> {
     const id = newId('sub')
-    await test.database.db
-      .insert(subjects)
-      .values({ id, kind, issuer: 'https://idp.test', subject: name, name, groups })
+    await test.database.db.insert(subjects).values({ id, kind, issuer: 'https://idp.test', subject: id, name, groups })
     return await facts(id)
   }
 
@@ -90,11 +88,17 @@ export async function createWorld(ports: ApprovalPorts = {}) {
     await test.database.db.update(subjects).set({ groups, groups_at: new Date() }).where(eq(subjects.id, id))
   }
 
-  async function events(type?: string): Promise<{ type: string; body: Record<string, unknown> }[]> {
-    const rows = await test.database.db.select().from(auditInbox).orderBy(auditInbox.writer, auditInbox.wseq)
+  async function events(
+    type?: string,
+  ): Promise<{ type: string; session_id: string | null; body: Record<string, unknown> }[]> {
+    const rows = await test.database.db.select().from(auditInbox).orderBy(auditInbox.at_ms, auditInbox.id)
     return rows
       .filter(row => type === undefined || row.type === type)
-      .map(row => ({ type: row.type, body: JSON.parse(row.body ?? '{}') as Record<string, unknown> }))
+      .map(row => ({
+        type: row.type,
+        session_id: row.session_id,
+        body: JSON.parse(row.body ?? '{}') as Record<string, unknown>,
+      }))
   }
 
   /** Another process of this deployment, as the database user of its role. */
