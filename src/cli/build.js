@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import {
   copyFileSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -86,22 +87,33 @@ function needModules() {
     throw new Error(`nothing is installed in ${root}: run \`npm ci\` there first`)
 }
 
-// Two commands started at once build once. The holder's pid tells a lock that was left behind from one that is held.
+// Two commands started at once build once. The file appears whole, with its holder's pid, or not at all; a holder that is
+// gone is moved aside.
 async function holding(work) {
-  for (;;) {
-    try {
-      writeFileSync(lock, String(process.pid), { flag: 'wx' })
-      break
-    } catch (error) {
-      if (error.code !== 'EEXIST') throw error
-      if (!lives(Number(readText(lock)))) rmSync(lock, { force: true })
-      else await new Promise(done => setTimeout(done, 100))
-    }
-  }
+  const own = `${lock}.${process.pid}`
+  writeFileSync(own, String(process.pid))
   try {
-    work()
+    while (!taken(own)) {
+      if (lives(Number(readText(lock)))) await new Promise(done => setTimeout(done, 100))
+      else rmSync(lock, { force: true })
+    }
+    try {
+      work()
+    } finally {
+      rmSync(lock, { force: true })
+    }
   } finally {
-    rmSync(lock, { force: true })
+    rmSync(own, { force: true })
+  }
+}
+
+function taken(own) {
+  try {
+    linkSync(own, lock)
+    return true
+  } catch (error) {
+    if (error.code === 'EEXIST') return false
+    throw error
   }
 }
 

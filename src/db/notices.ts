@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql as fragment } from 'drizzle-orm'
 import pg from 'pg'
@@ -7,6 +8,12 @@ import type { Queryable } from './database.ts'
 
 /** Called with a notice's payload, and with null for a poll: at least once a second, at the start, and after each reconnection. */
 export type OnNotice = (payload: string | null) => void | Promise<void>
+
+/** The client and the socket below it: `end` of a client whose peer is silent would wait for that peer. */
+interface Line {
+  readonly client: pg.Client
+  readonly socket: Socket
+}
 
 interface Subscription {
   readonly channel: string
@@ -34,8 +41,8 @@ export class Notices implements AsyncDisposable {
   readonly #url: Secret
   readonly #application: string
   readonly #subscriptions = new Set<Subscription>()
-  #client: pg.Client | undefined
-  #closed = false
+  #line: Line | undefined
+  readonly #closing = new AbortController()
   #loop: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
   #heardWall = Date.now()
@@ -63,7 +70,7 @@ export class Notices implements AsyncDisposable {
     const first = ![...this.#subscriptions].some(s => s.channel === channel)
     this.#subscriptions.add(subscription)
     // A LISTEN that fails means a broken connection, which the keeper replaces; until then the poll carries.
-    if (first) this.#client?.query(`listen ${channel}`).catch(() => {})
+    if (first) this.#line?.client.query(`listen ${channel}`).catch(() => {})
     void this.#serve(subscription)
     return { [Symbol.dispose]: () => void this.#subscriptions.delete(subscription) }
   }
@@ -83,12 +90,10 @@ export class Notices implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    this.#closed = true
+    this.#closing.abort()
     clearInterval(this.#timer)
     this.#subscriptions.clear()
-    const client = this.#client
-    this.#client = undefined
-    await client?.end().catch(() => {})
+    this.#drop()
     await this.#loop
   }
 
@@ -97,49 +102,55 @@ export class Notices implements AsyncDisposable {
   }
 
   async #connect(): Promise<void> {
+    const socket = new Socket()
     const client = new pg.Client({
       connectionString: this.#url.reveal(),
       application_name: this.#application,
       connectionTimeoutMillis: answerMs,
       query_timeout: answerMs,
       keepAlive: true,
+      stream: () => socket,
     })
     client.on('error', () => {}) // The keeper finds out by itself.
     client.on('notification', notice => this.#hear(notice.channel, notice.payload ?? ''))
     try {
       await client.connect()
+      // Whoever subscribes from now on sends its own LISTEN on this line.
+      this.#line = { client, socket }
       for (const channel of new Set([...this.#subscriptions].map(s => s.channel)))
         await client.query(`listen ${channel}`)
     } catch (error) {
-      client.end().catch(() => {})
+      this.#line = undefined
+      socket.destroy()
       throw error
     }
-    if (this.#closed) return void client.end().catch(() => {})
-    this.#client = client
-    // Someone may have subscribed while we were on our way.
-    for (const channel of new Set([...this.#subscriptions].map(s => s.channel))) await client.query(`listen ${channel}`)
+    if (this.#closing.signal.aborted) return this.#drop()
     this.#heard()
     this.#pollAll() // What was said while nobody listened.
   }
 
   async #keep(): Promise<void> {
-    while (!this.#closed) {
+    const { signal } = this.#closing
+    while (!signal.aborted) {
       try {
-        if (this.#client === undefined) await this.#connect()
+        if (this.#line === undefined) await this.#connect()
         else {
-          await this.#client.query('select')
+          await this.#line.client.query('select')
           this.#heard()
         }
-        await sleep(this.#closed ? 0 : pollMs, undefined, { ref: false })
+        await sleep(pollMs, undefined, { ref: false, signal })
       } catch (error) {
-        if (this.#closed) return
+        if (signal.aborted) return
         logger('db').warn({ err: (error as Error).message }, 'the connection that listens is lost, trying again')
-        const lost = this.#client
-        this.#client = undefined
-        lost?.end().catch(() => {})
-        await sleep(250, undefined, { ref: false })
+        this.#drop()
+        await sleep(250, undefined, { ref: false, signal }).catch(() => {})
       }
     }
+  }
+
+  #drop(): void {
+    this.#line?.socket.destroy()
+    this.#line = undefined
   }
 
   #heard(): void {

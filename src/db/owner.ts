@@ -33,14 +33,7 @@ export function takeOwnership(file: string, what: string): Ownership {
           facts: { pid: owner.pid, file },
         })
       }
-      // Move the dead owner's file aside under our own name: of two that try, one succeeds and the other looks again.
-      rmSync(`${draft}.stale`, { force: true })
-      try {
-        renameSync(file, `${draft}.stale`)
-      } catch {
-        continue
-      }
-      rmSync(`${draft}.stale`, { force: true })
+      removeStale(file, `${draft}.stale`)
     }
     throw new SallyportError('conflict', `${what} is being taken by another instance at this moment`)
   } finally {
@@ -52,6 +45,18 @@ export function takeOwnership(file: string, what: string): Ownership {
 export function livingOwner(file: string): number | undefined {
   const owner = ownerOf(file)
   return owner !== undefined && lives(owner) ? owner.pid : undefined
+}
+
+/** Moves a dead owner's file aside. Another may have taken the place in between: then its file goes back. */
+function removeStale(file: string, aside: string): void {
+  try {
+    renameSync(file, aside)
+  } catch {
+    return // somebody else removed it
+  }
+  const moved = ownerOf(aside)
+  if (moved !== undefined && lives(moved)) placed(aside, file)
+  rmSync(aside, { force: true })
 }
 
 function placed(draft: string, file: string): boolean {

@@ -87,13 +87,17 @@ export class ProcessRow implements AsyncDisposable {
     this.#measureSkew(sent, Number(rows[0].at), received)
   }
 
-  /** Says goodbye: others need not wait until the row counts as dead. */
+  /** Says goodbye, where the database can be reached: others need not wait until the row counts as dead. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#timer)
     await this.#beating
-    await this.#database.db.update(processes).set({ ready: 'stopped' }).where(eq(processes.id, this.id))
+    await this.#database.db
+      .update(processes)
+      .set({ ready: 'stopped' })
+      .where(eq(processes.id, this.id))
+      .catch(error => logger('db').warn({ err: (error as Error).message }, 'no goodbye'))
   }
 
   [Symbol.asyncDispose](): Promise<void> {

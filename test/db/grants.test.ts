@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDatabase } from '../../src/db/database.ts'
 import { type DatabaseRole, databaseRoles, tableGrants } from '../../src/db/grants.ts'
 import { migrate } from '../../src/db/migrate.ts'
+import { Secret } from '../../src/secret.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let world: TestDatabase
@@ -39,7 +40,7 @@ describe('the grants of the three database users', () => {
     ["insert into subjects (id) values ('x')"],
     ["update subjects set groups = '[]'"],
     ["insert into tickets (id) values ('x')"],
-    ['update tickets set ended_at = null'],
+    ['update tickets set sealed = sealed'],
     ['select * from api_tokens'],
     ['select * from refresh_tokens'],
     ['select * from web_sessions'],
@@ -105,6 +106,24 @@ describe('the grants of the three database users', () => {
     await expect(
       Promise.all([migrate(world.url, world.roleUrls), migrate(world.url, world.roleUrls)]),
     ).resolves.toHaveLength(2)
+  })
+
+  test('an owner who is no superuser can migrate, and make the users', async () => {
+    const { sql } = world.database
+    await sql.unsafe(`create role plain_owner login createrole password 'plain'`)
+    await sql.unsafe('create database plain_database owner plain_owner')
+    const at = (user: string, password: string) =>
+      new Secret(
+        Object.assign(new URL(world.url.reveal()), { username: user, password, pathname: '/plain_database' }).href,
+      )
+    const owner = at('plain_owner', 'plain')
+    const roles = { control: at('plain_c', 'c1'), gateway: at('plain_g', 'g1'), replay: at('plain_r', 'r1') }
+    await migrate(owner, roles)
+    await migrate(owner, { ...roles, gateway: at('plain_g', 'g2') }) // a new password takes the place of the old one
+    const gateway = openDatabase({ url: at('plain_g', 'g2'), max: 1, application: 'test' })
+    expect(await gateway.sql`select count(*)::int as n from grants`).toEqual([{ n: 0 }])
+    await gateway.close()
+    await sql.unsafe('drop database plain_database with (force)')
   })
 
   test('one user for two roles is refused', async () => {
