@@ -47,6 +47,9 @@ const openRoutes = new Set([
   'GET /auth/callback',
   'GET /auth/cli',
   'POST /auth/cli/token',
+  'POST /slack/events', // Slack signs each request
+  'POST /slack/commands',
+  'POST /slack/actions',
   'GET /*', // the web UI's files
 ])
 

@@ -23,6 +23,7 @@ import { recordingRoutes } from './recordings.ts'
 import { requestRoutes } from './requests.ts'
 import { resourceRoutes } from './resources.ts'
 import { sessionRoutes } from './sessions.ts'
+import { slackRoutes } from './slack.ts'
 import { statusRoutes } from './status.ts'
 import { ticketRoutes } from './tickets.ts'
 import { tokenRoutes } from './tokens.ts'
@@ -44,6 +45,7 @@ const areas = [
   sessionRoutes,
   recordingRoutes,
   auditRoutes,
+  slackRoutes,
   statusRoutes,
   webRoutes,
 ] as const

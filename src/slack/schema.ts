@@ -1,4 +1,5 @@
-import { integer, pgTable, primaryKey, text, timestamp } from 'drizzle-orm/pg-core'
+import { sql } from 'drizzle-orm'
+import { index, integer, pgTable, primaryKey, text, timestamp } from 'drizzle-orm/pg-core'
 import { requests } from '../approvals/schema.ts'
 
 /** Signed Slack requests seen in the last minutes: an exact replay has no second effect. */
@@ -17,11 +18,15 @@ export const slackMessages = pgTable(
     purpose: text().notNull(), // approvers:<stage> | requester
     channel: text().notNull(),
     ts: text(), // null until posted
-    wanted: text().notNull(),
+    state: text().notNull(), // the request's state and number of votes that `wanted` shows
+    wanted: text().notNull(), // canonical JSON of the message
     shown: text(),
-    attempts: integer().notNull().default(0),
+    attempts: integer().notNull().default(0), // failed ones in a row
     next_try_at: timestamp({ withTimezone: true }).notNull().defaultNow(),
     last_error: text(),
   },
-  t => [primaryKey({ columns: [t.request_id, t.purpose] })],
+  t => [
+    primaryKey({ columns: [t.request_id, t.purpose] }),
+    index('slack_messages_due').on(t.next_try_at).where(sql`shown is distinct from wanted`),
+  ],
 )

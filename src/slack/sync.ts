@@ -1,0 +1,113 @@
+import { and, eq, sql } from 'drizzle-orm'
+import { requests } from '../approvals/schema.ts'
+import { type RequestView, readRequest } from '../approvals/view.ts'
+import { canonical, type Json } from '../canonical.ts'
+import type { Tx } from '../db/database.ts'
+import { getDecision } from '../policy/decision-store.ts'
+import type { Message } from './blocks.ts'
+import type { SlackDeps } from './deps.ts'
+import { approverMessage, requesterMessage } from './request-message.ts'
+import { slackMessages } from './schema.ts'
+
+const page = 100
+
+/**
+ * Writes down what Slack should show of a request now. It may be called at any time and any number of times; the outbox
+ * does the rest.
+ */
+export async function syncRequest(deps: SlackDeps, id: string): Promise<void> {
+  await deps.database.db.transaction(async tx => {
+    // A share lock keeps the request as it is until this is committed, so that an older view never replaces a newer one.
+    const [row] = await tx.select({ id: requests.id }).from(requests).where(eq(requests.id, id)).for('share')
+    const request = row && (await readRequest(tx, id))
+    if (!request) return
+    for (const wanted of await wantedMessages(deps, tx, request)) await want(tx, request, wanted)
+  })
+}
+
+/** Requests whose messages were never written down, or show an older state: a lost notice costs a second, no more. */
+export async function unsynced({ database }: SlackDeps): Promise<string[]> {
+  const rows = await database.sql<{ id: string }[]>`
+    select r.id from requests r
+    where r.created_at > now() - interval '40 days' and (
+      (r.state = 'pending' and not exists (select from slack_messages m where m.request_id = r.id))
+      or exists (
+        select from slack_messages m where m.request_id = r.id
+        and m.state <> r.state || '/' || (select count(*) from votes v where v.request_id = r.id)))
+    order by r.id limit ${page}`
+  return rows.map(row => row.id)
+}
+
+interface Wanted {
+  readonly purpose: string
+  readonly channel: string
+  readonly message: Message
+}
+
+async function wantedMessages(deps: SlackDeps, tx: Tx, request: RequestView): Promise<Wanted[]> {
+  const known = await tx.select().from(slackMessages).where(eq(slackMessages.request_id, request.id))
+  const decision = await getDecision(tx, request.decision_id)
+  const reasons = decision?.reasons ?? []
+  const stages = request.terms?.stages ?? []
+  const current = request.state === 'pending' ? currentStage(request) : null
+  const wanted: Wanted[] = []
+  for (const [stage, { channel }] of stages.entries()) {
+    const purpose = `approvers:${stage}`
+    const posted = known.find(message => message.purpose === purpose)
+    if (!posted && stage !== current) continue // never asked, so there is nothing to correct
+    wanted.push({
+      purpose,
+      channel: posted?.channel ?? channel,
+      message: approverMessage(request, stage, reasons, { open: stage === current, zone: deps.zone }),
+    })
+  }
+  if (request.state !== 'pending') {
+    const account = await deps.identity.slackOf(request.subject.id)
+    if (account?.team_id === deps.teamId) {
+      const channel = known.find(message => message.purpose === 'requester')?.channel ?? account.user_id
+      wanted.push({ purpose: 'requester', channel, message: requesterMessage(request, deps.zone) })
+    }
+  }
+  return wanted
+}
+
+/** The first stage that has fewer approvals than its quorum. For display: the vote itself is judged by policy. */
+function currentStage(request: RequestView): number {
+  const stages = request.terms?.stages ?? []
+  const open = stages.findIndex(
+    ({ quorum }, stage) => request.votes.filter(v => v.stage === stage && v.answer === 'approve').length < quorum,
+  )
+  return open < 0 ? stages.length - 1 : open
+}
+
+async function want(tx: Tx, request: RequestView, { purpose, channel, message }: Wanted): Promise<void> {
+  const wanted = canonical(message as unknown as Json)
+  const state = `${request.state}/${request.votes.length}`
+  await tx
+    .insert(slackMessages)
+    .values({ request_id: request.id, purpose, channel, wanted, state })
+    .onConflictDoUpdate({
+      target: [slackMessages.request_id, slackMessages.purpose],
+      set: { wanted, state, attempts: 0, next_try_at: sql`now()` },
+      setWhere: sql`${slackMessages.wanted} <> ${wanted} or ${slackMessages.state} <> ${state}`,
+    })
+}
+
+/** Whether this message of ours carries the buttons of this request. */
+export async function carries(
+  deps: SlackDeps,
+  request_id: string,
+  place: { channel: string; ts: string },
+): Promise<boolean> {
+  const rows = await deps.database.db
+    .select({ purpose: slackMessages.purpose })
+    .from(slackMessages)
+    .where(
+      and(
+        eq(slackMessages.request_id, request_id),
+        eq(slackMessages.channel, place.channel),
+        eq(slackMessages.ts, place.ts),
+      ),
+    )
+  return rows.some(row => row.purpose.startsWith('approvers:'))
+}
