@@ -364,6 +364,7 @@ CREATE TABLE "slack_messages" (
 	"purpose" text NOT NULL,
 	"channel" text NOT NULL,
 	"ts" text,
+	"state" text NOT NULL,
 	"wanted" text NOT NULL,
 	"shown" text,
 	"attempts" integer DEFAULT 0 NOT NULL,
@@ -450,4 +451,5 @@ CREATE INDEX "sessions_live" ON "sessions" USING btree ("ends_at") WHERE ended_a
 CREATE INDEX "sessions_subject_id_index" ON "sessions" USING btree ("subject_id");--> statement-breakpoint
 CREATE INDEX "sessions_grant_id_index" ON "sessions" USING btree ("grant_id");--> statement-breakpoint
 CREATE INDEX "tickets_grant_id_index" ON "tickets" USING btree ("grant_id");--> statement-breakpoint
-CREATE INDEX "tickets_open" ON "tickets" USING btree ("unused_until") WHERE ended_at is null;
+CREATE INDEX "tickets_open" ON "tickets" USING btree ("unused_until") WHERE ended_at is null;--> statement-breakpoint
+CREATE INDEX "slack_messages_due" ON "slack_messages" USING btree ("next_try_at") WHERE shown is distinct from wanted;
