@@ -1,0 +1,236 @@
+import { appendFileSync, cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { newId } from '../../src/ids.ts'
+import { RecordingDamaged } from '../../src/recording/errors.ts'
+import { Reader } from '../../src/recording/reader.ts'
+import type { SessionFacts } from '../../src/recording/recorder.ts'
+import type { Seal } from '../../src/recording/seal.ts'
+import { createWorld, orphan, type RecordingWorld, sessionFacts, until } from './world.ts'
+
+let world: RecordingWorld
+let reader: Reader
+beforeAll(async () => {
+  world = await createWorld()
+  reader = new Reader({ ...world.replay, store: world.store, identities: [world.identity] })
+})
+afterAll(() => world[Symbol.asyncDispose]())
+
+const statement = (i: number) => ({ conn: 'con_1', kind: 'statement', body: { i, text: `select ${i}` } })
+const spool = () => join(world.folder, 'spool')
+
+async function row(facts: SessionFacts) {
+  const [found] = await world.test.database.sql<
+    { id: string; state: string; seal: Seal; seal_hash: string; sealed_at: Date | null }[]
+  >`
+    select id, state, seal, seal_hash, sealed_at from recordings where session_id = ${facts.session_id}`
+  return found!
+}
+
+async function play(facts: SessionFacts) {
+  const events = []
+  for await (const event of reader.events(facts.session_id)) events.push(event)
+  return events
+}
+
+/**
+ * A process that records `count` events, of which the first `shipped` reach the store, and is then killed: it ships nothing
+ * more, nothing of it is closed, and its spool folder, as the kernel has it now, is all that is left.
+ */
+async function killed(facts: SessionFacts, count: number, shipped: number) {
+  const side = await world.process()
+  const { store } = world
+  let dead = shipped === 0
+  const put = (name: string, bytes: Buffer) => (dead ? Promise.reject(new Error('killed')) : store.put(name, bytes))
+  const root = join(world.folder, newId('evt'))
+  const journal = await world.journal({
+    process_id: side.process_id,
+    spool_root: root,
+    store: { put, get: store.get.bind(store), removeRecording: store.removeRecording.bind(store) },
+    tuning: { cutMs: 20 },
+  })
+  const recorder = await journal.open(facts)
+  for (let i = 1; i <= shipped; i++) recorder.append([statement(i)])
+  const { sql } = world.test.database
+  if (shipped > 0) {
+    const isShipped = () =>
+      sql`select 1 from recording_segments where recording_id = ${recorder.recording_id} and part = ${recorder.part} and last_seq = ${shipped}`
+    await until(async () => (await isShipped()).length > 0)
+  }
+  dead = true
+  for (let i = shipped + 1; i <= count; i++) recorder.append([statement(i)])
+  const folder = join(spool(), side.process_id)
+  cpSync(join(root, side.process_id), folder, { recursive: true })
+  orphan(spool(), side.process_id)
+  await world.die(side)
+  const files = readdirSync(folder)
+    .filter(name => name.endsWith('.journal'))
+    .map(name => join(folder, name))
+  return { side, folder, file: files.at(-1)!, recorder }
+}
+
+async function recover(): Promise<void> {
+  const journal = await world.journal({ process_id: (await world.process()).process_id })
+  await journal.recoverDue()
+  await journal.close()
+}
+
+describe('RE2: a process that was killed', () => {
+  test('RE2: its recording is sealed as interrupted, says from which seq on its tail is missing, and plays its verified prefix', async () => {
+    const facts = sessionFacts()
+    await killed(facts, 10, 4)
+    expect(await world.sealer.sealDue()).toBe(1)
+    const sealed = await row(facts)
+    expect(sealed.state).toBe('interrupted')
+    expect(sealed.seal.parts).toMatchObject([{ ending: 'missing', last_seq: 4, tail_missing_from: 5 }])
+    const played = await play(facts)
+    expect(played.map(event => event['i'] ?? event.kind)).toEqual([1, 2, 3, 4, 'gap'])
+    expect(played.at(-1)).toMatchObject({ from_seq: 5, to_seq: null })
+    expect((await reader.verify(facts.session_id)).ok).toBe(true)
+    expect((await world.events(facts.session_id)).map(event => event.type)).toEqual([
+      'recording.started',
+      'recording.interrupted',
+    ])
+  })
+
+  test('RE2: when its spool is back, the tail is added without any key, and the seal is renewed and names the former', async () => {
+    const facts = sessionFacts()
+    await killed(facts, 10, 4)
+    await world.sealer.sealDue()
+    const former = await row(facts)
+    await recover()
+    expect((await row(facts)).state).toBe('open')
+    expect((await row(facts)).sealed_at).toBeNull()
+    await world.sealer.sealDue()
+    const renewed = await row(facts)
+    expect(renewed.seal.former).toBe(former.seal_hash)
+    expect(renewed.seal_hash).not.toBe(former.seal_hash)
+    expect(renewed.seal.parts).toMatchObject([{ ending: 'recovered', last_seq: 10, tail_missing_from: null }])
+    expect((await play(facts)).map(event => event['i'])).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    expect(await reader.verify(facts.session_id)).toMatchObject({ ok: true, state: 'interrupted' })
+    expect((await world.events(facts.session_id)).map(event => event.type)).toEqual([
+      'recording.started',
+      'recording.interrupted',
+      'recording.sealed',
+    ])
+  })
+
+  test('RE2: killed in mid-chunk, everything before the torn record is kept', async () => {
+    const facts = sessionFacts()
+    const { file } = await killed(facts, 10, 0)
+    truncateSync(file, readFileSync(file).length - 30)
+    await recover()
+    await world.sealer.sealDue()
+    expect((await play(facts)).map(event => event['i'])).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    expect((await row(facts)).seal.parts).toMatchObject([{ ending: 'recovered', last_seq: 9 }])
+  })
+
+  test('RE2: what follows the first bad byte of a journal is not believed', async () => {
+    const facts = sessionFacts()
+    const { file } = await killed(facts, 10, 0)
+    const bytes = readFileSync(file)
+    bytes[bytes.length - 400]! ^= 1
+    writeFileSync(file, bytes)
+    appendFileSync(file, Buffer.alloc(100))
+    await recover()
+    await world.sealer.sealDue()
+    const played = await play(facts)
+    expect(played.length).toBeGreaterThan(0)
+    expect(played.length).toBeLessThan(10)
+    expect((await reader.verify(facts.session_id)).ok).toBe(true)
+  })
+
+  test('RE2: recovery that is itself killed goes on where it stopped', async () => {
+    const facts = sessionFacts()
+    const { folder } = await killed(facts, 10, 3)
+    const side = await world.process()
+    const journal = await world.journal({
+      process_id: side.process_id,
+      store: { ...plain(), put: () => Promise.reject(new Error('the store is away')) },
+    })
+    await journal.recoverDue()
+    expect(readdirSync(folder).length).toBeGreaterThan(0)
+    expect(journal.spoolBytes).toBeGreaterThan(0)
+    await journal.close()
+    orphan(spool(), folder.split('/').at(-1)!)
+    await recover()
+    await world.sealer.sealDue()
+    expect((await play(facts)).map(event => event['i'])).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+  })
+
+  test('a session that goes on in another process plays both parts in the order of time', async () => {
+    const facts = sessionFacts()
+    await killed(facts, 5, 2)
+    await recover()
+    const journal = await world.journal({ process_id: (await world.process()).process_id })
+    const recorder = await journal.open(facts)
+    expect(recorder.part).toBe(2)
+    expect(await world.sealer.sealDue()).toBe(0)
+    recorder.append([statement(6)])
+    await recorder.close('done')
+    await until(() => journal.pending === 0)
+    await world.sealer.sealDue()
+    const played = await play(facts)
+    expect(played.map(event => [event.part, event['i']])).toEqual([
+      [1, 1],
+      [1, 2],
+      [1, 3],
+      [1, 4],
+      [1, 5],
+      [2, 6],
+    ])
+    expect(played.map(event => event.at_us)).toEqual([...played.map(event => event.at_us)].sort((a, b) => a - b))
+    await journal.close()
+  })
+
+  test('the spool of a process that lives is not touched', async () => {
+    const journal = await world.journal({ process_id: (await world.process()).process_id })
+    const recorder = await journal.open(sessionFacts())
+    recorder.append([statement(1)])
+    const other = await world.journal({ process_id: (await world.process()).process_id })
+    expect(await other.recoverDue()).toEqual([])
+    recorder.append([statement(2)])
+    await recorder.close('done')
+    await other.close()
+    await journal.close()
+  })
+
+  test('the journal and the store hold nothing in clear, and the key of another deployment opens nothing', async () => {
+    const facts = sessionFacts()
+    const { file } = await killed(facts, 5, 0)
+    expect(readFileSync(file).includes('select 3')).toBe(false)
+    await recover()
+    await world.sealer.sealDue()
+    const { generateX25519Identity } = await import('age-encryption')
+    const { Secret } = await import('../../src/secret.ts')
+    const stranger = new Reader({
+      ...world.replay,
+      store: world.store,
+      identities: [new Secret(await generateX25519Identity())],
+    })
+    expect(await stranger.verify(facts.session_id)).toMatchObject({
+      ok: false,
+      problem: expect.stringContaining('other recipients') as string,
+    })
+  })
+
+  test('RE3: a seal that was changed in the database is found', async () => {
+    const facts = sessionFacts()
+    await killed(facts, 5, 2)
+    await world.sealer.sealDue()
+    const { id } = await row(facts)
+    await world.test.database
+      .sql`update recordings set seal = jsonb_set(seal, '{parts,0,tail_missing_from}', 'null') where id = ${id}`
+    expect(await reader.verify(facts.session_id)).toMatchObject({
+      ok: false,
+      problem: expect.stringContaining('seal') as string,
+    })
+    await expect(play(facts)).rejects.toThrow(RecordingDamaged)
+  })
+})
+
+const plain = () => ({
+  put: world.store.put.bind(world.store),
+  get: world.store.get.bind(world.store),
+  removeRecording: world.store.removeRecording.bind(world.store),
+})
