@@ -7,35 +7,50 @@ package sallyport.admin
 
 import data.sallyport.lib.people
 
-# What everybody who is signed in may do.
+# What everybody who is signed in may do. Nothing here shows what belongs to somebody else.
 everybody := {
 	"me", # who am I, which groups
 	"resources.list", # what there is, and which roles I may ask for
-	"requests.list", "requests.mine", # my own requests; others' are left out by the program unless `own` is false
 	"slack.link", # bind my Slack account to me
-	"status.read", # what runs, and which revision
 }
 
-# What somebody may do with what is their own.
+# What somebody may do with what is their own. The lists ask twice: with `own` for one's own, without for everybody's.
 own := {
-	"requests.read", "requests.cancel",
-	"grants.list", "grants.read", "grants.revoke", # give back a role early
-	"sessions.list", "sessions.read", "sessions.end",
+	"decisions.list",
 	"decisions.read", # why was I denied
-	"tickets.issue",
+	"grants.list",
+	"grants.read",
+	"grants.revoke", # give back a role early
+	"recordings.list",
 	"recordings.read",
+	"requests.cancel",
+	"requests.list",
+	"requests.read",
+	"sessions.end",
+	"sessions.list",
+	"sessions.read",
+	"tokens.list",
+	"tokens.revoke",
 }
 
 # What auditors read.
 audit := {
-	"requests.list", "requests.read", "requests.all",
-	"grants.list", "grants.read",
-	"sessions.list", "sessions.read",
-	"recordings.list", "recordings.read",
-	"decisions.list", "decisions.read",
-	"audit.list", "audit.read", "audit.prove", "audit.verify", "audit.checkpoint",
+	"audit.checkpoint",
+	"audit.list",
+	"audit.prove",
+	"decisions.list",
+	"decisions.read",
+	"grants.list",
+	"grants.read",
 	"holds.list",
-	"policy.status", "policy.read",
+	"policy.status",
+	"recordings.list",
+	"recordings.read",
+	"requests.list",
+	"requests.read",
+	"sessions.list",
+	"sessions.read",
+	"status.read",
 }
 
 # What approvers need to see before they decide.
@@ -43,20 +58,18 @@ approvers := {"requests.read"}
 
 # What ends, keeps or hands out: the owners of these policies.
 security := {
-	"grants.revoke", "requests.cancel",
+	"grants.revoke",
+	"holds.lift",
+	"holds.set",
+	"requests.cancel",
 	"sessions.end",
-	"tokens.list", "tokens.issue", "tokens.revoke",
-	"holds.set", "holds.lift",
-	"policy.poll",
-	"subjects.list", "subjects.read", "subjects.disable",
+	"tokens.issue",
+	"tokens.list",
+	"tokens.revoke",
 }
 
 # What the program does by itself.
-system := {
-	"lease.reap", # remove a session's credential from its target
-	"recording.delete", # destroy the key of what expired
-	"session.end",
-}
+system := {"lease.reap"} # remove a session's credential from its target
 
 # METADATA
 # description: An unknown call, or one that your groups do not have.
@@ -87,6 +100,16 @@ allow if {
 	input.own
 	input.subject.kind in {"person", "machine"}
 	input.call in own
+}
+
+# METADATA
+# title: People make tokens for themselves, with a sign-in and not with another token
+# custom: { rule: admin.own-token }
+allow if {
+	input.own
+	input.subject.kind == "person"
+	input.subject.token == null
+	input.call == "tokens.issue"
 }
 
 # METADATA

@@ -55,3 +55,20 @@ test_the_program_is_nobody if {
 	effect({"subject": {"kind": "system", "groups": []}, "call": "me", "own": true}) == "deny"
 	effect({"subject": {"kind": "system", "groups": []}, "call": "sessions.read", "own": true}) == "deny"
 }
+
+test_lists_show_everybodys_only_to_auditors if {
+	every call in {"requests.list", "grants.list", "sessions.list", "decisions.list", "recordings.list", "tokens.list"} {
+		effect(question(["engineers", "dbas"], call, true)) == "allow"
+		effect(question(["engineers", "dbas"], call, false)) == "deny"
+	}
+}
+
+test_people_make_tokens_for_themselves_but_not_with_a_token if {
+	person := {"kind": "person", "groups": ["engineers"], "token": null}
+	effect({"subject": person, "call": "tokens.issue", "own": true}) == "allow"
+	effect({"subject": person, "call": "tokens.issue", "own": false}) == "deny"
+	with_token := object.union(person, {"token": {"id": "tok_1", "scopes": ["*"]}})
+	effect({"subject": with_token, "call": "tokens.issue", "own": true}) == "deny"
+	machine := object.union(person, {"kind": "machine"})
+	effect({"subject": machine, "call": "tokens.issue", "own": true}) == "deny"
+}

@@ -1,0 +1,171 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { merkleRoot } from '../../src/audit/merkle.ts'
+import { createAuditWriter } from '../../src/audit/writer.ts'
+import { openDatabase } from '../../src/db/database.ts'
+import { newId } from '../../src/ids.ts'
+import { batchDecisions, decisionLeaf } from '../../src/policy/decision-batch.ts'
+import { DecisionLog } from '../../src/policy/decision-log.ts'
+import { getDecision, listDecisions } from '../../src/policy/decision-store.ts'
+import type { Engine } from '../../src/policy/engine.ts'
+import { revisions } from '../../src/policy/schema.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { actionInput, adminInput, bundleOf, engineOn, signed } from './support.ts'
+
+let db: TestDatabase
+let engine: Engine
+
+beforeAll(async () => {
+  db = await createTestDatabase()
+  engine = await engineOn()
+  const { generation, commit, digest, bundle, signature } = signed(await bundleOf(), 1)
+  await db.database.db.insert(revisions).values({
+    generation,
+    commit,
+    digest,
+    opa_version: 'test',
+    opts: 1,
+    bundle: Buffer.from(bundle),
+    rules: {},
+    signature: Buffer.from(signature),
+    author: '',
+    subject_line: '',
+  })
+})
+afterAll(() => db.drop())
+
+const decide = (kind: string, session_id = newId('ses')) =>
+  engine.decide('action', actionInput({ kind }), { session_id }).decision
+
+describe('the decision log', () => {
+  test('keeps a decision as it was: input, result, reasons, revision', async () => {
+    const log = new DecisionLog({ database: db.database, engine })
+    const { decision } = engine.decide('action', actionInput({ verb: 'write' }), {
+      session_id: 'ses_x',
+      request_id: 'req_x',
+    })
+    await db.database.db.transaction(tx => log.insert(tx, decision))
+    const row = await getDecision(db.database.db, decision.id)
+    expect(row).toMatchObject({
+      effect: 'deny',
+      code: 'policy',
+      generation: 1,
+      input: decision.input,
+      input_digest: decision.input_digest,
+      session_id: 'ses_x',
+      request_id: 'req_x',
+      count: 1,
+    })
+    expect(row?.reasons).toEqual(decision.reasons)
+  })
+
+  test('a decision goes with the transaction that it was inserted in', async () => {
+    const log = new DecisionLog({ database: db.database, engine })
+    const decision = decide('rolled back')
+    await db.database.db
+      .transaction(async tx => {
+        await log.insert(tx, decision)
+        throw new Error('no')
+      })
+      .catch(() => {})
+    expect(await getDecision(db.database.db, decision.id)).toBeUndefined()
+  })
+
+  test('repeats are counted, in the queue and over several workers', async () => {
+    const [a, b] = [
+      new DecisionLog({ database: db.database, engine }),
+      new DecisionLog({ database: db.database, engine }),
+    ]
+    const decision = decide('repeat')
+    for (let i = 0; i < 5; i++) expect(a.append(decision)).toBe(true)
+    expect(a.waiting).toBe(1)
+    b.append(decision)
+    await Promise.all([a.flush(), b.flush()])
+    expect((await getDecision(db.database.db, decision.id))?.count).toBe(6)
+    await Promise.all([a.close(), b.close()])
+    expect(a.append(decision)).toBe(false)
+  })
+
+  test('writes within 250 ms without being told', async () => {
+    const log = new DecisionLog({ database: db.database, engine })
+    const decision = decide('by itself')
+    log.append(decision)
+    await expect.poll(() => getDecision(db.database.db, decision.id), { timeout: 2000, interval: 25 }).toBeDefined()
+    await log.close()
+  })
+
+  test('the gateway and the replay user may write it, and change nothing but the count', async () => {
+    for (const role of ['gateway', 'replay'] as const) {
+      const database = openDatabase({ url: db.roleUrls[role], max: 1, application: 'test' })
+      const log = new DecisionLog({ database, engine })
+      const decision = decide(`as ${role}`)
+      log.append(decision)
+      await log.flush()
+      log.append(decision)
+      expect(await log.close()).toBe(0)
+      expect((await getDecision(db.database.db, decision.id))?.count).toBe(2)
+      await expect(database.sql`update decisions set effect = 'allow'`).rejects.toThrow('permission denied')
+      await database.close()
+    }
+  })
+
+  test('a full queue refuses instead of dropping, and takes again when the database is back', async () => {
+    const broken = openDatabase({ url: db.roleUrls.gateway, max: 1, application: 'test' })
+    await broken.close()
+    const target = { database: broken }
+    const log = new DecisionLog({
+      get database() {
+        return target.database
+      },
+      engine,
+      capacity: 3,
+    })
+    const made = ['one', 'two', 'three', 'four'].map(kind => decide(`full ${kind}`))
+    expect(made.map(d => log.append(d))).toEqual([true, true, true, false])
+    await log.flush()
+    expect(log.waiting).toBe(3)
+    target.database = db.database
+    await log.flush()
+    expect([log.waiting, log.append(made[3]!)]).toEqual([0, true])
+    expect(await log.close()).toBe(0)
+    for (const decision of made) expect(await getDecision(db.database.db, decision.id)).toBeDefined()
+  })
+
+  test('what the decision_log point names is not stored; the digest stays that of the whole input', async () => {
+    const log = new DecisionLog({ database: db.database, engine })
+    const input = adminInput('me')
+    const { decision } = engine.decide('admin', { ...input, subject: { ...input.subject, claims: { secret: 'ssn' } } })
+    await log.insert(db.database.db, decision)
+    const row = await getDecision(db.database.db, decision.id)
+    expect(JSON.parse(row!.input)).toMatchObject({ call: 'me', subject: { id: 'sub_ada', claims: '[masked]' } })
+    expect(row?.input_digest).toBe(decision.input_digest)
+  })
+
+  test('a batch event carries the Merkle root over its decisions, and each is covered once', async () => {
+    const audit = createAuditWriter({ database: db.database, process_id: newId('prc') })
+    while ((await batchDecisions(db.database, audit)) > 0);
+    const log = new DecisionLog({ database: db.database, engine })
+    const session = newId('ses')
+    for (let i = 0; i < 7; i++) log.append(decide(`batch ${i}`, session))
+    await log.close()
+    expect(await batchDecisions(db.database, audit)).toBe(7)
+    expect(await batchDecisions(db.database, audit)).toBe(0)
+    const rows = (await listDecisions(db.database.db, { session_id: session })).sort((a, b) => (a.id < b.id ? -1 : 1))
+    const [event] = await db.database.sql<{ body: string }[]>`select body from audit_inbox where id = ${rows[0]!.batch}`
+    const body = JSON.parse(event!.body) as { root?: string; count?: number }
+    expect(JSON.stringify(body)).toContain(merkleRoot(rows.map(row => Buffer.from(decisionLeaf(row)))).toString('hex'))
+    expect(new Set(rows.map(r => r.batch)).size).toBe(1)
+  })
+
+  test('filters find what they name, newest first', async () => {
+    const found = await listDecisions(db.database.db, {
+      point: 'action',
+      effect: 'deny',
+      resource: 'shop-db',
+      subject_id: 'sub_ada',
+      limit: 1,
+    })
+    expect(found).toHaveLength(1)
+    expect(await listDecisions(db.database.db, { session_id: 'ses_none' })).toEqual([])
+    expect(await listDecisions(db.database.db, { to_ms: 0 })).toEqual([])
+  })
+})
