@@ -46,6 +46,30 @@ describe('signing in over HTTP', () => {
     expect(line).toMatch(/^sign-in-[0-9a-f]{12}=[\w-]{43}; Max-Age=600; Path=\/; HttpOnly; SameSite=Lax$/)
   })
 
+  test('on an https origin cookies carry the __Host- prefix and Secure, and browsers are told to stay on https', async () => {
+    const app = await buildBase({
+      config: {
+        origin: 'https://sallyport.example',
+        deployment: 't',
+        zone: 'UTC',
+        oidc: world.config.oidc,
+        control: {},
+      },
+      database: world.database,
+      identity: world.identity,
+      engine: world.engine,
+      decisions: world.decisions,
+      now: Date.now,
+      ready: () => 'ready',
+    })
+    const { headers } = await app.inject({ url: '/auth/login' })
+    expect(headers['set-cookie']).toMatch(
+      /^__Host-sign-in-[0-9a-f]{12}=[\w-]{43}; Max-Age=600; Path=\/; HttpOnly; Secure; SameSite=Lax$/,
+    )
+    expect(headers['strict-transport-security']).toBe('max-age=31536000')
+    await app.close()
+  })
+
   test('a callback that does not fit shows a page that says what to do, and signs nobody in', async () => {
     const answer = await fetch(at('/auth/callback?state=x&code=y'), { redirect: 'manual' })
     expect(answer.status).toBe(410)

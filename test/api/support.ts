@@ -118,6 +118,7 @@ export async function apiWorld(
     ...world,
     app,
     engine,
+    decisions,
     setReady: (state: string) => (ready = state),
     stop: async () => {
       await app.close()
