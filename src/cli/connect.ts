@@ -100,7 +100,7 @@ function keepCa(host: string, port: number, pem: string): string {
 async function run(command: ClientCommand): Promise<number> {
   const [program, ...args] = command.argv
   if (!onPath(program!) && command.fallback !== undefined) return command.fallback(process.stdin, process.stdout)
-  const child = spawn(program!, args, { stdio: 'inherit', env: { ...process.env, ...command.env } })
+  const child = spawn(program!, args, { stdio: 'inherit', env: environment(command.env) })
   const ignore = () => {} // Ctrl-C is the client's: it cancels a query there
   process.on('SIGINT', ignore)
   try {
@@ -118,6 +118,11 @@ async function run(command: ClientCommand): Promise<number> {
   } finally {
     process.off('SIGINT', ignore)
   }
+}
+
+function environment(changes: ClientCommand['env']): NodeJS.ProcessEnv {
+  const kept = Object.entries({ ...process.env, ...changes }).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(kept)
 }
 
 function onPath(program: string): boolean {

@@ -9,7 +9,6 @@ import { loadProfile } from './profile.ts'
 const program = new Command('sallyport')
   .description('Policy-as-code access control plane with just-in-time approvals and an access gateway')
   .option('-p, --profile <name>', 'which sign-in to use (SALLYPORT_PROFILE)')
-  .enablePositionalOptions()
   .showHelpAfterError('(see --help)')
   .exitOverride()
 
@@ -89,7 +88,6 @@ program
 program
   .command('connect <resource> [args...]')
   .description('start the right client with a ticket; arguments after -- go to it')
-  .passThroughOptions()
   .option('-r, --role <role>', 'the role, where you have several')
   .option('-m, --reason <text>', 'ask first, with this reason, and wait for the answer')
   .option('-f, --for <duration>', 'for how long to ask', '1h')

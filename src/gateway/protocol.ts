@@ -42,7 +42,8 @@ export interface IssuedTicket {
 /** How a client is started with a ticket: argv, environment, and the lines that `--print` shows for other clients. */
 export interface ClientCommand {
   readonly argv: readonly string[]
-  readonly env: Readonly<Record<string, string>>
+  /** Variables to set; `undefined` takes one out, so that the person's own settings do not lead elsewhere. */
+  readonly env: Readonly<Record<string, string | undefined>>
   readonly print: readonly { readonly label: string; readonly value: string }[]
   /** Takes the place of argv[0] where that is not installed: reads lines, runs them, prints what came back. */
   readonly fallback?: (input: NodeJS.ReadableStream, output: NodeJS.WritableStream) => Promise<number>

@@ -22,8 +22,9 @@ export function client(ticket: IssuedTicket, args: readonly string[]): ClientCom
       PGSSLROOTCERT: ticket.ca_file,
       PGCHANNELBINDING: 'disable',
       PGGSSENCMODE: 'disable',
-      PGOPTIONS: '',
-      PGSERVICE: '',
+      PGOPTIONS: undefined,
+      PGSERVICE: undefined,
+      PGHOSTADDR: undefined,
     },
     print: [
       { label: 'host', value: ticket.host },
