@@ -187,10 +187,10 @@ export class Retention {
       .update(recordings)
       .set({ state: 'deleted', deleted_at: sql`to_timestamp(${now}::double precision / 1000)`, receipt })
       .where(eq(recordings.id, id))
-    const { step: _, data_removed_at_ms: __, session_id: ___, ...body } = receipt
+    const { step: _, data_removed_at_ms: __, session_id: ___, recording_id, ...body } = receipt
     await this.#options.audit.record(tx, {
       type: 'recording.deleted',
-      body: { ...body, rules: decision.reasons.map(reason => reason.rule) },
+      body: { recording: recording_id, ...body, rules: decision.reasons.map(reason => reason.rule) },
       subject_id: recording.subject_id,
       session_id: recording.session_id,
       resource: recording.resource,

@@ -13,8 +13,10 @@ export class GivenEngine {
     input: Input<P>,
     about: { subject_id?: string | null; session_id?: string | null } = {},
   ) => {
-    this.asked.push({ point, input })
-    const result = this.answer(point, input) as (Result<P> & { effect?: 'allow' | 'deny' }) | null
+    if (point !== 'decision_log') this.asked.push({ point, input })
+    const result = (point === 'decision_log' ? null : this.answer(point, input)) as
+      | (Result<P> & { effect?: 'allow' | 'deny' })
+      | null
     const decision: Decision<P> = {
       id: newId('dec'),
       point,

@@ -146,8 +146,11 @@ describe('a replay', () => {
     engine.answer = () => ({ effect: 'allow', view: 'masked', reasons: [] })
     await expect(lines(facts, {}, person())).rejects.toMatchObject({ code: 'unauthenticated' })
     await world.test.database.sql`alter table audit_inbox rename to audit_inbox_away`
-    await expect(lines(facts)).rejects.toMatchObject({ code: 'audit_unavailable' })
-    await world.test.database.sql`alter table audit_inbox_away rename to audit_inbox`
+    try {
+      await expect(lines(facts)).rejects.toMatchObject({ code: 'audit_unavailable' })
+    } finally {
+      await world.test.database.sql`alter table audit_inbox_away rename to audit_inbox`
+    }
   })
 
   test('RE5: the clear view is refused: by policy, and where policy would allow it, because there is none', async () => {

@@ -83,7 +83,7 @@ describe('retention', () => {
       seal_hash: before.seal_hash,
     })
     const event = (await world.events(session_id)).find(e => e.type === 'recording.deleted')
-    expect(event?.body).toMatchObject({ recording: undefined, recording_id: id, seal_hash: before.seal_hash })
+    expect(event?.body).toMatchObject({ recording: id, seal_hash: before.seal_hash })
     const reader = new Reader({ ...world.replay, store: world.store, identities: [world.identity] })
     await expect(reader.verify(session_id)).rejects.toMatchObject({ code: 'gone' })
   })
