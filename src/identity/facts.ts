@@ -21,18 +21,6 @@ export interface Caller {
   readonly credential: string
 }
 
-/**
- * Whether the groups are young enough to give new access. A machine's groups are set by an administrator and do not age.
- * @param now_ms the database's clock.
- */
-export function groupsFresh(
-  facts: SubjectFacts,
-  settings: { readonly max_groups_age_s: number },
-  now_ms: number,
-): boolean {
-  return facts.kind !== 'person' || now_ms - facts.groups_at_ms <= settings.max_groups_age_s * 1000
-}
-
 /** The subject in whose name the control plane itself acts (reaping a lease, for instance). */
 export const systemFacts: SubjectFacts = Object.freeze({
   id: 'system',
