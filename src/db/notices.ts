@@ -13,6 +13,14 @@ export type OnNotice = (payload: string | null) => void | Promise<void>
 interface Line {
   readonly client: pg.Client
   readonly socket: Socket
+  last: Promise<unknown>
+}
+
+/** One query after the other, as the driver wants it. */
+function ask(line: Line, text: string): Promise<unknown> {
+  const answer = line.last.then(() => line.client.query(text))
+  line.last = answer.catch(() => {})
+  return answer
 }
 
 interface Subscription {
@@ -70,7 +78,7 @@ export class Notices implements AsyncDisposable {
     const first = ![...this.#subscriptions].some(s => s.channel === channel)
     this.#subscriptions.add(subscription)
     // A LISTEN that fails means a broken connection, which the keeper replaces; until then the poll carries.
-    if (first) this.#line?.client.query(`listen ${channel}`).catch(() => {})
+    if (first && this.#line) ask(this.#line, `listen ${channel}`).catch(() => {})
     void this.#serve(subscription)
     return { [Symbol.dispose]: () => void this.#subscriptions.delete(subscription) }
   }
@@ -116,9 +124,9 @@ export class Notices implements AsyncDisposable {
     try {
       await client.connect()
       // Whoever subscribes from now on sends its own LISTEN on this line.
-      this.#line = { client, socket }
-      for (const channel of new Set([...this.#subscriptions].map(s => s.channel)))
-        await client.query(`listen ${channel}`)
+      const line: Line = { client, socket, last: Promise.resolve() }
+      this.#line = line
+      for (const channel of new Set([...this.#subscriptions].map(s => s.channel))) await ask(line, `listen ${channel}`)
     } catch (error) {
       this.#line = undefined
       socket.destroy()
@@ -135,7 +143,7 @@ export class Notices implements AsyncDisposable {
       try {
         if (this.#line === undefined) await this.#connect()
         else {
-          await this.#line.client.query('select')
+          await ask(this.#line, 'select')
           this.#heard()
         }
         await sleep(pollMs, undefined, { ref: false, signal })
