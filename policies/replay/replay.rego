@@ -13,7 +13,7 @@ default result := {
 	"view": "masked",
 	"reasons": [{
 		"rule": "replay.default",
-		"message": "this recording is not yours",
+		"message": "none of your groups may watch this recording this way",
 		"remedy": "ask an auditor",
 	}],
 }
@@ -38,7 +38,7 @@ allow if {
 # custom: { rule: replay.own }
 allow if {
 	input.own
-	input.verb == "open"
+	input.verb in {"open", "export"}
 }
 
 # METADATA

@@ -46,7 +46,7 @@ export async function listEvents(
   >`
     select id, at_ms::text, type, idx::text, writer, body, subject_id, session_id, resource, seq::text from audit_inbox
     where seq < ${filter.before ?? Number.MAX_SAFE_INTEGER} and at_ms between ${filter.from_ms ?? 0} and ${filter.to_ms ?? Number.MAX_SAFE_INTEGER}
-    ${equal} order by audit_inbox.seq desc limit ${limit + 1}`
+    ${equal.length > 0 ? equal : sql``} order by audit_inbox.seq desc limit ${limit + 1}`
   const page = rows.slice(0, limit)
   const items = page.map(({ at_ms, idx, body, seq, ...rest }) => ({
     ...rest,
