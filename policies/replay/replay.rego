@@ -38,7 +38,7 @@ allow if {
 # custom: { rule: replay.own }
 allow if {
 	input.own
-	input.verb in {"open", "export"}
+	input.verb == "open"
 }
 
 # METADATA
