@@ -108,7 +108,7 @@ allow if {
 allow if {
 	input.own
 	input.subject.kind == "person"
-	input.subject.token == null
+	is_null(input.subject.token)
 	input.call == "tokens.issue"
 }
 

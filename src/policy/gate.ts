@@ -5,7 +5,7 @@ import { opaFacts, type TestOutcome, Workspace } from './compiler.ts'
 import { DataSchema, type PolicyData } from './data-schema.ts'
 import { inputSchema } from './json-schemas.ts'
 import { type Point, points } from './points.ts'
-import { type Problem, Refused } from './problem.ts'
+import { type Problem, Refused, refusalError } from './problem.ts'
 import { isResult, resultProblems, sortSets, unsupported } from './results.ts'
 import { readRules } from './rules.ts'
 import { sampleQuestions } from './samples.ts'
@@ -47,7 +47,10 @@ export async function checkRepository(dir: string, options: GateOptions): Promis
   }
 }
 
-/** Runs the tests of a policy root, in OPA and in the module that is enforced. */
+/**
+ * Runs the tests of a policy root, in OPA and in the module that is enforced.
+ * @throws SallyportError `bad_request` when it does not compile or the two differ.
+ */
 export async function testRepository(
   dir: string,
   options: GateOptions,
@@ -56,12 +59,21 @@ export async function testRepository(
   return inWorkspace(sources, options, async workspace => {
     const tests = await runTests(workspace)
     return { tests, coverage: tests.every(t => t.passed) ? await workspace.coverage() : 0 }
+  }).catch((error: unknown) => {
+    throw error instanceof Refused ? refusalError(error) : error
   })
 }
 
-/** Makes a bundle of a policy root of the file system. @throws Refused as `compile` does. */
-export function compileFolder(dir: string, options: GateOptions): Promise<Compiled> {
-  return compile(readFolder(dir), options)
+/**
+ * Compiles a policy root of the file system, as activation would.
+ * @throws SallyportError `bad_request` that lists what is wrong with it.
+ */
+export async function compileFolder(dir: string, options: GateOptions): Promise<Compiled> {
+  try {
+    return await compile(readFolder(dir), options)
+  } catch (error) {
+    throw error instanceof Refused ? refusalError(error) : error
+  }
 }
 
 /**

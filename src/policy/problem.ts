@@ -1,3 +1,5 @@
+import { SallyportError } from '../errors.ts'
+
 /** What is wrong with a commit, for the person who wrote it. `file` is relative to the policy root, `line` counts from 1. */
 export interface Problem {
   readonly code: string
@@ -21,4 +23,13 @@ export class Refused extends Error {
     super(problems.map(problemText).join('\n'))
     this.problems = problems
   }
+}
+
+/** A refusal as the command line shows it. */
+export function refusalError({ problems }: Refused): SallyportError {
+  const message = `the policies were refused:\n  ${problems.map(problemText).join('\n  ')}`
+  return new SallyportError('bad_request', message, {
+    remedy: 'correct them and try again; the last good revision stays in force',
+    facts: { problems },
+  })
 }

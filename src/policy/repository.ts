@@ -2,7 +2,6 @@ import type { KeyObject } from 'node:crypto'
 import type { AuditWriter } from '../audit/events.ts'
 import { canonical, type Json } from '../canonical.ts'
 import type { Database } from '../db/database.ts'
-import { SallyportError } from '../errors.ts'
 import { logger } from '../log.ts'
 import type { Bundle } from './bundle.ts'
 import type { ActiveRevision } from './engine.ts'
@@ -119,12 +118,4 @@ export class Repository {
       },
     ])
   }
-}
-
-/** What a refusal looks like to the command line. */
-export function refusalError(problems: readonly Problem[]): SallyportError {
-  return new SallyportError('bad_request', `the policies were refused:\n  ${problems.map(problemText).join('\n  ')}`, {
-    remedy: 'correct them and try again; the last good revision stays in force',
-    facts: { problems },
-  })
 }
