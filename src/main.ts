@@ -16,6 +16,7 @@ import { gatewayEndpoint } from './gateway/endpoint.ts'
 import { Gateway } from './gateway/gateway.ts'
 import { defaultLimits } from './gateway/ground.ts'
 import { Registry } from './gateway/registry.ts'
+import type { Identity } from './identity/door.ts'
 import { createIdentity } from './identity/identity.ts'
 import { findSubject } from './identity/subjects.ts'
 import { type Job, startJobs, startTicks } from './jobs.ts'
@@ -44,6 +45,7 @@ import type { SessionGround } from './sessions/ports.ts'
 import { Sessions } from './sessions/sessions.ts'
 import { Tickets } from './sessions/tickets.ts'
 import { parsePublicKey, signingKeys } from './signing-keys.ts'
+import { createSlack, type Slack } from './slack/slack.ts'
 
 type Role = 'control' | 'gateway' | 'replay'
 
@@ -196,6 +198,13 @@ export function startControl(config: Config): Promise<Running> {
       return sequencing
     })
 
+    const slack = openSlack(base, approvals, identity)
+    if (slack !== undefined) {
+      notices.listen('requests', async id => {
+        if (id !== null) await slack.requestChanged(id)
+      })
+    }
+
     const app = await buildApi({
       config,
       database,
@@ -207,6 +216,7 @@ export function startControl(config: Config): Promise<Running> {
       web: join(packageRoot(), 'dist/web'),
       audit,
       log: { vkey: sequencer.vkey },
+      slack,
       status: { development: config.development === true, promises: promisesOf(config) },
       approvals,
       sessions,
@@ -232,6 +242,7 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'decisions', every_ms: 2_000, run: () => batchDecisions(database, audit) },
       { name: 'seals', every_ms: 5_000, run: () => sealer.sealDue() },
     ]
+    if (slack !== undefined) ticks.push({ name: 'slack', every_ms: 1_000, run: () => slack.sweep() })
     const jobs: Job[] = [
       { name: 'dead', every_ms: 15_000, run: () => sessions.reapDead() },
       { name: 'grants', every_ms: 60_000, run: again },
@@ -245,6 +256,28 @@ export function startControl(config: Config): Promise<Running> {
     base.onClose(() => ticking[Symbol.asyncDispose]())
     const queued = await startJobs({ url, jobs })
     base.onClose(() => queued[Symbol.asyncDispose]())
+  })
+}
+
+function openSlack(base: Base, approvals: Approvals, identity: Identity): Slack | undefined {
+  const { config, database, audit, engine, decisions, ground, now } = base
+  if (config.slack === undefined) return undefined
+  return createSlack({
+    signingSecret: secretRef(config.slack.signing_secret),
+    botToken: secretRef(config.slack.bot_token),
+    teamId: config.slack.team_id,
+    apiUrl: config.slack.api_url,
+    origin: config.origin,
+    zone: config.zone,
+    database,
+    approvals,
+    identity,
+    resources: ground.resources,
+    engine,
+    decisions,
+    audit,
+    logger: logger('slack'),
+    now,
   })
 }
 

@@ -1,5 +1,6 @@
 import { SallyportError } from '../errors.ts'
 import { watchAncestors } from './ancestors.ts'
+import { startSlackStandIn } from './slack/stand-in.ts'
 import { runDevelopmentWorld, type World, type WorldOptions } from './world.ts'
 
 /** `npm start` and `sallyport dev`: brings the system up, says what to do next, and stays until it is told to stop. */
@@ -11,7 +12,7 @@ export async function dev(options: WorldOptions = {}): Promise<void> {
   const told = untilTold()
   let world: World | undefined
   try {
-    const ready = runDevelopmentWorld({ ...options, progress: line => say(`· ${line}`) })
+    const ready = runDevelopmentWorld({ startSlack: startSlackStandIn, ...options, progress: line => say(`· ${line}`) })
     const first = await Promise.race([ready, told.why])
     if (typeof first === 'string') {
       say(`Stopping: ${first}.`)
@@ -59,9 +60,7 @@ function welcome(world: World, seconds: number): string[] {
     `Sallyport is ready (${seconds.toFixed(1)} s). This one user of the machine holds every key: it is for trying things out.`,
     '',
     `  sign in    ${world.origin}/auth/login`,
-    ...(world.slackUrl === undefined
-      ? []
-      : [`  Slack      ${world.slackUrl}   (a stand-in: requests arrive here with their buttons)`]),
+    `  Slack      ${world.slack.url}   (a stand-in: requests arrive here with their buttons)`,
     `  policies   ${world.policies}   (commit there; a good commit is active within seconds)`,
     `  logs       ${world.dataDir}/logs`,
     '',
