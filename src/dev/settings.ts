@@ -68,7 +68,7 @@ export async function writeConfig(options: {
   readonly policies: string
   readonly opa: string
   readonly shopPasswordFile: string
-  readonly slackApiUrl: string | undefined
+  readonly slackApiUrl: string
 }): Promise<{ path: string; config: Config; origin: string }> {
   const { dataDir, secrets, ports } = options
   const origin = `http://127.0.0.1:${ports.control}`
@@ -111,16 +111,13 @@ export async function writeConfig(options: {
       max_groups_age_s: 3600,
       allow_http: true,
     },
-    ...(options.slackApiUrl === undefined
-      ? {}
-      : {
-          slack: {
-            signing_secret: secrets.ref('slack-signing'),
-            bot_token: secrets.ref('slack-bot'),
-            team_id: developmentTeam,
-            api_url: options.slackApiUrl,
-          },
-        }),
+    slack: {
+      signing_secret: secrets.ref('slack-signing'),
+      bot_token: secrets.ref('slack-bot'),
+      team_id: developmentTeam,
+      api_url: options.slackApiUrl,
+      policy_channel: 'policy',
+    },
     policy: { source: options.policies, ref: 'main', poll_s: 1, opa: options.opa },
     first_admins: 'security-admins',
     secrets: { 'shop-gateway': { from: `file:${options.shopPasswordFile}`, hosts: ['127.0.0.1'] } },

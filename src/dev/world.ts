@@ -8,7 +8,6 @@ import { migrate, type RoleUrls } from '../db/migrate.ts'
 import { takeOwnership } from '../db/owner.ts'
 import { packageRoot } from '../db/package-root.ts'
 import { findOpa } from '../policy/opa-binary.ts'
-import type { Secret } from '../secret.ts'
 import { type DevIdentityProvider, startIdentityProvider } from './idp/provider.ts'
 import { type Ports, portsOf, settlePorts } from './ports.ts'
 import { makePolicyRepository } from './repository.ts'
@@ -21,20 +20,10 @@ import {
   writeDatabaseUrls,
 } from './settings.ts'
 import { type Shop, startShop } from './shop/start.ts'
+import { type SlackStandIn, startSlackStandIn } from './slack/stand-in.ts'
 import { type Fall, type NodeChild, Tree } from './tree.ts'
 
 export const roles = ['control', 'gateway', 'replay'] as const
-
-/** What a stand-in for Slack must be to live here; `dev/slack` is one, tests may bring another. */
-export type StartSlack = (options: {
-  readonly port: number
-  readonly dataDir: string
-  readonly signingSecret: Secret
-  readonly botToken: Secret
-  readonly teamId: string
-  /** Where commands and clicks are sent, signed as Slack signs them. */
-  readonly eventsUrl: string
-}) => Promise<{ readonly url: string; readonly apiUrl: string; stop(): Promise<void> }>
 
 export interface WorldOptions {
   /** Default: `$SALLYPORT_DATA`, else the XDG state folder. */
@@ -42,7 +31,6 @@ export interface WorldOptions {
   /** 0 takes a free one; default: the table in ports.ts with `SALLYPORT_PORT_…`. */
   readonly ports?: Ports
   readonly progress?: (line: string) => void
-  readonly startSlack?: StartSlack
   /** Tests: no fsync, a small shop. */
   readonly durable?: boolean
   readonly customers?: number
@@ -62,7 +50,7 @@ export interface World {
   readonly roleUrls: RoleUrls
   readonly shop: Shop
   readonly identityProvider: DevIdentityProvider
-  readonly slackUrl: string | undefined
+  readonly slack: SlackStandIn
   readonly children: Readonly<Record<(typeof roles)[number], NodeChild>>
   /** Resolves when a part ended that nobody stopped; the rest is still up then, `stop` ends it. */
   readonly fallen: Promise<Fall>
@@ -113,7 +101,7 @@ async function compose(
     startTarget(tree, join(dataDir, 'shop'), ports.shop, options, durable, done),
     findCompiler(done),
     startPeople(tree, secrets, dataDir, ports.idp, origin, done),
-    startChat(tree, secrets, dataDir, ports.slack, origin, options.startSlack, done),
+    startChat(tree, secrets, dataDir, ports.slack, origin, done),
   ])
   const { path, config } = await writeConfig({
     dataDir,
@@ -123,7 +111,7 @@ async function compose(
     policies,
     issuer: identityProvider.issuer,
     shopPasswordFile: shop.gatewayPasswordFile,
-    slackApiUrl: slack?.apiUrl,
+    slackApiUrl: slack.apiUrl,
   })
   const program = options.program ?? join(packageRoot(), 'dist/cli/main.js')
   const env = { ...process.env, SALLYPORT_DEVELOPMENT_TREE: '1' }
@@ -146,7 +134,7 @@ async function compose(
     roleUrls,
     shop,
     identityProvider,
-    slackUrl: slack?.url,
+    slack,
     children: { control, gateway, replay },
     fallen: tree.fallen,
     stop,
@@ -236,19 +224,10 @@ async function startPeople(
   return provider
 }
 
-async function startChat(
-  tree: Tree,
-  secrets: SecretFolder,
-  dataDir: string,
-  port: number,
-  origin: string,
-  start: StartSlack | undefined,
-  done: Done,
-) {
-  if (start === undefined) return undefined
+async function startChat(tree: Tree, secrets: SecretFolder, dataDir: string, port: number, origin: string, done: Done) {
   const folder = join(dataDir, 'slack')
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  const slack = await start({
+  const slack = await startSlackStandIn({
     port,
     dataDir: folder,
     signingSecret: secrets.made('slack-signing'),
