@@ -1,6 +1,5 @@
 import { SallyportError } from '../errors.ts'
 import { watchAncestors } from './ancestors.ts'
-import { startSlackStandIn } from './slack/stand-in.ts'
 import { runDevelopmentWorld, type World, type WorldOptions } from './world.ts'
 
 /** `npm start` and `sallyport dev`: brings the system up, says what to do next, and stays until it is told to stop. */
@@ -12,7 +11,7 @@ export async function dev(options: WorldOptions = {}): Promise<void> {
   const told = untilTold()
   let world: World | undefined
   try {
-    const ready = runDevelopmentWorld({ startSlack: startSlackStandIn, ...options, progress: line => say(`· ${line}`) })
+    const ready = runDevelopmentWorld({ ...options, progress: line => say(`· ${line}`) })
     const first = await Promise.race([ready, told.why])
     if (typeof first === 'string') {
       say(`Stopping: ${first}.`)
