@@ -170,7 +170,7 @@ export class Journal {
   /** Cuts what still records, ships what it can, and leaves the rest to the next process on this spool. */
   async close(timeoutMs = 10_000): Promise<void> {
     this.#closed = true
-    for (const recorder of this.#recorders) await recorder.close('the gateway is stopping')
+    await Promise.all([...this.#recorders].map(recorder => recorder.close('the gateway is stopping')))
     await this.#recovering?.catch(() => {})
     const empty = await this.#shipper.drain(timeoutMs)
     await this.#shipper.stop()

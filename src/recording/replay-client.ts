@@ -55,7 +55,7 @@ export class ReplayClient {
         { host, port, path, headers: { authorization }, agent: false, ...(signal === undefined ? {} : { signal }) },
         resolve,
       )
-      request.once('error', cause => {
+      request.on('error', cause => {
         reject(
           new SallyportError('not_ready', 'the replay process did not answer', {
             remedy: 'ask an operator to look at the replay process',

@@ -72,8 +72,18 @@ export class ReplayServer {
     const url = new URL(path, 'http://replay')
     const [, session, what] = /^\/sessions\/(ses_[0-9a-z]{26})\/(events|verify)$/.exec(url.pathname) ?? []
     if (session === undefined) throw new SallyportError('not_found', 'there is no such call here')
-    if (what === 'verify') return sendJson(response, 200, await this.#options.reader.verify(session))
+    if (what === 'verify') return this.#verify(response, call, session)
     await this.#replay(response, { call, session, ...viewOf(url.searchParams) })
+  }
+
+  /** Control decided `admin` for it; nothing of what was recorded is in the report. */
+  async #verify(response: ServerResponse, call: CallFacts, session: string): Promise<void> {
+    const release = this.#take(call, new AbortController())
+    try {
+      sendJson(response, 200, await this.#options.reader.verify(session))
+    } finally {
+      release()
+    }
   }
 
   async #replay(response: ServerResponse, request: ReplayRequest): Promise<void> {
