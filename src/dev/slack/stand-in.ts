@@ -17,7 +17,7 @@ export interface SlackStandIn {
   /** What the application gives to its Web API client. */
   readonly apiUrl: string
   stop(): Promise<void>
-  /** Messages of a channel (by name or id) or of all, oldest first; `user` adds what only they see. */
+  /** Messages of a channel (by name or id; a person's id: their direct messages) or of all, oldest first; `user` adds what only they see. */
   messages(filter?: { channel?: string; user?: string }): StoredMessage[]
   view(user: string): OpenView | undefined
   command(user: string, text: string, channel?: string): Promise<Sent>
@@ -167,7 +167,9 @@ export async function startSlackStandIn(options: {
       const place =
         channel === undefined
           ? undefined
-          : [...workspace.channels.values()].find(c => c.id === channel || (c.im === null && c.name === channel))
+          : [...workspace.channels.values()].find(
+              c => c.id === channel || c.im === channel || (c.im === null && c.name === channel),
+            )
       if (channel !== undefined && !place) return []
       return workspace.messages.filter(
         m => (!place || m.channel === place.id) && (m.ephemeral === null || m.ephemeral === user),
