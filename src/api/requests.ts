@@ -106,7 +106,7 @@ export function requestRoutes(app: Api, deps: RequestDeps): void {
     },
     async request => {
       const { state, resource, limit = defaultLimit, cursor } = request.query
-      const of = seesAll(deps, request, 'requests.all') ? undefined : callerOf(request).facts
+      const of = seesAll(deps, request, 'requests.list') ? undefined : callerOf(request).facts
       const items = await listRequests(db, { state, resource, of, limit, before: cursor })
       return pageOf(items.map(plain), limit)
     },

@@ -1,4 +1,5 @@
 import { and, asc, eq, gt, isNull } from 'drizzle-orm'
+import { canonical } from '../canonical.ts'
 import type { Tx } from '../db/database.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { SubjectFacts } from '../policy/points.ts'
@@ -97,7 +98,7 @@ export async function redecideRequest(ground: Ground, tx: Tx, request_id: string
   if (!isVerdict(decision)) return false
   if (decision.effect === 'ask') {
     const terms = decision.result!.approval!
-    if (JSON.stringify(terms) === JSON.stringify(request.terms)) return false
+    if (request.terms !== null && canonical(terms) === canonical(request.terms)) return false
     await ground.decisionLog.insert(tx, decision)
     await tx.update(requests).set({ terms, decision_id: decision.id }).where(eq(requests.id, request.id))
     return true

@@ -72,9 +72,10 @@ export async function closeConnection(
   close: { readonly reason: string; readonly now_ms: number },
 ): Promise<boolean> {
   const now = new Date(close.now_ms)
+  const reason = plainText(close.reason)
   const [closed] = await tx
     .update(connections)
-    .set({ closed_at: now, close_reason: close.reason.slice(0, 500) })
+    .set({ closed_at: now, close_reason: reason })
     .where(and(eq(connections.id, connection_id), isNull(connections.closed_at)))
     .returning()
   if (closed === undefined) return false
@@ -85,10 +86,18 @@ export async function closeConnection(
     .returning({ subject_id: sessions.subject_id, resource: sessions.resource })
   await audit.record(tx, {
     type: 'connection.closed',
-    body: { connection_id, reason: close.reason.slice(0, 500), process_id: closed.process_id },
+    body: { connection_id, reason, process_id: closed.process_id },
     subject_id: session?.subject_id,
     session_id: closed.session_id,
     resource: session?.resource,
   })
   return true
+}
+
+/** Text from outside as a row and an event can hold it: bounded, no control characters, no half of a surrogate pair. */
+export function plainText(text: string): string {
+  return text
+    .slice(0, 500)
+    .toWellFormed()
+    .replace(/[\u0000-\u001f\u007f]/g, ' ')
 }

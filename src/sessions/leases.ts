@@ -7,6 +7,7 @@ import { systemFacts } from '../identity/facts.ts'
 import { newId } from '../ids.ts'
 import { Permit } from '../policy/permit.ts'
 import { timeFacts } from '../policy/time.ts'
+import { plainText } from './end.ts'
 import type { LeasePorts, LeaseToReap, ReapLease, SessionGround } from './ports.ts'
 import { leases } from './schema.ts'
 
@@ -136,7 +137,7 @@ export class Leases {
       await reap(permit, toReap(lease))
       return undefined
     } catch (error) {
-      return (error instanceof Error ? error.message : String(error)).slice(0, 500)
+      return plainText(error instanceof Error ? error.message : String(error))
     }
   }
 

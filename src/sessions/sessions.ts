@@ -11,7 +11,15 @@ import { liveMark, type Redecided, redecideLive, withoutGrant } from './live.ts'
 import type { EndCode, EndedSession, SessionGround, SessionPorts } from './ports.ts'
 import { type OpenedConnection, type Presented, present } from './present.ts'
 import { sessions } from './schema.ts'
-import { endDueSessions, endUnusedTickets, reapDead, sessionsWithoutGrant, sweepPage } from './sweep.ts'
+import {
+  endDueSession,
+  endUnusedTickets,
+  listDueSessions,
+  listLost,
+  orphanLeases,
+  sessionsWithoutGrant,
+  sweepPage,
+} from './sweep.ts'
 
 /** The `admin` call that lets somebody else than its holder end a session. */
 export const endCall = 'sessions.end'
@@ -92,27 +100,31 @@ export class Sessions {
   async sweep(): Promise<number> {
     let swept = 0
     for (let more = true; more; ) {
-      const due = await this.#act(tx => endDueSessions(this.#ground, tx))
+      const due = await listDueSessions(this.#ground)
+      for (const row of due) this.#told(await this.#act(tx => endDueSession(this.#ground, tx, row)))
       const without = await this.#act(tx => sessionsWithoutGrant(tx))
-      for (const ended of due.ended) this.#told(ended)
       for (const { id, revoke_reason } of without) {
         const [code, reason] = withoutGrant(revoke_reason)
         await this.end(id, code, reason, 'time')
       }
       const unused = await this.#act(tx => endUnusedTickets(tx))
-      swept += due.ended.length + without.length + unused
-      more = due.more || without.length === sweepPage || unused === sweepPage
+      swept += due.length + without.length + unused
+      more = [due.length, without.length, unused].includes(sweepPage)
     }
     return swept
   }
 
-  /** Closes what dead processes left open. */
+  /**
+   * Closes what dead processes left open. The sessions go on for who connects again through another process, and end
+   * idle otherwise.
+   */
   async reapDead(): Promise<number> {
     let reaped = 0
     for (;;) {
-      const closed = await this.#act(tx => reapDead(this.#ground, tx))
-      reaped += closed
-      if (closed < sweepPage) return reaped
+      const { connections, dead } = await listLost(this.#ground)
+      for (const id of connections) if (await this.closeConnection(id, 'its process was lost')) reaped++
+      await this.#act(tx => orphanLeases(tx, dead))
+      if (connections.length < sweepPage) return reaped
     }
   }
 

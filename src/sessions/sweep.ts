@@ -1,18 +1,19 @@
 import { and, asc, eq, inArray, isNull, lte, sql } from 'drizzle-orm'
 import { clock } from '../approvals/clock.ts'
 import { grants } from '../approvals/schema.ts'
-import type { Tx } from '../db/database.ts'
+import type { Queryable, Tx } from '../db/database.ts'
 import { notify } from '../db/notices.ts'
 import { deadProcesses } from '../db/processes.ts'
-import { closeConnection, endSession } from './end.ts'
+import { endSession } from './end.ts'
 import type { EndCode, EndedSession, SessionGround } from './ports.ts'
 import { connections, leases, sessions, tickets } from './schema.ts'
 
 /** Rows of one transaction. A sweeper that finds this many comes again at once. */
 export const sweepPage = 100
 
-interface DueRow extends Record<string, unknown> {
+export interface DueRow extends Record<string, unknown> {
   id: string
+  ticket_id: string
   code: EndCode
 }
 
@@ -22,28 +23,34 @@ const reasons: Partial<Record<EndCode, string>> = {
   token: 'the API token that it was opened with was revoked or ran out',
 }
 
-/**
- * Ends sessions by the clock: over, idle with no connection, or opened with a token that is no longer good. The process
- * that serves one does so too, and earlier; this is what stands behind it.
- */
-export async function endDueSessions(ground: SessionGround, tx: Tx): Promise<{ ended: EndedSession[]; more: boolean }> {
-  const now_ms = await clock(tx)
-  const now = sql`${new Date(now_ms).toISOString()}::timestamptz`
-  const due = await tx.execute<DueRow>(sql`
-    select s.id, case when s.ends_at <= ${now} then 'expired' when k.bad then 'token' else 'idle' end as code
+/** Why sessions are over by the clock: their time, a token that is no longer good, or no connection for too long. */
+async function dueSessions(q: Queryable, only?: string): Promise<readonly DueRow[]> {
+  const one = only === undefined ? sql`true` : sql`s.id = ${only}`
+  return await q.execute<DueRow>(sql`
+    select s.id, s.ticket_id, case when s.ends_at <= clock_timestamp() then 'expired' when k.bad then 'token' else 'idle' end as code
     from sessions s join tickets t on t.id = s.ticket_id
     cross join lateral (select t.token is not null and not exists (select from api_tokens a
-      where a.id = t.token->>'id' and a.revoked_at is null and a.expires_at > ${now}) as bad) k
-    where s.ended_at is null and (s.ends_at <= ${now} or k.bad
-      or (s.last_connection_at + make_interval(secs => s.idle_s) <= ${now}
+      where a.id = t.token->>'id' and a.revoked_at is null and a.expires_at > clock_timestamp()) as bad) k
+    where s.ended_at is null and ${one} and (s.ends_at <= clock_timestamp() or k.bad
+      or (s.last_connection_at + make_interval(secs => s.idle_s) <= clock_timestamp()
         and not exists (select from connections c where c.session_id = s.id and c.closed_at is null)))
     order by s.id limit ${sweepPage}`)
-  const ended: EndedSession[] = []
-  for (const { id, code } of due) {
-    const end = await endSession(ground.audit, tx, id, { code, reason: reasons[code] ?? code, now_ms, by: 'time' })
-    if (end !== undefined) ended.push(end)
-  }
-  return { ended, more: due.length === sweepPage }
+}
+
+export function listDueSessions(ground: SessionGround): Promise<readonly DueRow[]> {
+  return dueSessions(ground.database.db)
+}
+
+/**
+ * Ends one session that is over by the clock, if it still is once its ticket is locked: somebody may have connected, or
+ * got a longer grant. The process that serves it ends it too, and earlier; this is what stands behind it.
+ */
+export async function endDueSession(ground: SessionGround, tx: Tx, due: DueRow): Promise<EndedSession | undefined> {
+  await tx.select({ id: tickets.id }).from(tickets).where(eq(tickets.id, due.ticket_id)).for('no key update')
+  const [still] = await dueSessions(tx, due.id)
+  if (still === undefined) return undefined
+  const reason = reasons[still.code] ?? still.code
+  return await endSession(ground.audit, tx, due.id, { code: still.code, reason, now_ms: await clock(tx), by: 'time' })
 }
 
 /** Ends tickets that nobody used in time, or whose token is no longer good. @returns how many. */
@@ -60,29 +67,31 @@ export async function endUnusedTickets(tx: Tx): Promise<number> {
   return ended.length
 }
 
-/**
- * Closes the connections of processes whose heartbeat is lost, and makes their leases due: nobody else knows those
- * passwords. The sessions go on for who connects again, and end idle otherwise.
- */
-export async function reapDead(ground: SessionGround, tx: Tx): Promise<number> {
-  const now_ms = await clock(tx)
-  const dead = await deadProcesses(tx)
-  if (dead.length === 0) return 0
-  const lost = await tx
+/** Open connections of processes that are dead, and those processes. */
+export async function listLost(
+  ground: SessionGround,
+): Promise<{ readonly connections: string[]; readonly dead: string[] }> {
+  const { db } = ground.database
+  const dead = await deadProcesses(db)
+  if (dead.length === 0) return { connections: [], dead }
+  const lost = await db
     .select({ id: connections.id })
     .from(connections)
     .where(and(isNull(connections.closed_at), inArray(connections.process_id, dead)))
     .orderBy(asc(connections.id))
     .limit(sweepPage)
-    .for('no key update', { skipLocked: true })
-  for (const { id } of lost) await closeConnection(ground.audit, tx, id, { reason: 'its process was lost', now_ms })
+  return { connections: lost.map(row => row.id), dead }
+}
+
+/** Makes the leases of dead processes due: nobody else knows those passwords. */
+export async function orphanLeases(tx: Tx, dead: readonly string[]): Promise<void> {
+  if (dead.length === 0) return
   const orphans = await tx
     .update(leases)
-    .set({ state: 'reaping', next_try_at: new Date(now_ms) })
-    .where(and(inArray(leases.state, ['minting', 'minted']), inArray(leases.process_id, dead)))
+    .set({ state: 'reaping', next_try_at: new Date(await clock(tx)) })
+    .where(and(inArray(leases.state, ['minting', 'minted']), inArray(leases.process_id, [...dead])))
     .returning({ id: leases.id })
   if (orphans.length > 0) await notify(tx, 'leases', JSON.stringify({}))
-  return lost.length
 }
 
 /** Live sessions under a grant that has ended, of which no process serves a connection: nobody else would look at them. */

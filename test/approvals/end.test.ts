@@ -134,6 +134,11 @@ describe('a question', () => {
     expect(refused(await world.approvals.cancel({ request_id: request.id, by: ada })).code).toBe('conflict')
   })
 
+  test('that nothing changed for is left alone when it is judged again', async () => {
+    const { request } = granted(await world.ask(await world.person('ada', ['engineers'])))
+    for (let i = 0; i < 2; i++) expect((await world.approvals.redecideAll()).changed).not.toContain(request.id)
+  })
+
   test('becomes a grant when a new revision gives it without approval', async () => {
     const ada = await world.person('ada', ['engineers'])
     const { request } = granted(await world.ask(ada))

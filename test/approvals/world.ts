@@ -29,7 +29,16 @@ const keys = generateKeyPairSync('ed25519')
 /** Changes one file of the starter policies, whose own tests are left out here: `test/policy` runs them. */
 export type Edit = readonly [file: string, from: string, to: string]
 
-export async function compileWith(...edits: Edit[]): Promise<Bundle> {
+const compiled = new Map<string, Promise<Bundle>>()
+
+export function compileWith(...edits: Edit[]): Promise<Bundle> {
+  const key = JSON.stringify(edits)
+  const known = compiled.get(key) ?? compileEdited(edits)
+  compiled.set(key, known)
+  return known
+}
+
+async function compileEdited(edits: readonly Edit[]): Promise<Bundle> {
   const sources = new Map(readFolder(root))
   for (const path of sources.keys()) if (path.endsWith('_test.rego')) sources.delete(path)
   for (const [file, from, to] of edits) {
@@ -128,8 +137,8 @@ export async function createWorld(ports: ApprovalPorts = {}) {
   }
 
   async function drop(): Promise<void> {
-    for (const each of sides.slice(1)) await each.ground.database.close()
     for (const each of sides) await each.ground.decisionLog.close()
+    for (const each of sides.slice(1)) await each.ground.database.close()
     await test.drop()
   }
 
