@@ -12,6 +12,7 @@ export default defineConfig({
     sourcemap: false,
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 900, // kB; one chunk, loaded once from our own origin
   },
   logLevel: 'warn',
 })
