@@ -105,19 +105,26 @@ describe('retention', () => {
 
   test('RT2: a hold that was set between the listing and the deletion keeps the recording; lifted, it goes', async () => {
     const { id, session_id } = await sealed(100)
+    const { control } = world
     let hold: string | undefined
-    const { decide } = engine
-    const racing = new Retention({
-      ...world.control,
-      store: world.store,
-      engine: { decide },
-      decisions: new DecisionLog({ database: world.control.database, engine: engine as unknown as Engine }),
+    const transaction = async (run: Parameters<typeof control.database.db.transaction>[0]) => {
+      hold ??= (await setHold({ ...acting(session_id), reason: 'case 12' })).id // the listing is over, the deletion begins
+      return control.database.db.transaction(run)
+    }
+    const db = new Proxy(control.database.db, {
+      get: (target, name, self) => (name === 'transaction' ? transaction : Reflect.get(target, name, self)),
     })
-    hold = (await setHold({ ...acting(session_id), reason: 'case 12' })).id
+    const racing = new Retention({
+      ...control,
+      database: { ...control.database, db },
+      store: world.store,
+      engine,
+      decisions: new DecisionLog({ database: control.database, engine: engine as unknown as Engine }),
+    })
     expect((await racing.sweep()).deleted).not.toContain(id)
     expect((await state(id)).state).toBe('sealed')
-    await liftHold({ ...acting(session_id), hold_id: hold })
-    await expect(liftHold({ ...acting(session_id), hold_id: hold })).rejects.toMatchObject({ code: 'conflict' })
+    await liftHold({ ...acting(session_id), hold_id: hold! })
+    await expect(liftHold({ ...acting(session_id), hold_id: hold! })).rejects.toMatchObject({ code: 'conflict' })
     expect((await racing.sweep()).deleted).toContain(id)
     await expect(setHold({ ...acting(session_id), reason: 'too late' })).rejects.toMatchObject({ code: 'gone' })
     expect((await world.events(session_id)).map(e => e.type)).toEqual([
