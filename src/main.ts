@@ -200,8 +200,8 @@ export function startControl(config: Config): Promise<Running> {
 
     const slack = openSlack(base, approvals, identity)
     if (slack !== undefined) {
-      notices.listen('requests', async id => {
-        if (id !== null) await slack.requestChanged(id)
+      notices.listen('requests', async payload => {
+        if (payload !== null) await slack.requestChanged((JSON.parse(payload) as { id: string }).id)
       })
     }
 
