@@ -1,4 +1,5 @@
 import { Client } from 'pg'
+import { BufferReader } from 'pg-protocol/dist/buffer-reader.js'
 import type { MaskRule } from '../../../../src/policy/points.ts'
 import { createAnalyzer } from '../../../../src/protocols/postgres/sql/analyze.ts'
 import { createCatalog } from '../../../../src/protocols/postgres/sql/catalog.ts'
@@ -12,6 +13,15 @@ import type {
 import { loadParser } from '../../../../src/protocols/postgres/sql/parse.ts'
 import { fitPlan } from '../../../../src/protocols/postgres/sql/plan.ts'
 import { createTestDatabase } from '../../../support/database.ts'
+
+const readText = BufferReader.prototype.string
+
+/** The driver reads every value as UTF-8, which breaks binary ones: here one byte is one character. */
+function readBytes(this: BufferReader, length: number): string {
+  const { buffer, offset } = this
+  this.offset += length
+  return buffer.toString('latin1', offset, offset + length)
+}
 
 /** Values that must never show. Each is found as text, and as the bytes of its type. */
 export const canaries = [
@@ -156,16 +166,19 @@ export interface Answer {
 
 /** Runs a statement with raw values. `binary` goes by the extended protocol. */
 export async function run(client: Client, sql: string, binary: boolean): Promise<Answer> {
-  const raw = { getTypeParser: () => (value: string | Buffer) => value }
+  const raw = { getTypeParser: () => (value: string) => value }
   const config = { text: sql, rowMode: 'array', types: raw, ...(binary ? { binary: true, values: [] } : {}) }
-  const result = (await client.query(config as never)) as unknown as {
+  BufferReader.prototype.string = readBytes
+  const result = (await (client.query(config as never) as unknown as Promise<unknown>).finally(() => {
+    BufferReader.prototype.string = readText
+  })) as unknown as {
     fields: { name: string; tableID: number; columnID: number; dataTypeID: number }[]
-    rows: (string | Buffer | null)[][]
+    rows: (string | null)[][]
   }
   return {
     fields: result.fields.map(f => ({ name: f.name, tableOid: f.tableID, attnum: f.columnID, typeOid: f.dataTypeID })),
     format: binary ? 1 : 0,
-    rows: result.rows.map(row => row.map(v => (v === null ? null : Buffer.isBuffer(v) ? v : Buffer.from(v, 'utf8')))),
+    rows: result.rows.map(row => row.map(v => (v === null ? null : Buffer.from(v, 'latin1')))),
   }
 }
 

@@ -1,0 +1,7 @@
+declare module 'pg-protocol/dist/buffer-reader.js' {
+  export class BufferReader {
+    buffer: Buffer
+    offset: number
+    string(length: number): string
+  }
+}
