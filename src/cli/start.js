@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // `npm start`: builds when sources changed, then runs the development system in this process.
 const [major, minor] = process.versions.node.split('.').map(Number)
-if (major < 20 || (major === 20 && minor < 12)) {
-  console.error(`Node.js ${process.versions.node} is too old: Sallyport needs 20.12 or later.`)
+if (major < 20 || (major === 20 && minor < 15)) {
+  console.error(`Node.js ${process.versions.node} is too old: Sallyport needs 20.15 or later.`)
   process.exit(1)
 }
 
