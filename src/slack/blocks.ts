@@ -45,6 +45,14 @@ export function code(text: string): KnownBlock {
   }
 }
 
+/** What a person wrote, set apart from what we say, so that a line in it cannot pass for one of ours. */
+export function quote(text: string): KnownBlock {
+  return {
+    type: 'rich_text',
+    elements: [{ type: 'rich_text_quote', elements: [{ type: 'text', text: cut(text, 3000) }] }],
+  }
+}
+
 export function notice(text: string): Message {
   return { text: escaped(cut(text, 300)), blocks: [section(text)] }
 }

@@ -12,6 +12,7 @@ import {
   type Message,
   notice,
   plain,
+  quote,
   section,
 } from './blocks.ts'
 
@@ -44,7 +45,8 @@ export function approverMessage(
       ['For how long', duration(request.duration_s)],
       ['Ticket', request.ticket_ref ?? 'none given'],
     ]),
-    section(`Why, in their own words:\n${request.reason}`),
+    section('Why, in their own words:'),
+    quote(request.reason),
     context(`Policy says: ${reasons.map(said).join('; ') || 'nothing more'}`),
   ]
   for (const vote of request.votes) {
@@ -81,7 +83,12 @@ export function approverMessage(
 }
 
 function said(reason: Reason): string {
-  return `${reason.message} (${reason.rule}${reason.at === undefined ? '' : `, ${reason.at}`})`
+  return `${reason.message} (${reason.rule}${reason.at === undefined ? '' : `, ${shortCommit(reason.at)}`})`
+}
+
+/** `file:line@commit` with as much of the commit as people read. */
+function shortCommit(at: string): string {
+  return at.replace(/@([0-9a-f]{12})[0-9a-f]+$/, '@$1')
 }
 
 function outcomeLine(request: RequestView, stage: number, zone: string): string {

@@ -13,7 +13,7 @@ button.primary{background:#007a5a;border-color:#007a5a;color:#fff}button.danger{
 article .face{width:2.4rem;height:2.4rem;border-radius:.5rem;background:#4a154b;color:#fff;display:grid;place-items:center;font-weight:700}article .by{font-weight:700}article .by small{font-weight:400;color:#616061;margin-left:.5rem}
 article.only{background:#faf7ea;border-radius:.6rem;padding:.6rem}article h3{font-size:1.05rem;margin:.3rem 0}.fields{display:grid;grid-template-columns:1fr 1fr;gap:.4rem 1.2rem;margin:.4rem 0}.t{white-space:pre-wrap;overflow-wrap:anywhere;margin:.35rem 0}
 .fields .t::first-line{font-weight:600}.context{font-size:.82rem;color:#616061}.actions{display:flex;gap:.5rem;margin:.5rem 0}pre{background:#f6f6f6;border:1px solid #ddd;border-radius:.45rem;padding:.6rem;overflow:auto;margin:.4rem 0}
-dialog{border:0;border-radius:.7rem;padding:0;width:min(34rem,92vw);max-height:88vh;box-shadow:0 1rem 3rem #0006;color:inherit}dialog::backdrop{background:#0007}dialog h2{margin:0;padding:1rem 1.3rem;border-bottom:1px solid #ddd;font-size:1.15rem}
+blockquote{margin:.3rem 0;padding:.1rem .8rem;border-left:.25rem solid #ddd;white-space:pre-wrap;overflow-wrap:anywhere}dialog{border:0;border-radius:.7rem;padding:0;width:min(34rem,92vw);max-height:88vh;box-shadow:0 1rem 3rem #0006;color:inherit}dialog::backdrop{background:#0007}dialog h2{margin:0;padding:1rem 1.3rem;border-bottom:1px solid #ddd;font-size:1.15rem}
 dialog .in{padding:1rem 1.3rem;overflow:auto}dialog label{display:block;font-weight:600;margin:0 0 1rem}dialog label small{font-weight:400;color:#616061}dialog .foot{display:flex;justify-content:flex-end;gap:.6rem;padding:.9rem 1.3rem;border-top:1px solid #ddd}.bad{color:#c01343;font-weight:400;font-size:.86rem}`
 
 const script = `const q=new URLSearchParams(location.search);let last='';const pane=document.getElementById('pane'),dlg=document.getElementById('dlg');let lastView='';
@@ -86,13 +86,13 @@ function field(name: string, element: Block): string {
 }
 
 function messageHtml(message: StoredMessage): string {
-  const time = new Date(Number(message.ts) * 1000).toISOString().slice(11, 16)
+  const time = new Date(Number(message.ts) * 1000).toISOString().slice(11, 16) + ' UTC'
   const notes = [time, ...(message.edited ? ['edited'] : []), ...(message.ephemeral ? ['only visible to you'] : [])]
   const body =
     message.blocks.length > 0
       ? message.blocks.map(block => blockHtml(block, message.ts)).join('')
       : `<div class="t">${shown(message.text)}</div>`
-  return `<article class="${message.ephemeral ? 'only' : ''}" data-ts="${shown(message.ts)}"><div class="face">S</div><div><div class="by">Sallyport<small>${notes.join(' · ')} UTC</small></div>${body}</div></article>`
+  return `<article class="${message.ephemeral ? 'only' : ''}" data-ts="${shown(message.ts)}"><div class="face">S</div><div><div class="by">Sallyport<small>${notes.join(' · ')}</small></div>${body}</div></article>`
 }
 
 function blockHtml(block: Block, ts: string): string {
@@ -106,14 +106,22 @@ function blockHtml(block: Block, ts: string): string {
     case 'context':
       return `<div class="t context">${(block['elements'] as unknown[]).map(textOf).join(' · ')}</div>`
     case 'rich_text':
-      return (block['elements'] as { elements?: { text?: string }[] }[])
-        .map(e => `<pre>${shown((e.elements ?? []).map(x => x.text ?? '').join(''))}</pre>`)
-        .join('')
+      return (block['elements'] as RichElement[]).map(richHtml).join('')
     case 'actions':
       return `<div class="actions">${(block['elements'] as Block[]).map(b => `<button class="${b['style'] === 'primary' || b['style'] === 'danger' ? b['style'] : ''}" data-action="${shown(String(b['action_id']))}" data-ts="${shown(ts)}">${textOf(b['text'])}</button>`).join('')}</div>`
     default:
       return ''
   }
+}
+
+interface RichElement {
+  readonly type: string
+  readonly elements?: readonly { readonly text?: string }[]
+}
+
+function richHtml({ type, elements = [] }: RichElement): string {
+  const tag = type === 'rich_text_quote' ? 'blockquote' : 'pre'
+  return `<${tag}>${shown(elements.map(element => element.text ?? '').join(''))}</${tag}>`
 }
 
 const textOf = (text: unknown): string => shown((text as { text?: string } | undefined)?.text ?? '')
