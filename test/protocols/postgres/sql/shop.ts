@@ -166,19 +166,19 @@ export interface Answer {
 
 /** Runs a statement with raw values. `binary` goes by the extended protocol. */
 export async function run(client: Client, sql: string, binary: boolean): Promise<Answer> {
-  const raw = { getTypeParser: () => (value: string) => value }
-  const config = { text: sql, rowMode: 'array', types: raw, ...(binary ? { binary: true, values: [] } : {}) }
+  const raw = { getTypeParser: () => (value: string | Buffer) => value }
+  const config = { text: sql, rowMode: 'array', types: raw, ...(binary ? { binary: true, queryMode: 'extended' } : {}) }
   BufferReader.prototype.string = readBytes
   const result = (await (client.query(config as never) as unknown as Promise<unknown>).finally(() => {
     BufferReader.prototype.string = readText
   })) as unknown as {
     fields: { name: string; tableID: number; columnID: number; dataTypeID: number }[]
-    rows: (string | null)[][]
+    rows: (string | Buffer | null)[][]
   }
   return {
     fields: result.fields.map(f => ({ name: f.name, tableOid: f.tableID, attnum: f.columnID, typeOid: f.dataTypeID })),
     format: binary ? 1 : 0,
-    rows: result.rows.map(row => row.map(v => (v === null ? null : Buffer.from(v, 'latin1')))),
+    rows: result.rows.map(row => row.map(v => (v === null ? null : Buffer.from(v.toString(), 'latin1')))),
   }
 }
 
