@@ -30,7 +30,7 @@ export function complain(error: unknown): void {
   }
   process.stderr.write(`sallyport: ${error.message}\n`)
   const { rule, at, decision_id } = error.facts
-  if (typeof rule === 'string')
+  if (typeof rule === 'string' && !error.message.includes(rule))
     process.stderr.write(`  rule: ${plain(rule)}${typeof at === 'string' ? ` (${plain(at)})` : ''}\n`)
   if (typeof decision_id === 'string') process.stderr.write(`  decision: ${plain(decision_id)}\n`)
   process.stderr.write(`  next: ${error.remedy}\n`)

@@ -8,7 +8,7 @@ export function Refusal({ error }: { error: ApiError }) {
     <Alert color="red" title={error.message} data-testid="refusal">
       <Stack gap={4}>
         <Text size="sm">{error.remedy}</Text>
-        {error.rule !== undefined && (
+        {error.rule !== undefined && !error.message.includes(error.rule) && (
           <Text size="sm">
             Rule <Code>{error.rule}</Code>
             {error.at !== undefined && (

@@ -25,6 +25,11 @@ export function AskPage() {
   )
 }
 
+/** The role that lasts longest is the one that may do least: it comes first, so that nobody asks for more by accident. */
+function rolesOf(resource: ResourceEntry | undefined): ResourceEntry['roles'] {
+  return [...(resource?.roles ?? [])].sort((a, b) => b.max_s - a.max_s)
+}
+
 function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
   const [, go] = useLocation()
   const [refusal, setRefusal] = useState<ApiError>()
@@ -32,7 +37,7 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
   const form = useForm({
     initialValues: {
       resource: resources[0]?.name ?? '',
-      role: resources[0]?.roles[0]?.role ?? '',
+      role: rolesOf(resources[0])[0]?.role ?? '',
       minutes: 60,
       reason: '',
       ticket_ref: '',
@@ -76,7 +81,7 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
             {...form.getInputProps('resource')}
             onChange={name => {
               const next = resources.find(r => r.name === name)
-              form.setValues({ resource: name ?? '', role: next?.roles[0]?.role ?? '' })
+              form.setValues({ resource: name ?? '', role: rolesOf(next)[0]?.role ?? '' })
             }}
           />
           {chosen !== undefined && (
@@ -90,9 +95,14 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
         <Grid.Col span={{ base: 12, sm: 6 }}>
           <Select
             label="Role"
-            data={(chosen?.roles ?? []).map(r => r.role)}
+            data={rolesOf(chosen).map(r => r.role)}
             allowDeselect={false}
             {...form.getInputProps('role')}
+            onChange={name => {
+              const next = chosen?.roles.find(r => r.role === name)
+              const most = Math.floor((next?.max_s ?? 3600) / 60)
+              form.setValues({ role: name ?? '', minutes: Math.min(form.values.minutes, most) })
+            }}
           />
         </Grid.Col>
         <Grid.Col span={{ base: 12, sm: 6 }}>
