@@ -59,6 +59,13 @@ export function writeDatabaseUrls(secrets: SecretFolder, server: EmbeddedServer)
 export const developmentClientId = 'sallyport'
 export const developmentTeam = 'T0DEVWORLD'
 
+/** What may differ from the development system's own choice. */
+export interface Tuning {
+  readonly gateway_workers?: number
+  readonly offline_grace_s?: number
+  readonly refresh_s?: number
+}
+
 /** Makes missing keys and writes the configuration that the three processes read: the same form as in production. */
 export async function writeConfig(options: {
   readonly dataDir: string
@@ -69,8 +76,9 @@ export async function writeConfig(options: {
   readonly opa: string
   readonly shopPasswordFile: string
   readonly slackApiUrl: string
+  readonly tuning?: Tuning | undefined
 }): Promise<{ path: string; config: Config; origin: string }> {
-  const { dataDir, secrets, ports } = options
+  const { dataDir, secrets, ports, tuning = {} } = options
   const origin = `http://127.0.0.1:${ports.control}`
   const keys = {
     control: `file:${join(dataDir, 'keys/control')}`,
@@ -97,9 +105,9 @@ export async function writeConfig(options: {
     gateway: {
       host: '127.0.0.1',
       public_host: '127.0.0.1',
-      workers: 1,
+      workers: tuning.gateway_workers ?? 1,
       ports: { postgres: ports.gateway },
-      offline_grace_s: 30,
+      offline_grace_s: tuning.offline_grace_s ?? 30,
     },
     oidc: {
       issuer: options.issuer,
@@ -107,7 +115,7 @@ export async function writeConfig(options: {
       client_secret: secrets.ref('oidc-client'),
       groups_claim: 'groups',
       scopes: 'openid profile email groups offline_access',
-      refresh_s: 15,
+      refresh_s: tuning.refresh_s ?? 15,
       max_groups_age_s: 3600,
       allow_http: true,
     },

@@ -16,6 +16,7 @@ import {
   developmentTeam,
   SecretFolder,
   systemDatabase,
+  type Tuning,
   writeConfig,
   writeDatabaseUrls,
 } from './settings.ts'
@@ -34,6 +35,8 @@ export interface WorldOptions {
   /** Tests: no fsync, a small shop. */
   readonly durable?: boolean
   readonly customers?: number
+  /** Settings of the roles: more gateway workers, shorter patience. */
+  readonly tuning?: Tuning
   /** The program whose `serve` runs the roles. */
   readonly program?: string
 }
@@ -112,6 +115,7 @@ async function compose(
     issuer: identityProvider.issuer,
     shopPasswordFile: shop.gatewayPasswordFile,
     slackApiUrl: slack.apiUrl,
+    tuning: options.tuning,
   })
   const program = options.program ?? join(packageRoot(), 'dist/cli/main.js')
   const env = { ...process.env, SALLYPORT_DEVELOPMENT_TREE: '1' }
