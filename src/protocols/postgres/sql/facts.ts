@@ -57,8 +57,11 @@ export class Facts {
     target.set(`${entry.schema}\0${name}`, entry)
     if (target.size > maxEntries) throw new Unfollowable('it names too many relations')
     if (found !== undefined) this.#relations.add(found.oid)
-    else if (this.#temporary(schema, name)) this.contextMatters = true
-    else if (this.names.catalog !== undefined) {
+    else if (this.#temporary(schema, name)) {
+      this.contextMatters = true
+      // a name this connection claims to have made may since be somebody else's: the catalog is asked once more
+      this.unknownRelation ||= this.names.created.has(name)
+    } else if (this.names.catalog !== undefined) {
       this.unknownRelation = true
       this.open(`relation ${schema === '' ? name : `${schema}.${name}`} is not in the catalog`)
     }
