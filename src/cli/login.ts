@@ -5,7 +5,7 @@ import { SallyportError } from '../errors.ts'
 import { challengeOf, confirmationText } from '../identity/pkce.ts'
 import { Secret } from '../secret.ts'
 import { openClient } from './client.ts'
-import { say } from './output.ts'
+import { plain, say } from './output.ts'
 import { lastOrigin, loadProfile, saveProfile } from './profile.ts'
 
 const patience_ms = 5 * 60_000
@@ -16,8 +16,10 @@ const patience_ms = 5 * 60_000
  */
 export async function login(options: { origin?: string; profile?: string; open?: boolean }): Promise<void> {
   const origin = options.origin ?? lastOrigin(options.profile)
-  if (origin === undefined) {
-    throw new SallyportError('bad_request', 'which control plane?', { remedy: 'run `sallyport login --origin URL`' })
+  if (!/^https?:\/\/[^/]+$/.test(origin)) {
+    throw new SallyportError('bad_request', `'${plain(origin)}' is no address of a control plane`, {
+      remedy: 'write it as https://access.example.com, with nothing behind the host',
+    })
   }
   const verifier = randomBytes(32).toString('base64url')
   const challenge = challengeOf(verifier)

@@ -58,12 +58,14 @@ export function saveProfile(option: string | undefined, profile: Profile | undef
   renameSync(next, file())
 }
 
-/** The control plane that the last sign-in used, or the one of a local `npm start`. */
-export function lastOrigin(option: string | undefined): string | undefined {
+/** The control plane that the last sign-in used; before the first one, that of a local `npm start`. */
+export function lastOrigin(option: string | undefined): string {
+  const { profiles } = read()
   return (
     process.env['SALLYPORT_ORIGIN'] ??
-    read().profiles[profileName(option)]?.origin ??
-    Object.values(read().profiles)[0]?.origin
+    profiles[profileName(option)]?.origin ??
+    Object.values(profiles)[0]?.origin ??
+    `http://127.0.0.1:${process.env['SALLYPORT_PORT_CONTROL'] || 5450}`
   )
 }
 
