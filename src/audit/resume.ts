@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto'
-import type { Database } from '../db/database.ts'
+import { type Database, databaseNow } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { type Break, type CheckpointCopy, signBreak, standsAt } from './copy.ts'
 import type { AuditWriter } from './events.ts'
@@ -64,7 +64,7 @@ export async function resumeLog(options: {
     })
     return { origin, size, root }
   })
-  const broken: Break = { origin, abandoned, resumed, at_ms: Date.now() }
+  const broken: Break = { origin, abandoned, resumed, at_ms: await databaseNow(database.sql) }
   await copy.append([{ kind: 'break', note: signBreak(broken, options.key) }])
   return broken
 }

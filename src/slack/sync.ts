@@ -1,4 +1,4 @@
-import { and, eq, sql } from 'drizzle-orm'
+import { and, eq, ne, sql } from 'drizzle-orm'
 import { requests } from '../approvals/schema.ts'
 import { type RequestView, readRequest } from '../approvals/view.ts'
 import { canonical, type Json } from '../canonical.ts'
@@ -22,6 +22,12 @@ export async function syncRequest(deps: SlackDeps, id: string): Promise<void> {
     const request = row && (await readRequest(tx, id))
     if (!request) return
     for (const wanted of await wantedMessages(deps, tx, request)) await want(tx, request, wanted)
+    // Whatever is left (its account was unlinked since) is as good as it gets: the sweep must not find it again.
+    const state = stateOf(request)
+    await tx
+      .update(slackMessages)
+      .set({ state })
+      .where(and(eq(slackMessages.request_id, id), ne(slackMessages.state, state)))
   })
 }
 
@@ -51,13 +57,17 @@ async function wantedMessages(deps: SlackDeps, tx: Tx, request: RequestView): Pr
   const stages = request.terms?.stages ?? []
   const current = request.state === 'pending' ? currentStage(request) : null
   const wanted: Wanted[] = []
-  for (const [stage, { channel }] of stages.entries()) {
+  // Stages that a newer revision no longer asks for still have their message, which must lose its buttons.
+  const asked = known.filter(message => message.purpose.startsWith('approvers:')).length
+  for (let stage = 0; stage < Math.max(stages.length, asked); stage++) {
     const purpose = `approvers:${stage}`
-    const posted = known.find(message => message.purpose === purpose)
-    if (!posted && stage !== current) continue // never asked, so there is nothing to correct
+    const channel =
+      known.find(message => message.purpose === purpose)?.channel ??
+      (stage === current ? stages[stage]?.channel : undefined)
+    if (channel === undefined) continue // never asked, so there is nothing to correct
     wanted.push({
       purpose,
-      channel: posted?.channel ?? channel,
+      channel,
       message: approverMessage(request, stage, reasons, { open: stage === current, zone: deps.zone }),
     })
   }
@@ -80,9 +90,14 @@ function currentStage(request: RequestView): number {
   return open < 0 ? stages.length - 1 : open
 }
 
+/** What `unsynced` compares. */
+function stateOf(request: RequestView): string {
+  return `${request.state}/${request.votes.length}`
+}
+
 async function want(tx: Tx, request: RequestView, { purpose, channel, message }: Wanted): Promise<void> {
   const wanted = canonical(message as unknown as Json)
-  const state = `${request.state}/${request.votes.length}`
+  const state = stateOf(request)
   await tx
     .insert(slackMessages)
     .values({ request_id: request.id, purpose, channel, wanted, state })

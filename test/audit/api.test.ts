@@ -1,0 +1,131 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type AuditDeps, auditRoutes } from '../../src/api/audit.ts'
+import type { Api } from '../../src/api/deps.ts'
+import { buildServer } from '../../src/api/server.ts'
+import { CheckpointCopy } from '../../src/audit/copy.ts'
+import { leafHash } from '../../src/audit/merkle.ts'
+import { openCheckpoint, parseVkey } from '../../src/audit/note.ts'
+import { Sequencer } from '../../src/audit/sequencer.ts'
+import { entryBundle } from '../../src/audit/tiles.ts'
+import { verifyProof } from '../../src/evidence/verify.ts'
+import { compileWith, createWorld, type World } from '../approvals/world.ts'
+import { fixedKey, origin, silent } from './support.ts'
+
+let world: World
+let app: Api
+let sequencer: Sequencer
+let ids: string[]
+
+beforeAll(async () => {
+  world = await createWorld()
+  await world.activate(await compileWith())
+  const people = { ava: await world.person('ava', ['auditors']), erin: await world.person('erin', ['engineers']) }
+  const { ground } = world
+  const copy = new CheckpointCopy(join(mkdtempSync(join(tmpdir(), 'sallyport-audit-')), 'copy'))
+  sequencer = new Sequencer({
+    database: ground.database,
+    url: world.test.url,
+    key: fixedKey(),
+    origin,
+    copy,
+    logger: silent,
+  })
+  ids = await world.db.transaction(async tx => {
+    const recorded: string[] = []
+    for (let n = 0; n < 300; n++) {
+      const event = {
+        type: n % 2 ? 'vote.cast' : 'session.opened',
+        body: { n },
+        resource: 'shop-db',
+        subject_id: people.erin.id,
+      } as const
+      recorded.push(await ground.audit.record(tx, event))
+    }
+    return recorded
+  })
+  expect(await sequencer.step()).toBe(300)
+  const deps = {
+    config: { origin: 'http://127.0.0.1:1', deployment: 'test', zone: 'UTC', control: {}, oidc: {} },
+    database: ground.database,
+    identity: {
+      // who is signed in is another room's affair: here the bearer is the person's name
+      authenticate: async ({ bearer }: { bearer?: string }) => {
+        const facts = people[bearer as keyof typeof people]
+        return facts === undefined ? null : { facts, via: 'cli', credential: 'test' }
+      },
+    },
+    engine: ground.engine,
+    decisions: ground.decisionLog,
+    now: () => Date.now(),
+    ready: () => 'ready',
+    log: { vkey: sequencer.vkey },
+  } as unknown as AuditDeps
+  app = await buildServer(deps, [auditRoutes])
+})
+afterAll(async () => {
+  await app.close()
+  await sequencer.release()
+  await world.drop()
+})
+
+const get = (url: string, bearer = 'ava') => app.inject({ url, headers: { authorization: `Bearer ${bearer}` } })
+
+describe('the audit log over HTTP', () => {
+  test('an engineer gets none of it, an auditor all', async () => {
+    for (const url of [
+      '/api/audit/events',
+      '/api/audit/checkpoint',
+      `/api/audit/proof/${ids[0]}`,
+      '/log/checkpoint',
+      '/log/tile/0/000',
+    ]) {
+      expect((await get(url, 'erin')).json(), url).toMatchObject({
+        error: { code: 'policy_denied', rule: 'admin.default' },
+      })
+      expect((await get(url, 'nobody')).statusCode, url).toBe(401)
+      expect((await get(url)).statusCode, url).toBe(200)
+    }
+  })
+
+  test('events come newest first, filtered, page by page, each once', async () => {
+    const seen: number[] = []
+    let before = ''
+    for (let more = true; more; ) {
+      const { items, next } = (await get(`/api/audit/events?type=vote.cast&resource=shop-db&limit=64${before}`)).json()
+      seen.push(...items.map((item: { body: { n: number } }) => item.body.n))
+      more = next !== null
+      before = `&before=${next}`
+    }
+    expect(seen).toEqual(Array.from({ length: 150 }, (_, i) => 299 - 2 * i))
+    const [one] = (await get('/api/audit/events?limit=1&type=vote.cast')).json().items
+    expect(one).toMatchObject({ id: ids[299], index: 299, type: 'vote.cast', resource: 'shop-db' })
+    expect((await get('/api/audit/events?limit=0')).statusCode).toBe(400)
+    expect((await get('/api/audit/events?nonsense=1')).statusCode).toBe(400)
+  })
+
+  test('a proof that was fetched verifies offline', async () => {
+    const report = verifyProof((await get(`/api/audit/proof/${ids[123]}`)).json(), { vkey: sequencer.vkey })
+    expect(report).toMatchObject({ ok: true })
+    expect((await get('/api/audit/proof/evt_none')).statusCode).toBe(404)
+  })
+
+  test('checkpoint, tiles and entries are those of tlog-tiles', async () => {
+    const note = (await get('/log/checkpoint')).body
+    expect(openCheckpoint(note, parseVkey(sequencer.vkey))?.size).toBe(300)
+    const full = (await get('/log/tile/0/000')).rawPayload
+    const part = (await get('/log/tile/0/001.p/44')).rawPayload
+    expect([full.length, part.length]).toEqual([256 * 32, 44 * 32])
+    expect((await get('/log/tile/0/001.p/10')).rawPayload).toEqual(part.subarray(0, 320)) // an older partial tile stays readable
+    const rows = await world.test.database.sql<
+      { leaf: string }[]
+    >`select leaf from audit_inbox where idx >= 256 and idx < 300 order by idx`
+    expect(part).toEqual(Buffer.concat(rows.map(row => leafHash(row.leaf))))
+    expect((await get('/log/tile/entries/001.p/44')).rawPayload).toEqual(entryBundle(rows.map(row => row.leaf)))
+    for (const path of ['0/001', '0/001.p/45', '0/002', '1/001', '0/1', 'entries/001', '../../etc/passwd', '']) {
+      expect((await get(`/log/tile/${path}`)).statusCode, path).toBe(404)
+    }
+  })
+})
