@@ -1,10 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, writeFileSync } from 'node:fs'
-import { createConnection } from 'node:net'
+import { type AddressInfo, createConnection, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { freePort } from '../../src/db/embedded.ts'
 import { createGatewayWorld, type GatewayWorld } from '../gateway/world.ts'
 
 /**
@@ -132,6 +131,14 @@ function run(program: string, args: readonly string[]): Promise<string> {
     child.on('error', reject)
     child.on('close', code => (code === 0 ? resolve(out) : reject(new Error(`${program}: ${err}`))))
   })
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise(resolve => server.close(resolve))
+  return port
 }
 
 async function startPgbouncer(world: GatewayWorld): Promise<{ port: number; child: ChildProcess }> {

@@ -186,7 +186,7 @@ describe('between workers', () => {
     await new Promise(resolve => setTimeout(resolve, 200))
     const { processID, secretKey } = client as unknown as { processID: number; secretKey: number }
     const bytes = Buffer.alloc(16)
-    ;[16, 80_877_102, processID, secretKey].forEach((value, i) => bytes.writeInt32BE(value, i * 4))
+    for (const [i, value] of [16, 80_877_102, processID, secretKey].entries()) bytes.writeInt32BE(value, i * 4)
     connect(b.port, '127.0.0.1').end(bytes)
     expect(await running).toContain('cancel')
     await client.end()

@@ -41,6 +41,7 @@ export async function serve(
   const upstream = await dial(permit, target, { user, password }, settingsFor(startup))
   const shared = catalogOf(opened)
   let joined: Disposable | undefined
+  let offered: ReturnType<typeof offerCancel> | undefined
   try {
     const path = await runQuery(
       upstream,
@@ -62,7 +63,7 @@ export async function serve(
     if (!fitted.ok) throw new MaskingImpossible(fitted.reason)
     const judge = new Judge(sql, gate, fitted.plan, name => statementsNamed(statements, name))
     const conversation = new Conversation(gate, judge, statements)
-    using offered = offerCancel(door, () => {
+    offered = offerCancel(door, () => {
       if (conversation.pending.length > 0) cancelAt(opened, upstream)
     })
     const refit = () => refitTo(judge, conversation, gate, shared.catalog.current())
@@ -97,6 +98,7 @@ export async function serve(
     await opened.close(error.message)
   } finally {
     joined?.[Symbol.dispose]()
+    offered?.[Symbol.dispose]()
   }
 }
 
