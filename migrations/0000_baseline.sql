@@ -388,7 +388,6 @@ ALTER TABLE "votes" ADD CONSTRAINT "votes_request_id_requests_id_fk" FOREIGN KEY
 ALTER TABLE "votes" ADD CONSTRAINT "votes_approver_id_subjects_id_fk" FOREIGN KEY ("approver_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "votes" ADD CONSTRAINT "votes_decision_id_decisions_id_fk" FOREIGN KEY ("decision_id") REFERENCES "public"."decisions"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "votes" ADD CONSTRAINT "votes_requester" FOREIGN KEY ("request_id","requester_id") REFERENCES "public"."requests"("id","subject_id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
-ALTER TABLE "audit_inbox" ADD CONSTRAINT "audit_inbox_writer_audit_writers_writer_fk" FOREIGN KEY ("writer") REFERENCES "public"."audit_writers"("writer") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "api_tokens" ADD CONSTRAINT "api_tokens_subject_id_subjects_id_fk" FOREIGN KEY ("subject_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "refresh_tokens" ADD CONSTRAINT "refresh_tokens_subject_id_subjects_id_fk" FOREIGN KEY ("subject_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
 ALTER TABLE "slack_bindings" ADD CONSTRAINT "slack_bindings_subject_id_subjects_id_fk" FOREIGN KEY ("subject_id") REFERENCES "public"."subjects"("id") ON DELETE no action ON UPDATE no action;--> statement-breakpoint
