@@ -17,7 +17,13 @@ export interface Leaf {
 /** Larger bodies are refused: an event says who, what and why; bulk belongs into a recording. */
 const maxBody = 65_536
 
-export const newSalt = (): Buffer => randomBytes(32)
+const saltBytes = 32
+
+/** Salts for n bodies, drawn in one call: the call costs more than its bytes. */
+export function newSalts(n: number): Buffer[] {
+  const bytes = randomBytes(n * saltBytes)
+  return Array.from({ length: n }, (_, i) => bytes.subarray(i * saltBytes, (i + 1) * saltBytes))
+}
 
 /** Hex SHA-256(salt ‖ canonical body). The salt keeps an erased body from being guessed. */
 export function bodyHash(salt: Uint8Array, body: string): string {

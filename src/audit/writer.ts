@@ -4,7 +4,7 @@ import type { Database, Tx } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import type { AuditWriter, NewEvent } from './events.ts'
-import { bodyHash, bodyText, leafText, newSalt, searchColumns } from './leaf.ts'
+import { bodyHash, bodyText, leafText, newSalts, searchColumns } from './leaf.ts'
 import { leafHash } from './merkle.ts'
 
 export interface BatchWriter extends AuditWriter {
@@ -60,9 +60,10 @@ export function createAuditWriter(options: { database: Database; process_id: str
 
   async function recordAll(tx: Tx, events: readonly NewEvent[]): Promise<string[]> {
     if (events.length === 0) return []
-    const bodies = events.map(event => {
+    const salts = newSalts(events.length)
+    const bodies = events.map((event, i) => {
       const id = newId('evt')
-      return { id, type: event.type, salt: newSalt(), body: bodyText(id, event) }
+      return { id, type: event.type, salt: salts[i]!, body: bodyText(id, event) }
     })
     try {
       const lane = await takeLane(tx)
