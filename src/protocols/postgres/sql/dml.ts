@@ -1,8 +1,8 @@
 import type { ColumnId } from './contract.ts'
 import type { Facts } from './facts.ts'
 import { bindFrom, bindTable } from './from.ts'
-import type { Scope, Source } from './scope.ts'
-import { bindSelect, bindTargets, bindWith, type Columns, type Ctes, expression } from './select.ts'
+import { type Columns, openColumns, type Scope, type Source } from './scope.ts'
+import { bindSelect, bindTargets, bindWith, type Ctes, expression } from './select.ts'
 import { list, type Tree, text, tree, unwrap } from './tree.ts'
 
 /** INSERT, UPDATE, DELETE and MERGE, at the top or inside WITH. Answers what RETURNING shows. */
@@ -54,8 +54,7 @@ function bindInsert(facts: Facts, node: Tree, target: Source, ctes: Ctes | undef
   const query = tree(node, 'selectStmt')
   if (query !== undefined) {
     const columns = bindSelect(facts, unwrap(query)[1], undefined, ctes)
-    for (const c of columns ?? []) if (c.origin !== null) facts.use(c.origin, 'stored')
-    if (columns === null) facts.open('a query with unknown columns cannot be stored')
+    for (const c of columns) if (c.origin !== null) facts.use(c.origin, 'stored')
   }
   const conflict = tree(node, 'onConflictClause')
   if (conflict === undefined) return
@@ -64,7 +63,7 @@ function bindInsert(facts: Facts, node: Tree, target: Source, ctes: Ctes | undef
   for (const item of infer === undefined ? [] : list(infer, 'indexElems')) {
     const element = unwrap(item)[1]
     const name = text(element, 'name')
-    const column: ColumnId | null = target.columns?.find(c => c.name === name)?.origin ?? null
+    const column: ColumnId | null = target.columns.find(c => c.name === name)?.origin ?? null
     if (column !== null) facts.use(column, 'predicate')
     expression(facts, element.expr, own, ctes, 'predicate')
   }
@@ -73,7 +72,7 @@ function bindInsert(facts: Facts, node: Tree, target: Source, ctes: Ctes | undef
   const excluded: Source = {
     alias: 'excluded',
     schema: null,
-    columns: target.columns?.map(c => ({ name: c.name, origin: null })) ?? null,
+    columns: target.columns.map(c => (c.open ? c : { name: c.name, origin: null })),
     oid: null,
     derived: false,
   }
@@ -108,6 +107,7 @@ function bindReturning(
     .filter(alias => !scope.sources.some(s => s.alias === alias))
     .map((alias): Source => ({ ...target, alias, schema: null, derived: true }))
   const all: Scope = { parent: undefined, sources: [...scope.sources, ...rows] }
-  const star = merge || scope.sources.some(s => s.columns === null) ? null : scope.sources.flatMap(s => s.columns ?? [])
+  // in which order MERGE shows its two sides is not followed
+  const star = [...(merge ? openColumns : []), ...scope.sources.flatMap(s => s.columns)]
   return bindTargets(facts, list(clause, 'exprs'), all, star, ctes)
 }

@@ -1,7 +1,7 @@
 import type { Facts } from './facts.ts'
 import { Unfollowable } from './facts.ts'
-import { renamed, type Scope, type ScopeColumn, type Source } from './scope.ts'
-import { bindSelect, type Columns, type Ctes, expression, findCte } from './select.ts'
+import { type Columns, openColumns, renamed, type Scope, type ScopeColumn, type Source } from './scope.ts'
+import { bindSelect, type Ctes, expression, findCte } from './select.ts'
 import { flag, list, type Tree, text, tree, unwrap, words } from './tree.ts'
 
 /**
@@ -28,7 +28,7 @@ function bindItem(facts: Facts, item: Tree, scope: Scope, ctes: Ctes | undefined
         ? { parent: scope.parent, sources: [...scope.sources] }
         : scope.parent
       const columns = bindSelect(facts, unwrap(tree(node, 'subquery'))[1], visible, ctes)
-      return push(scope, node, columns, null)
+      return push(scope, node, columns)
     }
     case 'JoinExpr':
       return bindJoin(facts, node, scope, ctes)
@@ -46,12 +46,12 @@ function bindItem(facts: Facts, item: Tree, scope: Scope, ctes: Ctes | undefined
       // always lateral; what they answer is computed, so no table column is behind it
       const { alias, ...parts } = node
       expression(facts, parts, { parent: scope.parent, sources: [...scope.sources] }, ctes, 'expression')
-      return push(scope, { alias }, null, null)
+      return push(scope, { alias }, openColumns)
     }
     default:
       facts.atLeast('unknown')
       facts.open(`${type || 'something'} in FROM is not known`)
-      return null
+      return openColumns
   }
 }
 
@@ -67,32 +67,32 @@ export function bindTable(facts: Facts, node: Tree, how: 'read' | 'write', ctes:
     return {
       alias: shown,
       schema: null,
-      columns: cte.columns === null ? null : renamed(cte.columns, names),
+      columns: renamed(cte.columns, names),
       oid: null,
       derived: false,
     }
   }
   const relation = facts.relation(schema, name, how)
   const columns: Columns =
-    relation?.columns.map(c => ({ name: c.name, origin: { oid: relation.oid, attnum: c.attnum } })) ?? null
+    relation?.columns.map(c => ({ name: c.name, origin: { oid: relation.oid, attnum: c.attnum } })) ?? openColumns
   return {
     alias: shown,
     schema: alias === undefined ? (relation?.schema ?? schema) : null,
-    columns: columns === null ? null : renamed(columns, names),
+    columns: renamed(columns, names),
     oid: relation?.oid ?? null,
     derived: false,
   }
 }
 
-function push(scope: Scope, node: Tree, columns: Columns, oid: number | null): Columns {
+function push(scope: Scope, node: Tree, columns: Columns): Columns {
   const alias = tree(node, 'alias')
   const names = alias === undefined ? [] : words(list(alias, 'colnames'))
-  const shown = columns === null ? null : renamed(columns, names)
+  const shown = renamed(columns, names)
   scope.sources.push({
     alias: alias === undefined ? '' : text(alias, 'aliasname'),
     schema: null,
     columns: shown,
-    oid,
+    oid: null,
     derived: false,
   })
   return shown
@@ -106,15 +106,14 @@ function bindJoin(facts: Facts, node: Tree, scope: Scope, ctes: Ctes | undefined
   const using = flag(node, 'isNatural') ? sharedNames(facts, left, right) : words(list(node, 'usingClause'))
   const merged: ScopeColumn[] = []
   for (const name of using) {
-    const both = [...(left ?? []), ...(right ?? [])].filter(c => c.name === name && c.origin !== null)
-    for (const c of both) facts.use(c.origin!, 'join')
-    merged.push({ name, origin: left?.find(c => c.name === name)?.origin ?? null })
+    // a column whose name is not known may be the one
+    for (const c of [...left, ...right])
+      if (c.origin !== null && (c.name === name || c.name === null)) facts.use(c.origin, 'join')
+    merged.push({ name, origin: left.find(c => c.name === name)?.origin ?? null })
   }
   expression(facts, node.quals, own, ctes, 'join')
-  const rest = (side: Columns): Columns => side?.filter(c => c.name === null || !using.includes(c.name)) ?? null
-  const l = rest(left)
-  const r = rest(right)
-  const all = l === null || r === null ? null : [...merged, ...l, ...r]
+  const rest = (side: Columns): Columns => side.filter(c => c.name === null || !using.includes(c.name))
+  const all = [...merged, ...rest(left), ...rest(right)]
   const usingAlias = tree(node, 'join_using_alias')
   if (usingAlias !== undefined) {
     scope.sources.push({
@@ -128,11 +127,11 @@ function bindJoin(facts: Facts, node: Tree, scope: Scope, ctes: Ctes | undefined
   const alias = tree(node, 'alias')
   if (alias === undefined) return all
   scope.sources.length = from // an alias hides the names inside the join
-  return push(scope, node, all, null)
+  return push(scope, node, all)
 }
 
 function sharedNames(facts: Facts, left: Columns, right: Columns): string[] {
-  if (left === null || right === null) {
+  if ([...left, ...right].some(c => c.name === null)) {
     facts.open('NATURAL JOIN with unknown columns')
     return []
   }

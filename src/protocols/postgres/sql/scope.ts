@@ -5,15 +5,19 @@ export interface ScopeColumn {
   /** null: the server made up a name. */
   readonly name: string | null
   readonly origin: ColumnId | null
+  /** Stands for any number of columns that are not known (a function's result). None of them shows a table column. */
+  readonly open?: true
 }
+
+export type Columns = readonly ScopeColumn[]
+export const openColumns: Columns = [{ name: null, origin: null, open: true }]
 
 /** One entry of a FROM clause, as names see it. */
 export interface Source {
   readonly alias: string
   /** Schema and relation name for `schema.table.column`; only for tables without an alias. */
   readonly schema: string | null
-  /** null: its columns are not known (a function's result); none of them can show a table column. */
-  readonly columns: readonly ScopeColumn[] | null
+  readonly columns: Columns
   /** The table behind it, for whole rows and system columns. */
   readonly oid: number | null
   /** Old and new rows in RETURNING: the server may not keep where they come from. */
@@ -26,6 +30,7 @@ export interface Scope {
 }
 
 export type Found =
+  /** `derived`: it may be that column, or something made of it; never take it as bare. */
   | { readonly kind: 'column'; readonly origins: readonly ColumnId[]; readonly derived: boolean }
   /** A row as a value: the alias itself, or `alias.name` where name is no column (that is a call of name(alias)). */
   | { readonly kind: 'row'; readonly sources: readonly Source[]; readonly call: string | null }
@@ -40,16 +45,20 @@ const systemColumns: ReadonlySet<string> = new Set(['ctid', 'xmin', 'xmax', 'cmi
 export function findColumn(scope: Scope, name: string): Found {
   const origins: ColumnId[] = []
   let found = false
+  let guessed = false
   for (let level: Scope | undefined = scope; level !== undefined; level = level.parent) {
     let unsure = false
     let here = false
     for (const source of level.sources) {
       if (source.derived) continue
-      if (source.columns === null || source.columns.some(c => c.name === null)) unsure = true
-      for (const column of source.columns ?? []) {
-        if (column.name !== name) continue
-        here = true
-        if (column.origin !== null) origins.push(column.origin)
+      for (const column of source.columns) {
+        // a column whose name is not known may be the one
+        if (column.name === null) unsure = true
+        else if (column.name === name) here = true
+        else continue
+        if (column.origin === null) continue
+        origins.push(column.origin)
+        guessed ||= column.name === null
       }
       if (source.oid !== null && systemColumns.has(name)) here = true
     }
@@ -60,14 +69,14 @@ export function findColumn(scope: Scope, name: string): Found {
     const row = origins.length === 0 ? findRow(scope, name) : undefined
     // a name that only an unknown column could explain may as well be the row of that alias
     if (row !== undefined && !isNamed(scope, name)) return row
-    return { kind: 'column', origins, derived: false }
+    return { kind: 'column', origins, derived: guessed }
   }
   return findRow(scope, name) ?? { kind: 'missing' }
 }
 
 function isNamed(scope: Scope, name: string): boolean {
   for (let level: Scope | undefined = scope; level !== undefined; level = level.parent)
-    if (level.sources.some(s => s.columns?.some(c => c.name === name))) return true
+    if (level.sources.some(s => s.columns.some(c => c.name === name))) return true
   return false
 }
 
@@ -93,7 +102,7 @@ export function findQualified(scope: Scope, schema: string | null, alias: string
   const origins: ColumnId[] = []
   let here = false
   for (const source of sources) {
-    for (const column of source.columns ?? []) {
+    for (const column of source.columns) {
       if (column.name !== name) continue
       here = true
       if (column.origin !== null) origins.push(column.origin)
@@ -104,7 +113,14 @@ export function findQualified(scope: Scope, schema: string | null, alias: string
   return { kind: 'row', sources, call: name }
 }
 
-/** Gives the first columns the names of an alias list: `t(a, b)`. */
-export function renamed(columns: readonly ScopeColumn[], names: readonly string[]): readonly ScopeColumn[] {
-  return names.length === 0 ? columns : columns.map((c, i) => (names[i] === undefined ? c : { ...c, name: names[i] }))
+/** Gives the first columns the names of an alias list: `t(a, b)`. Behind open columns nobody knows which name is whose. */
+export function renamed(columns: Columns, names: readonly string[]): Columns {
+  if (names.length === 0) return columns
+  let certain = true
+  return columns.map((column, i) => {
+    if (column.open) certain = false
+    if (!certain) return column.open ? column : { ...column, name: null }
+    const name = names[i]
+    return name === undefined ? column : { ...column, name }
+  })
 }

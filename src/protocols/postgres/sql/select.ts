@@ -2,7 +2,17 @@ import type { ColumnId, Use } from './contract.ts'
 import { bindDml } from './dml.ts'
 import { type Facts, Unfollowable } from './facts.ts'
 import { bindFrom } from './from.ts'
-import { type Found, findColumn, findQualified, findSources, renamed, type Scope, type ScopeColumn } from './scope.ts'
+import {
+  type Columns,
+  type Found,
+  findColumn,
+  findQualified,
+  findSources,
+  openColumns,
+  renamed,
+  type Scope,
+  type ScopeColumn,
+} from './scope.ts'
 import {
   flag,
   integerConstant,
@@ -17,7 +27,6 @@ import {
   words,
 } from './tree.ts'
 
-export type Columns = readonly ScopeColumn[] | null
 const maxDepth = 400
 const maxOutputs = 5000
 
@@ -39,10 +48,13 @@ export function findCte(facts: Facts, ctes: Ctes | undefined, name: string): { r
     const cte = level.items.get(name)
     if (cte === undefined) continue
     if (cte.columns === undefined) {
-      if (cte.busy) return { columns: null }
+      if (cte.busy) {
+        facts.open(`the query ${name} stands on itself`)
+        return { columns: openColumns }
+      }
       bindCte(facts, cte, level)
     }
-    return { columns: cte.columns ?? null }
+    return { columns: cte.columns ?? openColumns }
   }
   return undefined
 }
@@ -50,13 +62,13 @@ export function findCte(facts: Facts, ctes: Ctes | undefined, name: string): { r
 function bindCte(facts: Facts, cte: Cte, ctes: Ctes): void {
   cte.busy = true
   const names = words(list(cte.node, 'aliascolnames'))
-  const rename = (columns: Columns): Columns => (columns === null ? null : renamed(columns, names))
+  const rename = (columns: Columns): Columns => renamed(columns, names)
   const [type, body] = unwrap(tree(cte.node, 'ctequery'))
   const columns =
     type === 'SelectStmt'
       ? bindSelect(facts, body, undefined, ctes, first => {
           // the recursive term sees the first term's names; what they show is lost in the union and was noted there
-          cte.columns = rename(first?.map(c => ({ name: c.name, origin: null })) ?? null)
+          cte.columns = rename(computed(first))
         })
       : bindDml(facts, type, body, ctes)
   const search = tree(cte.node, 'search_clause')
@@ -65,8 +77,7 @@ function bindCte(facts: Facts, cte: Cte, ctes: Ctes): void {
     ...(search === undefined ? [] : [text(search, 'search_seq_column')]),
     ...(cycle === undefined ? [] : [text(cycle, 'cycle_mark_column'), text(cycle, 'cycle_path_column')]),
   ]
-  const all = rename(columns)
-  cte.columns = all === null ? null : [...all, ...extra.map(name => ({ name, origin: null }))]
+  cte.columns = [...rename(columns), ...extra.map(name => ({ name, origin: null }))]
   if (cycle !== undefined)
     for (const key of ['cycle_mark_value', 'cycle_mark_default'])
       expression(facts, cycle[key], { parent: undefined, sources: [] }, ctes, 'expression')
@@ -108,16 +119,15 @@ export function bindSelect(
     const l = bindSelect(facts, left, outer, ctes)
     first?.(l)
     const r = bindSelect(facts, right, outer, ctes)
-    for (const c of [...(l ?? []), ...(r ?? [])]) if (c.origin !== null) facts.use(c.origin, 'union')
-    columns = l?.map(c => ({ name: c.name, origin: null })) ?? null
+    for (const c of [...l, ...r]) if (c.origin !== null) facts.use(c.origin, 'union')
+    columns = computed(l)
     scope.sources.push({ alias: '', schema: null, columns, oid: null, derived: false })
   } else if (node.valuesLists !== undefined) {
     const rows = list(node, 'valuesLists')
     for (const row of rows) expression(facts, row, scope, ctes, 'expression')
     columns = list(unwrap(rows[0])[1], 'items').map((_, i) => ({ name: `column${i + 1}`, origin: null }))
   } else {
-    const before = list(node, 'fromClause').map(item => bindFrom(facts, item, scope, ctes))
-    const star = before.includes(null) ? null : before.flatMap(c => c ?? [])
+    const star = list(node, 'fromClause').flatMap(item => bindFrom(facts, item, scope, ctes))
     columns = bindTargets(facts, list(node, 'targetList'), scope, star, ctes)
     expression(facts, node.whereClause, scope, ctes, 'predicate')
     bindSorting(facts, list(node, 'groupClause'), scope, columns, ctes, 'group')
@@ -125,7 +135,7 @@ export function bindSelect(
     for (const window of list(node, 'windowClause')) expression(facts, window, scope, ctes, 'order')
     if (Array.isArray(node.distinctClause)) {
       // equal values fall together: the number of rows tells which are equal
-      for (const c of columns ?? []) if (c.origin !== null) facts.use(c.origin, 'group')
+      for (const c of columns) if (c.origin !== null) facts.use(c.origin, 'group')
       bindSorting(
         facts,
         list(node, 'distinctClause').filter(n => Object.keys(n).length > 0),
@@ -154,8 +164,7 @@ export function bindInto(facts: Facts, into: Tree, columns: Columns): void {
   facts.atLeast('ddl')
   const target = tree(into, 'rel')
   if (target !== undefined) facts.creates(text(target, 'schemaname'), text(target, 'relname'))
-  for (const c of columns ?? []) if (c.origin !== null) facts.use(c.origin, 'stored')
-  if (columns === null) facts.open('a query with unknown columns cannot be stored')
+  for (const c of columns) if (c.origin !== null) facts.use(c.origin, 'stored')
 }
 
 export function bindTargets(
@@ -166,7 +175,6 @@ export function bindTargets(
   ctes: Ctes | undefined,
 ): Columns {
   const columns: ScopeColumn[] = []
-  let known = true
   for (const item of targets) {
     const target = unwrap(item)[1]
     const value = tree(target, 'val')
@@ -182,9 +190,7 @@ export function bindTargets(
     }
     const fields = words(list(body, 'fields'))
     if (fields.at(-1) === '*') {
-      const expanded = fields.length === 1 ? star : expandStar(facts, scope, fields)
-      if (expanded === null) known = false
-      else columns.push(...expanded)
+      columns.push(...(fields.length === 1 ? star : expandStar(facts, scope, fields)))
     } else {
       const found = find(scope, fields)
       const origin = found.kind === 'column' && found.origins.length === 1 && !found.derived ? found.origins[0]! : null
@@ -193,19 +199,23 @@ export function bindTargets(
     }
     if (columns.length > maxOutputs) throw new Unfollowable('it has too many output columns')
   }
-  return known ? columns : null
+  return columns
 }
 
 function expandStar(facts: Facts, scope: Scope, fields: readonly string[]): Columns {
   const sources = findSources(scope, fields.length > 2 ? (fields.at(-3) ?? null) : null, fields.at(-2) ?? '')
   if (sources.length !== 1) {
     facts.open(`${fields.join('.')} cannot be expanded`)
-    return null
+    return [...openColumns, ...sources.flatMap(s => s.columns)]
   }
   const source = sources[0]!
-  if (source.derived) for (const c of source.columns ?? []) if (c.origin !== null) facts.use(c.origin, 'expression')
-  return source.columns?.map(c => (source.derived ? { name: c.name, origin: null } : c)) ?? null
+  if (!source.derived) return source.columns
+  for (const c of source.columns) if (c.origin !== null) facts.use(c.origin, 'expression')
+  return computed(source.columns)
 }
+
+/** The same columns, showing no table column any more. */
+const computed = (columns: Columns): Columns => columns.map(c => (c.open ? c : { name: c.name, origin: null }))
 
 /** ORDER BY, GROUP BY and DISTINCT ON may name an output column or give its number. */
 function bindSorting(
@@ -230,14 +240,14 @@ function bindSorting(
     if (inner === 'A_Const') {
       facts.literalMatters = true
       const position = integerConstant(node)
-      const outputs = columns === null ? [] : position === undefined ? columns : [columns[position - 1]]
-      if (columns === null) facts.open('a position in a list of unknown columns')
+      const outputs = position === undefined || columns.some(c => c.open) ? columns : [columns[position - 1]]
       for (const c of outputs) if (c?.origin) facts.use(c.origin, how)
       continue
     }
     if (inner === 'ColumnRef') {
       const fields = words(list(leaf, 'fields'))
-      const named = fields.length === 1 ? (columns ?? []).filter(c => c.name === fields[0]) : []
+      const named =
+        fields.length === 1 ? columns.filter(c => c.name === fields[0] || (c.name === null && c.origin !== null)) : []
       for (const c of named) if (c.origin !== null) facts.use(c.origin, how)
       const found = find(scope, fields)
       if (named.length === 0 || found.kind === 'column') note(facts, found, fields, how)
@@ -265,7 +275,7 @@ function note(facts: Facts, found: Found, fields: readonly string[], how: Use): 
   }
   for (const source of found.sources) {
     if (source.oid !== null) facts.use({ oid: source.oid, attnum: 0 }, 'whole_row')
-    for (const c of source.columns ?? []) if (c.origin !== null) facts.use(c.origin, 'whole_row')
+    for (const c of source.columns) if (c.origin !== null) facts.use(c.origin, 'whole_row')
   }
   if (found.call !== null) facts.fieldCall(found.call)
 }
@@ -315,12 +325,12 @@ function expressionNode(facts: Facts, type: string, node: Tree, scope: Scope, ct
       operatorName(facts, node.operName)
       const columns = bindSelect(facts, unwrap(tree(node, 'subselect'))[1], scope, ctes)
       if (node.subLinkType === 'EXISTS_SUBLINK') return
-      for (const c of columns ?? []) if (c.origin !== null) facts.use(c.origin, how)
+      for (const c of columns) if (c.origin !== null) facts.use(c.origin, how)
       return
     }
     case 'SelectStmt': {
       const columns = bindSelect(facts, node, scope, ctes)
-      for (const c of columns ?? []) if (c.origin !== null) facts.use(c.origin, how)
+      for (const c of columns) if (c.origin !== null) facts.use(c.origin, how)
       return
     }
     case 'FuncCall': {
@@ -358,4 +368,5 @@ function typeName(facts: Facts, node: Tree): void {
   facts.type(name.length > 1 ? (name.at(-2) ?? '') : '', name.at(-1) ?? '')
 }
 
-export const outputsOf = (columns: Columns): readonly (ColumnId | null)[] | null => columns?.map(c => c.origin) ?? null
+export const outputsOf = (columns: Columns): readonly (ColumnId | null)[] | null =>
+  columns.some(c => c.open) ? null : columns.map(c => c.origin)

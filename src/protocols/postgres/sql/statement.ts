@@ -1,7 +1,8 @@
 import type { Control, Statement } from './contract.ts'
 import { bindDml } from './dml.ts'
 import { Facts, type NameContext, Unfollowable } from './facts.ts'
-import { bindInto, bindSelect, type Columns, expression, outputsOf } from './select.ts'
+import { type Columns, openColumns } from './scope.ts'
+import { bindInto, bindSelect, expression, outputsOf } from './select.ts'
 import { refuseSetting } from './settings.ts'
 import { flag, integerConstant, list, stringConstant, type Tree, text, tree, unwrap, words } from './tree.ts'
 import { bindUtility, utilities } from './utility.ts'
@@ -134,6 +135,7 @@ const special: Readonly<Record<string, Binder>> = {
     const { statement } = inner(draft, facts, tree(node, 'query') ?? {})
     draft.changesCatalog &&= analyze
     draft.facts = { analyze, explained: statement.action.kind }
+    draft.columns = openColumns
     if (!analyze) facts.plans()
     facts.atLeast('read')
     if (!analyze) facts.created.clear()
@@ -152,7 +154,7 @@ const special: Readonly<Record<string, Binder>> = {
     expression(facts, node.params, { parent: undefined, sources: [] }, undefined, 'expression')
     draft.control = { kind: 'execute', name: text(node, 'name'), verb: facts.verb }
     facts.atLeast('unknown') // until ConnectionNames.resolve finds what it runs
-    draft.columns = null
+    draft.columns = openColumns
   },
   DeallocateStmt(_facts, draft, node) {
     draft.kind = 'deallocate'
@@ -167,7 +169,7 @@ const special: Readonly<Record<string, Binder>> = {
     draft.kind = flag(node, 'ismove') ? 'move' : 'fetch'
     facts.atLeast('read')
     draft.control = { kind: 'fetch', name: text(node, 'portalname') }
-    draft.columns = null
+    draft.columns = openColumns
   },
   ClosePortalStmt(_facts, draft, node) {
     draft.kind = 'close'
@@ -187,8 +189,7 @@ const special: Readonly<Record<string, Binder>> = {
     const view = tree(node, 'view') ?? {}
     facts.creates(text(view, 'schemaname'), text(view, 'relname'))
     const { columns } = inner(draft, facts, tree(node, 'query') ?? {})
-    for (const c of columns ?? []) if (c.origin !== null) facts.use(c.origin, 'definition')
-    if (columns === null) facts.open('a view with unknown columns')
+    for (const c of columns) if (c.origin !== null) facts.use(c.origin, 'definition')
   },
   CopyStmt(facts, draft, node) {
     const relation = tree(node, 'relation')
@@ -202,15 +203,15 @@ const special: Readonly<Record<string, Binder>> = {
     if (!program && !file) draft.control = { kind: 'copy', direction: inward ? 'in' : 'out' }
     if (query !== undefined) {
       const { columns } = inner(draft, facts, query)
-      for (const c of columns ?? []) if (c.origin !== null) facts.use(c.origin, 'copied')
-      if (columns === null) facts.open('COPY of a query with unknown columns')
+      for (const c of columns) if (c.origin !== null) facts.use(c.origin, 'copied')
     }
     if (relation === undefined) return
     const found = facts.relation(text(relation, 'schemaname'), text(relation, 'relname'), inward ? 'write' : 'read')
     const listed = words(list(node, 'attlist'))
     const shown = found?.columns.filter(c => listed.length === 0 || listed.includes(c.name)) ?? []
     if (!inward) for (const c of shown) facts.use({ oid: found!.oid, attnum: c.attnum }, 'copied')
-    const columns = found?.columns.map(c => ({ name: c.name, origin: { oid: found.oid, attnum: c.attnum } })) ?? null
+    const columns =
+      found?.columns.map(c => ({ name: c.name, origin: { oid: found.oid, attnum: c.attnum } })) ?? openColumns
     expression(
       facts,
       node.whereClause,
@@ -227,6 +228,7 @@ const special: Readonly<Record<string, Binder>> = {
   },
   VariableShowStmt(facts, draft, node) {
     draft.kind = 'show'
+    draft.columns = openColumns
     facts.atLeast('session')
     draft.facts = { variable: text(node, 'name').toLowerCase() }
   },

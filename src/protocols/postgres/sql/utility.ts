@@ -1,5 +1,6 @@
 import { bindDml } from './dml.ts'
 import type { Facts, Verb } from './facts.ts'
+import { openColumns } from './scope.ts'
 import { bindSelect, expression } from './select.ts'
 import { isNodeName, isTree, knownNodes, list, type Tree, text, tree, unwrap, words } from './tree.ts'
 
@@ -173,7 +174,7 @@ function walk(facts: Facts, value: unknown, key: string): void {
     }
     if (!isTree(part)) continue
     if (inner === 'SelectStmt') {
-      for (const c of bindSelect(facts, part, undefined, undefined) ?? [])
+      for (const c of bindSelect(facts, part, undefined, undefined))
         if (c.origin !== null) facts.use(c.origin, 'definition')
     } else if (/^(Insert|Update|Delete|Merge)Stmt$/.test(inner)) bindDml(facts, inner, part, undefined)
     else if (inner === 'TableLikeClause') walk(facts, part.relation, 'pktable')
@@ -191,7 +192,7 @@ function walk(facts: Facts, value: unknown, key: string): void {
 function callsIn(facts: Facts, node: Tree): void {
   const anything = {
     parent: undefined,
-    sources: [{ alias: '', schema: null, columns: null, oid: null, derived: false }],
+    sources: [{ alias: '', schema: null, columns: openColumns, oid: null, derived: false }],
   }
   expression(facts, node, anything, undefined, 'definition')
 }

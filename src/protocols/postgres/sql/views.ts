@@ -32,7 +32,10 @@ export function followViews(masked: Masked, catalog: CatalogSnapshot): ReadonlyM
     for (const view of views) {
       if (closed.has(view.oid)) continue
       const use = readDefinition(view, catalog)
-      const why = use === undefined ? 'its definition cannot be followed' : whyRefused(use, { masked, closed, catalog })
+      const why =
+        use === undefined || use.outputs === null
+          ? 'its definition cannot be followed'
+          : whyRefused(use, { masked, closed, catalog })
       if (why !== null || use === undefined || pass > maxPasses) {
         closed.set(view.oid, why ?? 'it stands on too many views')
         changed = true
