@@ -111,6 +111,18 @@ export class ConnectionGate implements Gate {
     }
   }
 
+  /** The last event, also of a session that has ended: how it ended belongs into its recording. */
+  finish(reason: string): void {
+    this.record('disconnected', { reason })
+    const events = this.#events
+    this.#events = []
+    try {
+      this.#session.recorder?.append(events)
+    } catch (error) {
+      this.#session.lostRecorder((error as Error).message)
+    }
+  }
+
   /** The engine remembers by canonical input; this remembers by the very object, which templates share, and spares its making. */
   #decide(action: ActionFacts): { readonly decision: Decision<'action'>; readonly allowed: boolean } {
     const { engine } = this.#ports

@@ -107,7 +107,7 @@ export class Opening {
         ),
       )
     }
-    const about = { subject, resource: resourceFacts(resource), role: session.role }
+    const about = sessionFacts({ subject, resource: resourceFacts(resource), role: session.role })
     const masking = await this.#ask('masking', about, session.id)
     if ('refused' in masking) return masking
     const recording = await this.#ask('recording', about, session.id)
@@ -232,8 +232,7 @@ export class Opening {
     })
     let closing: Promise<void> | undefined
     const close = async (reason: string): Promise<void> => {
-      gate.record('disconnected', { reason })
-      await gate.commit()
+      gate.finish(reason)
       live.connections.delete(connection_id)
       if (live.connections.size === 0) await this.#inTurn(session.id, () => this.#rest(live, reason))
       await sessions

@@ -5,8 +5,9 @@ import type { Door, Opened, PresentedTicket, Refusal } from '../../gateway/proto
 import { logger } from '../../log.ts'
 import { routeCancel } from './cancel.ts'
 import { FrameError } from './frames.ts'
-import { MessageStream } from './message-stream.ts'
+import { ConnectionClosed, MessageStream } from './message-stream.ts'
 import { BodyError, C, errorResponse, frame, int32, S } from './messages.ts'
+import { say } from './say.ts'
 import { mechanism, mockVerifier, parseVerifier, ScramError, ScramServer } from './scram.ts'
 import { serve } from './serve.ts'
 import { loadParser } from './sql/parse.ts'
@@ -28,7 +29,7 @@ export async function accept(raw: Socket, door: Door): Promise<void> {
   } catch (error) {
     if (error instanceof BodyError || error instanceof FrameError || error instanceof ScramError) {
       door.failed('malformed', { why: error.message })
-    } else if (!raw.destroyed) {
+    } else if (!raw.destroyed && !(error instanceof ConnectionClosed)) {
       log.error({ err: error }, 'a connection failed while logging in')
     }
   } finally {
@@ -172,17 +173,4 @@ function faultMessage(error: unknown, opened: Opened): Buffer {
     '',
     'try again; the log of the gateway has the fault',
   )
-}
-
-/** Last words: sent, then the stream is closed. */
-function say(socket: Socket, bytes: Buffer): Promise<void> {
-  return new Promise(resolve => {
-    if (socket.destroyed) return resolve()
-    const timer = setTimeout(resolve, 500)
-    socket.once('close', () => resolve())
-    socket.end(bytes, () => {
-      clearTimeout(timer)
-      setTimeout(resolve, 20)
-    })
-  })
 }

@@ -30,6 +30,8 @@ export class SharedCatalog {
   #upstream: { readonly of: CatalogUser; readonly connection: Promise<Upstream> } | undefined
   #turn: Promise<unknown> = Promise.resolve()
   #timer: NodeJS.Timeout | undefined
+  /** Version of the catalog that the users know of. */
+  #told = 0
 
   constructor(name: string) {
     this.#name = name
@@ -75,14 +77,16 @@ export class SharedCatalog {
 
   async #tick(): Promise<void> {
     if (![...this.#users].some(user => user.opened.gate.rules().length > 0)) return
-    const before = this.catalog.current()?.version
     try {
       await this.catalog.refresh()
     } catch (error) {
       log.warn({ err: error, resource: this.#name }, 'the catalog of a target could not be read; trying again')
       return
     }
-    if (this.catalog.current()?.version !== before) for (const user of this.#users) user.moved()
+    const version = this.catalog.current()?.version ?? 0
+    if (version === this.#told) return
+    this.#told = version
+    for (const user of this.#users) user.moved()
   }
 
   /** One after the other on one connection; a connection that failed is replaced at the next query. */

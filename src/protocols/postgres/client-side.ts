@@ -12,8 +12,8 @@ const maxNames = 'close some first, or use fewer names'
 /** Reads what the client says. Each message is judged whole before a byte of it goes on. */
 export class ClientSide implements FrameSink {
   readonly #c: Conversation
-  /** Why reading stopped: a promise, or `'answers'` (the target's answers to what was sent before). */
-  waitingFor: Promise<unknown> | 'answers' | null = null
+  /** Why reading stopped: a promise (then `'catalog'`), or `'answers'`: the target's answers to what was sent before. */
+  waitingFor: Promise<unknown> | 'answers' | 'catalog' | null = null
   terminated = false
 
   constructor(conversation: Conversation) {

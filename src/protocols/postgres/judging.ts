@@ -32,8 +32,11 @@ export class Judge {
   readonly #sql: SqlSide
   readonly #gate: Gate
   readonly #lookup: Lookup
-  /** Refitted when rules or catalog change. */
+  /** Fitted to the rules and the catalog of `fittedTo`. */
   plan: MaskPlan
+  fittedTo = 0
+  /** Fits the plan again. @returns why it cannot be. */
+  refit: () => string | undefined = () => undefined
   #refreshedFor: string | null = null
   #refreshNext = false
   #unread = false
@@ -42,6 +45,7 @@ export class Judge {
     this.#sql = sql
     this.#gate = gate
     this.plan = plan
+    this.fittedTo = this.catalogVersion
     this.#lookup = lookup
   }
 
@@ -144,6 +148,11 @@ export class Judge {
     sql: string | null,
     parameters: readonly (string | null)[] | null,
   ): Judged {
+    if (this.fittedTo !== this.catalogVersion) {
+      const why = this.refit()
+      if (why !== undefined)
+        return refused('57P03', `the masking rules no longer fit the database: ${why}`, 'masking', 'connect again')
+    }
     const plan = this.plan
     const running: Running[] = []
     let actions: ActionFacts[] | readonly ActionFacts[] = []

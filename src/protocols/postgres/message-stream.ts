@@ -2,6 +2,10 @@ import type { Socket } from 'node:net'
 import { FrameReader } from './frames.ts'
 import { Body } from './messages.ts'
 
+export class ConnectionClosed extends Error {
+  override readonly name = 'ConnectionClosed'
+}
+
 export interface Message {
   readonly type: number
   /** The whole frame. */
@@ -21,7 +25,7 @@ export class MessageStream {
   #ended: Error | undefined
   readonly #onData = (chunk: Buffer) => this.#push(chunk)
   readonly #onError = (error: Error) => this.#end(error)
-  readonly #onClose = () => this.#end(new Error('the connection was closed'))
+  readonly #onClose = () => this.#end(new ConnectionClosed('the connection was closed'))
 
   constructor(socket: Socket, frameLimit = limit) {
     this.#socket = socket

@@ -65,6 +65,8 @@ export class Relay {
       upstream.on('close', () => this.#targetGone())
       upstream.on('error', () => this.#targetGone())
       upstream.on('drain', () => this.#unblock('client'))
+      if (client.destroyed) return this.#stop('the client closed the connection')
+      if (upstream.destroyed) return this.#targetGone()
       if (this.#o.upstreamRest.length > 0) this.#onServer(this.#o.upstreamRest)
       if (this.#o.clientRest.length > 0) this.#onClient(this.#o.clientRest)
       this.#flow()
@@ -100,8 +102,7 @@ export class Relay {
     }
     const waiting = this.#fromClient.waitingFor
     if (waiting instanceof Promise) {
-      // Set to null by whoever resumes: a second wait on the same promise is none.
-      this.#fromClient.waitingFor = 'answers'
+      this.#fromClient.waitingFor = 'catalog'
       void waiting.catch(() => {}).then(() => this.#resumeClient())
     }
     if (!this.#committing) this.#commit()
@@ -117,45 +118,30 @@ export class Relay {
   /** INVARIANT: nothing leaves in either direction before the journal has what was judged and recorded for it. */
   #commit(): void {
     const { conversation: c } = this.#o
+    const { up, down } = c
+    if (up.length > 0) c.up = []
+    if (down.length > 0) c.down = []
     const committed = c.gate.commit()
-    if (committed === true) {
-      this.#write()
-      return
-    }
-    if (committed === false) {
-      c.up = []
-      c.down = []
-      return
-    }
-    this.#committing = true
-    this.#flow()
-    void committed.then(yes => {
-      this.#committing = false
-      if (this.#over) return
-      if (!yes) {
-        c.up = []
-        c.down = []
-        return
-      }
-      this.#write()
+    if (committed === true) this.#write(up, down)
+    else if (committed !== false) {
+      this.#committing = true
       this.#flow()
-    })
+      void committed.then(yes => {
+        this.#committing = false
+        if (this.#over || !yes) return
+        this.#write(up, down)
+        if (!this.#over && c.up.length + c.down.length > 0) this.#commit() // what was read meanwhile
+        this.#flow()
+      })
+    }
   }
 
-  #write(): void {
+  #write(up: readonly Buffer[], down: readonly Buffer[]): void {
     const { conversation: c, client, upstream } = this.#o
-    if (c.up.length > 0) {
-      const up = c.up
-      c.up = []
-      if (!send(upstream, up)) this.#block('client')
-    }
-    if (c.down.length > 0) {
-      const down = c.down
-      c.down = []
-      if (!send(client, down)) this.#block('upstream')
-    }
+    if (up.length > 0 && !send(upstream, up)) this.#block('client')
+    if (down.length > 0 && !send(client, down)) this.#block('upstream')
     if (c.fault !== null) this.#finish(c.fault.sqlstate, c.fault.message, '')
-    else if (this.#fromClient.terminated && !this.#over) this.#stop('the client said goodbye')
+    else if (this.#fromClient.terminated) this.#stop('the client said goodbye')
     else if (this.#fromClient.waitingFor !== null) this.#flow()
   }
 
@@ -186,28 +172,35 @@ export class Relay {
 
   /** Tells the client why in its own words, where the stream allows it, and closes both sides (LC1). */
   #finish(sqlstate: string, message: string, hint: string): void {
-    if (this.#over) return
-    const { client, conversation: c } = this.#o
-    this.#stop(message, () => {
-      if (this.#serverReader.streaming || client.destroyed) return client.destroy()
+    const { client } = this.#o
+    this.#stop(message, done => {
+      if (this.#serverReader.streaming || client.destroyed) {
+        done()
+        return
+      }
+      const late = setTimeout(done, lingerMs)
+      client.once('close', () => {
+        clearTimeout(late)
+        done()
+      })
       client.end(errorResponse('FATAL', sqlstate, message, '', hint))
-      c.down = []
-      setTimeout(() => client.destroy(), lingerMs).unref()
     })
   }
 
-  #stop(reason: string, last: () => void = () => this.#o.client.destroy()): void {
+  #stop(reason: string, last: (done: () => void) => void = done => done()): void {
     if (this.#over) return
     this.#over = true
-    const { conversation: c, upstream, cancel } = this.#o
+    const { conversation: c, client, upstream, cancel } = this.#o
     if (c.pending.length > 0 || c.status !== idle) cancel()
     upstream.removeAllListeners('data')
-    upstream.on('error', () => {})
+    client.removeAllListeners('data').resume()
     if (c.copyIn === 'none') upstream.end(frame(C.terminate))
     else upstream.end()
     setTimeout(() => upstream.destroy(), lingerMs).unref()
-    last()
-    this.#done(reason)
+    last(() => {
+      client.destroy()
+      this.#done(reason)
+    })
   }
 }
 

@@ -12,7 +12,7 @@ import type { Options } from './options.ts'
 import { Names, type Prepared } from './prepared.ts'
 import { closeUpstream, runQuery } from './queries.ts'
 import { Relay } from './relay.ts'
-import type { MaskPlan } from './sql/contract.ts'
+import { say } from './say.ts'
 import { withoutLiterals } from './sql/literals.ts'
 import { createNames } from './sql/names.ts'
 import { fitPlan } from './sql/plan.ts'
@@ -34,7 +34,7 @@ export async function serve(
   const wanted = (opened.resource.options as Options).database
   if (startup.database !== '' && startup.database !== wanted && startup.database !== startup.user) {
     const words = `this ticket opens the database "${wanted}", not "${startup.database}"`
-    client.end(errorResponse('FATAL', '3D000', words, '', `connect to ${wanted}`))
+    await say(client, errorResponse('FATAL', '3D000', words, '', `connect to ${wanted}`))
     return await opened.close(words)
   }
   const { target, permit, user, password, gate } = opened
@@ -67,7 +67,8 @@ export async function serve(
       if (conversation.pending.length > 0) cancelAt(opened, upstream)
     })
     const refit = () => refitTo(judge, conversation, gate, shared.catalog.current())
-    gate.onRules(() => refit())
+    judge.refit = refit
+    gate.onRules(refit)
     parts.refit = () => {
       const why = refit()
       if (why !== undefined) parts.relay?.end(`the masking rules no longer fit the database: ${why}`)
@@ -92,7 +93,8 @@ export async function serve(
   } catch (error) {
     closeUpstream(upstream)
     if (!(error instanceof MaskingImpossible)) throw error
-    client.end(
+    await say(
+      client,
       errorResponse('FATAL', '57P03', error.message, '', 'ask a security engineer to look at the masking rules'),
     )
     await opened.close(error.message)
@@ -134,7 +136,8 @@ function refitTo(
 ): string | undefined {
   const fitted = fitPlan(gate.rules(), snapshot, gate.maskKey)
   if (!fitted.ok) return fitted.reason
-  judge.plan = fitted.plan satisfies MaskPlan
+  judge.plan = fitted.plan
+  judge.fittedTo = snapshot?.version ?? 0
   return conversation.refit()
 }
 
