@@ -2,13 +2,15 @@ import type { Client } from './client.ts'
 import { instant, plain, say } from './output.ts'
 
 interface PolicyStatus {
-  readonly revision: {
-    readonly generation: number
+  readonly active: { readonly generation: number; readonly commit: string; readonly digest: string } | null
+  readonly stale: string | null
+  /** Newest first, both. */
+  readonly history: readonly { readonly generation: number; readonly activated_at_ms: number }[]
+  readonly failures: readonly {
     readonly commit: string
-    readonly digest: string
-    readonly activated_at_ms: number
-  } | null
-  readonly failure: { readonly commit: string; readonly at_ms: number; readonly problems: readonly Problem[] } | null
+    readonly at_ms: number
+    readonly problems: readonly Problem[]
+  }[]
 }
 
 interface Problem {
@@ -20,16 +22,20 @@ interface Problem {
 
 /** Prints the active revision, and the problems of a newer commit that did not pass. */
 export async function policyStatus(client: Client): Promise<void> {
-  const { revision, failure } = await client.get<PolicyStatus>('/api/policy/status')
-  if (revision === null) say('No revision is active: everything is denied.')
-  else
-    say(
-      `generation ${revision.generation}  commit ${revision.commit}  digest ${revision.digest}  since ${instant(revision.activated_at_ms)}`,
-    )
-  if (failure !== null) {
-    say(`commit ${failure.commit} did not pass at ${instant(failure.at_ms)}; the revision above stays:`)
-    for (const problem of failure.problems) say(`  ${lineOf(problem)}`)
+  const { active, stale, history, failures } = await client.get<PolicyStatus>('/api/policy/status')
+  const since = history.find(revision => revision.generation === active?.generation)?.activated_at_ms
+  if (active === null) say('No revision is active: everything is denied.')
+  else {
+    const when = since === undefined ? '' : `  since ${instant(since)}`
+    say(`generation ${active.generation}  commit ${active.commit}  digest ${active.digest}${when}`)
   }
+  if (stale !== null) say(`This process opens nothing: ${plain(stale)}`)
+  const [failure] = failures
+  if (failure === undefined || failure.at_ms < (since ?? 0)) return
+  say(
+    `commit ${failure.commit} did not pass at ${instant(failure.at_ms)}; ${active === null ? 'there is none before it' : 'the revision above stays'}:`,
+  )
+  for (const problem of failure.problems) say(`  ${lineOf(problem)}`)
 }
 
 /** `file:line: message [code]`, which editors jump to. */
