@@ -140,7 +140,7 @@ async function ensureCa(folder: string, deployment: string): Promise<Pair> {
 
 async function ensureServer(folder: string, ca: Pair, hosts: readonly string[]): Promise<Pair> {
   const existing = readPair(folder, 'server')
-  if (existing !== undefined && isGood(existing, ca, hosts)) return existing
+  if (existing !== undefined && (await isGood(existing, ca, hosts))) return existing
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
   const issuer = new x509.X509Certificate(ca.cert)
   const cert = await x509.X509CertificateGenerator.create({
@@ -168,10 +168,11 @@ async function ensureServer(folder: string, ca: Pair, hosts: readonly string[]):
   return pair
 }
 
-function isGood(server: Pair, ca: Pair, hosts: readonly string[]): boolean {
+async function isGood(server: Pair, ca: Pair, hosts: readonly string[]): Promise<boolean> {
   const cert = new x509.X509Certificate(server.cert)
   if (cert.notAfter.getTime() - Date.now() < renewDays * dayMs) return false
-  if (cert.issuer !== new x509.X509Certificate(ca.cert).subject) return false
+  const { publicKey } = new x509.X509Certificate(ca.cert)
+  if (!(await cert.verify({ publicKey, signatureOnly: true }))) return false
   const names = new Set(cert.getExtension(x509.SubjectAlternativeNameExtension)?.names.items.map(n => n.value))
   return hosts.every(host => names.has(host))
 }

@@ -126,7 +126,7 @@ function dial(address: string, port: number, ms: number, name: string): Promise<
     socket.once('error', failed)
     socket.once('connect', () => {
       clearTimeout(timer)
-      socket.off('error', failed)
+      socket.off('error', failed).on('error', () => {}) // whoever uses it sees its end as `close`
       resolve(socket)
     })
   })

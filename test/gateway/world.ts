@@ -15,6 +15,8 @@ import { allProtocols } from '../../src/protocols/all.ts'
 import { Catalog } from '../../src/recording/catalog.ts'
 import { FileStore } from '../../src/recording/file-store.ts'
 import { Journal } from '../../src/recording/journal.ts'
+import { Reader } from '../../src/recording/reader.ts'
+import { Secret } from '../../src/secret.ts'
 import { Leases } from '../../src/sessions/leases.ts'
 import { compileWith, type Edit, granted } from '../approvals/world.ts'
 import { createSessionWorld } from '../sessions/world.ts'
@@ -170,6 +172,11 @@ export async function createGatewayWorld() {
     activate,
     admin,
     target,
+    reader: new Reader({
+      database: world.test.database,
+      store: new FileStore(join(folder, 'store')),
+      identities: [new Secret(identity)],
+    }),
     folder,
     certificate: join(folder, 'ca/server.pem'),
     caFile,

@@ -1,0 +1,15 @@
+import { expect, test } from 'vitest'
+import { allProtocols } from '../../src/protocols/all.ts'
+import { type ConformanceKit, describeConformance } from './conformance.ts'
+import { postgresKit } from './postgres/kit.ts'
+
+const kits: Readonly<Record<string, ConformanceKit>> = { postgres: postgresKit }
+
+test('every protocol of this build brings what the suite needs', () => {
+  expect(allProtocols.map(p => p.name).filter(name => kits[name] === undefined)).toEqual([])
+})
+
+for (const protocol of allProtocols) {
+  const kit = kits[protocol.name]
+  if (kit !== undefined) describeConformance(protocol, kit)
+}

@@ -1,0 +1,119 @@
+import { connect } from 'node:net'
+import { eq } from 'drizzle-orm'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Protocol } from '../../src/gateway/protocol.ts'
+import type { SubjectFacts } from '../../src/policy/points.ts'
+import { sessions } from '../../src/sessions/schema.ts'
+import { createGatewayWorld, type GatewayWorld } from '../gateway/world.ts'
+
+export type Issued = Awaited<ReturnType<GatewayWorld['ticket']>>
+
+/** What a protocol's folder brings for the suite that every protocol passes. */
+export interface ConformanceKit {
+  /** Runs one action with the real client and answers what a person would read, also where it failed. */
+  run(world: GatewayWorld, port: number, issued: Issued, action: string): Promise<string>
+  /** An open connection: says things, and gives what the client was told when it ended. */
+  open(
+    world: GatewayWorld,
+    port: number,
+    issued: Issued,
+  ): Promise<{ act(action: string): Promise<string>; ended: Promise<string> }>
+  readonly allowed: { readonly action: string; readonly answers: string }
+  /** Denied to a reader; `happened` looks at the target itself. */
+  readonly denied: { readonly action: string; happened(world: GatewayWorld): Promise<boolean> }
+  /** What no parser of the protocol understands. */
+  readonly notUnderstood: string
+  /** Client bytes of all kinds that are no login. */
+  readonly hostile: readonly Buffer[]
+}
+
+/** Behaviour that every registered protocol owes (design: whatever the wire, these hold). */
+export function describeConformance(protocol: Protocol, kit: ConformanceKit): void {
+  describe(`${protocol.name} keeps the gateway's promises`, () => {
+    let world: GatewayWorld
+    let gateway: Awaited<ReturnType<GatewayWorld['gateway']>>
+    let person: SubjectFacts
+
+    beforeAll(async () => {
+      world = await createGatewayWorld()
+      gateway = await world.gateway()
+      await world.activate()
+      person = await world.person('conformance', ['dbas'])
+    })
+    afterAll(() => world?.close())
+
+    const sessionOf = async (issued: Issued) =>
+      (await world.db.select().from(sessions).where(eq(sessions.ticket_id, issued.id)))[0]!
+
+    test('the real client gets its answer', async () => {
+      expect(await kit.run(world, gateway.port, await world.ticket(person), kit.allowed.action)).toContain(
+        kit.allowed.answers,
+      )
+    })
+
+    test('the real client reads the denial: rule, place, decision, and what to do', async () => {
+      const words = await kit.run(world, gateway.port, await world.ticket(person), kit.denied.action)
+      expect(words).toMatch(/\w+\.rego:\d+@[0-9a-f]+/)
+      expect(words).toMatch(/dec_[0-9a-z]{26}/)
+      expect(words).toContain('ask for')
+      expect(await kit.denied.happened(world)).toBe(false)
+    })
+
+    test('what is not understood is not forwarded', async () => {
+      const { act } = await kit.open(world, gateway.port, await world.ticket(person))
+      await expect(act(kit.notUnderstood)).rejects.toThrow()
+    })
+
+    test('hostile bytes crash nothing and open nothing', async () => {
+      for (const bytes of kit.hostile) {
+        await new Promise<void>(resolve => {
+          const socket = connect(gateway.port, '127.0.0.1', () => socket.end(bytes))
+          socket.on('error', () => {}).on('close', () => resolve())
+          socket.resume()
+        })
+      }
+      const fresh = await world.gateway() // the address may be throttled by now, which is right
+      await world.activate()
+      expect(await kit.run(world, fresh.port, await world.ticket(person), kit.allowed.action)).toContain(
+        kit.allowed.answers,
+      )
+      await fresh.close()
+    })
+
+    test('without its journal nothing is answered, and the session ends with the reason', async () => {
+      const short = await world.gateway()
+      await world.activate()
+      const { act, ended } = await kit.open(world, short.port, await world.ticket(person))
+      await short.journal.close(100)
+      const words = await Promise.race([act(kit.allowed.action).catch((error: Error) => error.message), ended])
+      expect(words).toContain('can no longer be recorded')
+      expect(words).not.toContain(kit.allowed.answers)
+      await short.close()
+    })
+
+    test('the session dies with its grant, within a second, with the reason', async () => {
+      const issued = await world.ticket(person)
+      const { ended } = await kit.open(world, gateway.port, issued)
+      const since = Date.now()
+      const { grant_id } = await sessionOf(issued)
+      const revoked = await world.approvals.revoke({ grant_id, by: person, reason: 'the ship is sinking' } as never)
+      expect(revoked.refused).toBe(false)
+      expect(await ended).toContain('the ship is sinking')
+      expect(Date.now() - since).toBeLessThan(1000)
+    })
+
+    test('the recording replays what was said and answered', async () => {
+      const issued = await world.ticket(person)
+      await kit.run(world, gateway.port, issued, kit.allowed.action)
+      const { id } = await sessionOf(issued)
+      const kinds = async () => {
+        const seen: string[] = []
+        for await (const event of world.reader.events(id)) seen.push(event.kind)
+        return seen
+      }
+      await expect
+        .poll(kinds, { timeout: 10_000 })
+        .toEqual(expect.arrayContaining(['connected', 'statement', 'result', 'disconnected']))
+    })
+  })
+}
