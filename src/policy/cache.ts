@@ -1,38 +1,45 @@
-/** Answers by key, least recently used first out, bounded by the characters of the keys. */
+/**
+ * Answers by key, bounded by the characters of the keys. Two generations: when the young one is half of all there may be it
+ * becomes the old one, and the old one is forgotten but for what was asked for since. A hit costs one look-up.
+ */
 export class DecisionCache<V> {
-  readonly #entries = new Map<string, V>()
-  readonly #maxChars: number
+  readonly #halfChars: number
+  #young = new Map<string, V>()
+  #old = new Map<string, V>()
   #chars = 0
 
   constructor(maxChars = 4 << 20) {
-    this.#maxChars = maxChars
+    this.#halfChars = maxChars / 2
   }
 
   get size(): number {
-    return this.#entries.size
+    let size = this.#young.size
+    for (const key of this.#old.keys()) if (!this.#young.has(key)) size++
+    return size
   }
 
   get(key: string): V | undefined {
-    const found = this.#entries.get(key)
-    if (found === undefined) return undefined
-    this.#entries.delete(key)
-    this.#entries.set(key, found)
-    return found
+    const young = this.#young.get(key)
+    if (young !== undefined) return young
+    const old = this.#old.get(key)
+    if (old !== undefined) this.set(key, old)
+    return old
   }
 
   set(key: string, value: V): void {
-    if (this.#entries.has(key) || key.length > this.#maxChars) return
-    this.#entries.set(key, value)
-    this.#chars += key.length
-    for (const oldest of this.#entries.keys()) {
-      if (this.#chars <= this.#maxChars) return
-      this.#entries.delete(oldest)
-      this.#chars -= oldest.length
+    if (this.#young.has(key) || key.length > this.#halfChars) return
+    if (this.#chars + key.length > this.#halfChars) {
+      this.#old = this.#young
+      this.#young = new Map()
+      this.#chars = 0
     }
+    this.#young.set(key, value)
+    this.#chars += key.length
   }
 
   clear(): void {
-    this.#entries.clear()
+    this.#young = new Map()
+    this.#old = new Map()
     this.#chars = 0
   }
 }

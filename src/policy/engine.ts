@@ -8,7 +8,8 @@ import type { PolicyData } from './data-schema.ts'
 import type { Decision } from './decision.ts'
 import { about as factsAbout } from './facts.ts'
 import { type DecisionCode, type Input, type Point, points, type Reason, type Result } from './points.ts'
-import { isInput, isResult, resultProblems, sortSets, unsupported } from './results.ts'
+import { readQuestion, type Unjudgeable } from './question.ts'
+import { readResult, unsupported } from './results.ts'
 import { scopesAllow, subjectOf } from './scopes.ts'
 import { verifyRevision } from './signing.ts'
 import { timeFacts } from './time.ts'
@@ -16,7 +17,6 @@ import { tally } from './votes.ts'
 import { Evaluator } from './wasm.ts'
 
 const log = logger('policy')
-const maxInputChars = 256 * 1024
 
 /** Whom and what a question is about; what the input itself names wins over what the caller says. */
 export interface About {
@@ -197,15 +197,15 @@ export class Engine {
   decide<P extends Point>(point: P, input: Input<P>, about: About = {}): Decided<P> {
     const loaded = this.#loaded
     const question = loaded === null ? input : withNeeds(point, input, loaded.meta.needs, () => this.#time())
-    const text = canonicalInput(point, question)
+    const read = readQuestion(point, question)
     const session =
       point === 'action' && loaded !== null && loaded.meta.needs.length === 0 ? about.session_id : undefined
-    if (typeof text !== 'string' || this.#stale !== null || !session)
-      return this.#answer(point, question, text, about, loaded)
-    const key = `${session}\n${text}`
+    if (!('key' in read)) return this.#answer(point, question, read, about, loaded)
+    if (this.#stale !== null || !session) return this.#answer(point, question, read.text(), about, loaded)
+    const key = `${session} ${read.key}`
     const found = this.#cache.get(key)
     if (found !== undefined) return found as unknown as Decided<P>
-    const decided = this.#answer(point, question, text, about, loaded)
+    const decided = this.#answer(point, question, read.text(), about, loaded)
     this.#cache.set(key, decided as unknown as Decided<'action'>)
     return decided
   }
@@ -217,7 +217,7 @@ export class Engine {
   #answer<P extends Point>(
     point: P,
     input: Input<P>,
-    text: string | Denied,
+    text: string | Unjudgeable,
     about: About,
     loaded: Loaded | null,
   ): Decided<P> {
@@ -258,9 +258,9 @@ export class Engine {
     if (!evaluated.ok) return this.#fault(point, evaluated.code, evaluated.message)
     if (evaluated.value === undefined)
       return this.#fault(point, 'policy_undefined', `data.sallyport.${point}.result is undefined`)
-    const result = sortSets(evaluated.value)
-    if (!isResult(point, result)) return this.#fault(point, 'policy_shape', resultProblems(point, result).join('; '))
-    return this.#carryOut(point, input, result, loaded)
+    const read = readResult(point, evaluated.value)
+    if ('problem' in read) return this.#fault(point, 'policy_shape', read.problem)
+    return this.#carryOut(point, input, read.result, loaded)
   }
 
   #carryOut<P extends Point>(point: P, input: Input<P>, result: Result<P>, loaded: Loaded): Answer<P> {
@@ -313,11 +313,6 @@ function idOf(
   return derivedId('dec', `${session} ${loaded.revision.generation} ${code} ${input_digest}`)
 }
 
-interface Denied {
-  readonly code: DecisionCode
-  readonly message: string
-}
-
 function denied<P extends Point>(code: DecisionCode, message: string): Answer<P> {
   return {
     effect: 'deny',
@@ -336,22 +331,6 @@ const remedies: Partial<Record<DecisionCode, string>> = {
   input_invalid: 'tell the operator: this is a fault of the program or a hostile request',
   input_too_large: 'make the request smaller',
   unsupported: 'ask a security engineer to change the policy, or upgrade',
-}
-
-/** The canonical text of an input of the right shape and size, or why there is none. */
-function canonicalInput<P extends Point>(point: P, input: Input<P>): string | Denied {
-  try {
-    if (!isInput(point, input))
-      return { code: 'input_invalid', message: `the input does not have the shape of ${point}` }
-    const text = canonical(input as Json)
-    if (text.length <= maxInputChars) return text
-    return { code: 'input_too_large', message: `the input has ${text.length} characters; ${maxInputChars} are judged` }
-  } catch (error) {
-    return {
-      code: 'input_invalid',
-      message: error instanceof Error ? error.message : 'the input is not canonical JSON',
-    }
-  }
 }
 
 function withNeeds<P extends Point>(
