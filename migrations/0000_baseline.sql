@@ -200,7 +200,7 @@ CREATE TABLE "decisions" (
 	"resource" text,
 	"session_id" text,
 	"request_id" text,
-	"count" integer DEFAULT 1 NOT NULL,
+	"count" bigint DEFAULT 1 NOT NULL,
 	"batch" text
 );
 --> statement-breakpoint
