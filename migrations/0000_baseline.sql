@@ -101,7 +101,8 @@ CREATE TABLE "audit_writers" (
 	"writer" text PRIMARY KEY NOT NULL,
 	"process" text NOT NULL,
 	"wseq" bigint NOT NULL,
-	"prev" text NOT NULL
+	"prev" text NOT NULL,
+	"db_user" text DEFAULT current_user NOT NULL
 );
 --> statement-breakpoint
 CREATE TABLE "processes" (
@@ -113,7 +114,8 @@ CREATE TABLE "processes" (
 	"heartbeat_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"generation" bigint,
 	"ready" text DEFAULT 'starting' NOT NULL,
-	"facts" jsonb DEFAULT '{}'::jsonb NOT NULL
+	"facts" jsonb DEFAULT '{}'::jsonb NOT NULL,
+	"db_user" text DEFAULT current_user NOT NULL
 );
 --> statement-breakpoint
 CREATE TABLE "api_tokens" (
