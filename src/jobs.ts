@@ -1,5 +1,5 @@
 import { createPostgresBackend, withBackend } from 'bullmq'
-import { logger } from './log.ts'
+import { faultMessage, logger } from './log.ts'
 import type { Secret } from './secret.ts'
 
 const log = logger('jobs')
@@ -36,7 +36,8 @@ export async function startJobs(options: {
   const connection = { connectionString: options.url.reveal(), schema: 'jobs', migrate: true, max: 3 }
   const byName = new Map(options.jobs.map(job => [job.name, new Turn(job)]))
   const queue = new Queue(queueName, { connection, defaultJobOptions: { removeOnComplete: true, removeOnFail: 100 } })
-  const onError = (error: Error) => log.warn({ err: error.message }, 'the queue is out of reach; sweepers carry on')
+  const onError = (error: Error) =>
+    log.warn({ err: faultMessage(error) }, 'the queue is out of reach; sweepers carry on')
   queue.on('error', onError)
   await queue.waitUntilReady()
   for (const job of options.jobs) await queue.upsertJobScheduler(job.name, { every: job.every_ms }, { name: job.name })
@@ -92,7 +93,7 @@ class Turn {
       await this.#job.run()
       this.#failing = ''
     } catch (error) {
-      const { message } = error as Error
+      const message = faultMessage(error)
       // A database that is away for an hour is said once, not 3,600 times.
       if (message !== this.#failing) log.error({ job: this.#job.name, err: message }, 'a job failed; it runs again')
       this.#failing = message

@@ -86,7 +86,7 @@ async function runRole(
       try {
         await run()
       } catch (error) {
-        log.error({ role, err: (error as Error).message }, 'something did not close')
+        log.error({ role, err: error }, 'something did not close')
       }
     }
   }
@@ -177,9 +177,7 @@ export function startControl(config: Config): Promise<Running> {
     await repository.poll()
     await base.follower.poll()
     const again = () =>
-      approvals
-        .redecideAll()
-        .catch(error => log.error({ err: (error as Error).message }, 'grants were not decided again'))
+      approvals.redecideAll().catch(error => log.error({ err: error }, 'grants were not decided again'))
     engine.onSwitched(() => void again())
 
     const sequencer = new Sequencer({

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import cluster from 'node:cluster'
 import { type Config, loadConfig } from '../config.ts'
 import { SallyportError } from '../errors.ts'
-import { logger } from '../log.ts'
+import { faultMessage, logger } from '../log.ts'
 import { complain, say } from './output.ts'
 
 const log = logger('serve')
@@ -39,7 +39,7 @@ async function runRole(role: Role, config: Config): Promise<Running> {
     if (role === 'control') return await main.startControl(config)
     return role === 'gateway' ? await main.startGateway(config) : await main.startReplay(config)
   } catch (error) {
-    process.send?.({ problem: error instanceof Error ? error.message : String(error) })
+    process.send?.({ problem: faultMessage(error) })
     throw error
   }
 }

@@ -5,6 +5,7 @@ import type { Tx } from '../db/database.ts'
 import { notify } from '../db/notices.ts'
 import { systemFacts } from '../identity/facts.ts'
 import { newId } from '../ids.ts'
+import { faultMessage } from '../log.ts'
 import { Permit } from '../policy/permit.ts'
 import { timeFacts } from '../policy/time.ts'
 import { plainText } from './end.ts'
@@ -137,7 +138,7 @@ export class Leases {
       await reap(permit, toReap(lease))
       return undefined
     } catch (error) {
-      return plainText(error instanceof Error ? error.message : String(error))
+      return plainText(faultMessage(error))
     }
   }
 
