@@ -18,6 +18,9 @@ import { Evaluator } from './wasm.ts'
 
 const log = logger('policy')
 
+/** Points at which a person wants something now; at the others a session acts that was let in before. */
+const bySomebodyNow: ReadonlySet<Point> = new Set<Point>(['access', 'approve', 'admin', 'replay'])
+
 /** Whom and what a question is about; what the input itself names wins over what the caller says. */
 export interface About {
   readonly subject_id?: string | null | undefined
@@ -283,10 +286,10 @@ export class Engine {
     }
   }
 
-  /** Old groups mean no new access, and no vote for it; what lives already is refreshed or ended by identity. */
+  /** Old groups mean no new access, no vote, no call and no replay; what lives already is refreshed or ended by identity. */
   #groupsAreOld<P extends Point>(point: P, input: Input<P>): boolean {
-    if (point !== 'access' && point !== 'approve') return false
-    const { subject, time } = input as Input<'access'> | Input<'approve'>
+    if (!bySomebodyNow.has(point)) return false
+    const { subject, time } = input as Input<'access' | 'approve' | 'admin' | 'replay'>
     if (subject.kind !== 'person' || (input as Input<'access'>).stage === 'live') return false
     return time.now_at_ms - subject.groups_at_ms > this.#options.max_groups_age_s * 1000
   }

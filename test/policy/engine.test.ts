@@ -224,6 +224,20 @@ result := {"effect": "ask", "reasons": [], "approval": {"stages": [{"approvers":
     expect(engine.decide('approve', { ...approval(), subject: old }).decision.code).toBe('groups_stale')
   })
 
+  test('ID11: old groups open no call and no replay either, not even for an auditor; a machine has no groups that age', async () => {
+    const engine = await engineOn()
+    const old = { ...engineer, groups: ['security-admins', 'auditors'], groups_at_ms: now - 3_600_001 }
+    for (const call of ['grants.revoke', 'audit.list', 'me']) {
+      const { decision, permit } = engine.decide('admin', adminInput(call, old))
+      expect([decision.effect, decision.code, permit]).toEqual(['deny', 'groups_stale', null])
+    }
+    const replay = (subject: typeof old) => engine.decide('replay', { ...replayInput(), subject }).decision
+    expect(replay(old).code).toBe('groups_stale')
+    expect(replay({ ...old, groups_at_ms: now }).effect).toBe('allow')
+    expect(engine.decide('admin', adminInput('me', { ...old, kind: 'machine' })).decision.effect).toBe('allow')
+    expect(engine.decide('admin', adminInput('lease.reap', { ...old, kind: 'system' })).decision.effect).toBe('allow')
+  })
+
   test('a process that is behind decides nothing', async () => {
     const engine = await engineOn()
     const before = engine.decide('action', actionInput(), { session_id: 'ses_1' })
@@ -343,5 +357,27 @@ function approval(): Input<'approve'> {
     time: timeFacts(now, 'UTC'),
     via: 'web',
     votes: [],
+  }
+}
+
+function replayInput(): Input<'replay'> {
+  return {
+    subject: engineer,
+    recording: {
+      id: 'rec_1',
+      session: 'ses_1',
+      subject: 'sub_other',
+      resource: 'db',
+      labels: {},
+      role: 'reader',
+      protocol: 'postgres',
+      started_at_ms: now,
+      live: false,
+    },
+    own: false,
+    verb: 'open',
+    view: 'masked',
+    reason: null,
+    time: timeFacts(now, 'UTC'),
   }
 }
