@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { bigint, check, index, integer, pgTable, primaryKey, text, uniqueIndex } from 'drizzle-orm/pg-core'
-import { bytes, integer53 } from '../db/columns.ts'
+import { bytes, integer53, ownerColumn } from '../db/columns.ts'
 
 /**
  * A writer is one lane of one process start. `wseq` and `prev` are taken under this row's lock in the inserting
@@ -13,6 +13,7 @@ export const auditWriters = pgTable(
     process: text().notNull(), // prc_…
     wseq: integer53().notNull(),
     prev: text().notNull(), // hex hash of the writer's last leaf, '' before the first
+    db_user: ownerColumn(), // only this user may append under its name (db/grants.ts)
   },
   t => [index().on(t.process)],
 )

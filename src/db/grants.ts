@@ -18,7 +18,6 @@ const ownsWriter = ['select', 'insert', 'update(wseq, prev)']
 const lives = ['select', 'insert', 'update(heartbeat_at, generation, ready, facts)']
 const endsSession = 'update(ended_at, end_code, end_reason, last_connection_at)'
 const movesLease = 'update(state, facts, minted_at, reaped_at, attempts, next_try_at, last_error)'
-const seals = 'update(ended_at, sealed_at, state, seal, seal_hash, bytes)'
 
 export const tableGrants: Readonly<Record<string, TableGrants>> = {
   // db
@@ -83,7 +82,7 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   // recording: the gateway writes keys and cannot read them back; control destroys them unread; only replay reads them
   recordings: {
     control: ['select', 'update(ended_at, sealed_at, state, seal, seal_hash, bytes, receipt, deleted_at)'],
-    gateway: ['select', 'insert', seals],
+    gateway: ['select', 'insert', 'update(sealed_at, state, bytes)'],
     replay: read,
   },
   recording_parts: {
@@ -102,4 +101,56 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   // slack
   slack_seen: controlOnly('select', 'insert', 'delete'),
   slack_messages: controlOnly('select', 'insert', 'update', 'delete'),
+}
+
+/** Which rows a user may write, where the table's privileges say that it may write some: conditions over the new row. */
+export interface RowRules {
+  readonly insert: string | TableConditions
+  readonly update: string | TableConditions
+}
+type TableConditions = Readonly<Record<DatabaseRole, string>>
+
+const own = 'db_user = current_user'
+const ownAs = (role: DatabaseRole) => `${own} and role = '${role}'`
+const ownProcess = { control: ownAs('control'), gateway: ownAs('gateway'), replay: ownAs('replay') }
+
+/**
+ * Row security: within what `tableGrants` gives, nobody writes under another's name. So a gateway that was taken over
+ * can lie about itself, and not as control or replay. Reading and deleting are as the grants say; the owner is not bound.
+ */
+export const rowRules: Readonly<Record<string, RowRules>> = {
+  // What a process says of itself (its address, its CA) is believed by others.
+  processes: { insert: ownProcess, update: ownProcess },
+  audit_writers: { insert: own, update: own },
+  audit_inbox: {
+    insert:
+      'idx is null and exists (select from audit_writers w where w.writer = audit_inbox.writer and w.db_user = current_user)',
+    update: { control: 'true', gateway: 'false', replay: 'false' },
+  },
+  // A decision enters the log with its event or waits for its batch: none may be inserted as one that has been covered.
+  decisions: {
+    insert: {
+      control: 'batch is null',
+      gateway: "batch is null and point in ('access', 'action', 'masking', 'recording', 'admin')",
+      replay: "batch is null and point = 'replay'",
+    },
+    update: { control: 'true', gateway: "point = 'action'", replay: "point = 'replay'" },
+  },
+  // Control seals and deletes; a gateway only opens again what it has more of.
+  recordings: {
+    insert: { control: 'false', gateway: "state = 'open' and seal is null and receipt is null", replay: 'false' },
+    update: { control: 'true', gateway: "state = 'open'", replay: 'false' },
+  },
+  recording_keys: {
+    insert: { control: 'false', gateway: 'wrapped is not null and destroyed_at is null', replay: 'false' },
+    update: { control: 'wrapped is null', gateway: 'false', replay: 'false' }, // destroyed, never exchanged
+  },
+}
+
+/** Rows that an update may start from; the default is any. */
+export const updatable: Readonly<Record<string, string | TableConditions>> = {
+  processes: own,
+  audit_writers: own,
+  decisions: { control: 'true', gateway: "point = 'action'", replay: "point = 'replay'" },
+  recordings: { control: 'true', gateway: "state <> 'deleted'", replay: 'false' },
 }

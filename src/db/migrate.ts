@@ -5,7 +5,7 @@ import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import postgres from 'postgres'
 import { SallyportError } from '../errors.ts'
 import { Secret } from '../secret.ts'
-import { type DatabaseRole, databaseRoles, tableGrants } from './grants.ts'
+import { type DatabaseRole, databaseRoles, rowRules, tableGrants, updatable } from './grants.ts'
 import { packageRoot } from './package-root.ts'
 import { scramVerifier } from './scram-verifier.ts'
 
@@ -111,9 +111,34 @@ async function applyGrants(sql: postgres.Sql, users: Readonly<Record<DatabaseRol
         }
       }
     }
+    await applyRowRules(tx, users)
     await tx`create schema if not exists jobs`
     await tx`grant all on schema jobs to ${tx(users.control)}`
   })
+}
+
+/** Row security: what is not allowed by a policy made here is refused. */
+async function applyRowRules(
+  tx: postgres.TransactionSql,
+  users: Readonly<Record<DatabaseRole, string>>,
+): Promise<void> {
+  const stale = await tx<{ table: string; policy: string }[]>`
+    select tablename as table, policyname as policy from pg_policies where schemaname = 'public'`
+  for (const { table, policy } of stale) await tx`drop policy ${tx(policy)} on ${tx(table)}`
+  for (const [table, rules] of Object.entries(rowRules)) {
+    await tx`alter table ${tx(table)} enable row level security`
+    for (const role of databaseRoles) {
+      const of = (condition: string | Readonly<Record<DatabaseRole, string>>) =>
+        tx.unsafe(`(${typeof condition === 'string' ? condition : condition[role]})`)
+      const [on, user] = [tx(table), tx(users[role])]
+      const policy = (command: string) => tx(`${role}_${command}`)
+      await tx`create policy ${policy('reads')} on ${on} for select to ${user} using (true)`
+      await tx`create policy ${policy('deletes')} on ${on} for delete to ${user} using (true)`
+      await tx`create policy ${policy('inserts')} on ${on} for insert to ${user} with check ${of(rules.insert)}`
+      const [from, to] = [of(updatable[table] ?? 'true'), of(rules.update)]
+      await tx`create policy ${policy('updates')} on ${on} for update to ${user} using ${from} with check ${to}`
+    }
+  }
 }
 
 /** What a copy of a database (a restore, a test's template) does not bring along. No temporary tables, for nobody. */

@@ -1,5 +1,5 @@
 import { index, jsonb, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
-import { integer53 } from './columns.ts'
+import { integer53, ownerColumn } from './columns.ts'
 
 /** One row for each running process of ours: who it is, that it lives, which revision it runs. */
 export const processes = pgTable(
@@ -14,6 +14,7 @@ export const processes = pgTable(
     generation: integer53(), // revision it enforces
     ready: text().notNull().default('starting'), // 'ready' or the reason why not
     facts: jsonb().$type<Record<string, unknown>>().notNull().default({}),
+    db_user: ownerColumn(), // whose row it is: nobody else beats its heart (grants.ts)
   },
   t => [index().on(t.heartbeat_at)],
 )

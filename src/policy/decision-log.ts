@@ -9,6 +9,13 @@ const log = logger('policy')
 const flushMs = 200
 const batchRows = 500
 
+interface Waiting {
+  readonly decision: Decision
+  count: number
+  /** The database takes the others, and not this one. It keeps its place, so that it is never forgotten in silence. */
+  stuck: boolean
+}
+
 export interface DecisionLogOptions {
   readonly database: Database
   /** Asked the `decision_log` point for what must not be stored. */
@@ -24,7 +31,7 @@ export interface DecisionLogOptions {
 export class DecisionLog {
   readonly #options: DecisionLogOptions
   readonly #capacity: number
-  readonly #waiting = new Map<string, { decision: Decision; count: number }>()
+  readonly #waiting = new Map<string, Waiting>()
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
   #closed = false
@@ -53,7 +60,7 @@ export class DecisionLog {
       return true
     }
     if (this.#waiting.size >= this.#capacity) return false
-    this.#waiting.set(decision.id, { decision, count: 1 })
+    this.#waiting.set(decision.id, { decision, count: 1, stuck: false })
     if (this.#waiting.size >= batchRows) void this.flush()
     else this.#timer ??= setTimeout(() => void this.flush(), flushMs)
     return true
@@ -63,7 +70,7 @@ export class DecisionLog {
   flush(): Promise<void> {
     this.#flushing ??= this.#drain().finally(() => {
       this.#flushing = undefined
-      if (this.#waiting.size > 0 && !this.#closed) this.#timer ??= setTimeout(() => void this.flush(), flushMs)
+      if (this.#next().length > 0 && !this.#closed) this.#timer ??= setTimeout(() => void this.flush(), flushMs)
     })
     return this.#flushing
   }
@@ -73,7 +80,7 @@ export class DecisionLog {
     this.#closed = true
     const until = Date.now() + graceMs
     await this.flush()
-    while (this.#waiting.size > 0 && Date.now() < until) {
+    while (this.#next().length > 0 && Date.now() < until) {
       await new Promise(resolve => setTimeout(resolve, flushMs))
       await this.flush()
     }
@@ -86,21 +93,55 @@ export class DecisionLog {
   async #drain(): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    while (this.#waiting.size > 0) {
-      const batch = [...this.#waiting.values()].slice(0, batchRows).map(entry => ({ entry, count: entry.count }))
+    for (;;) {
+      const batch = this.#next()
+      if (batch.length === 0) return
       try {
-        const rows = batch.map(({ entry, count }) => decisionRow(entry.decision, count, this.#options.engine))
-        await insertRows(this.#options.database.db, rows)
+        await this.#write(batch)
       } catch (error) {
         log.error({ err: error, waiting: this.#waiting.size }, 'decisions could not be written; they wait')
-        return
-      }
-      for (const { entry, count } of batch) {
-        entry.count -= count // repeats that came during the write stay queued
-        if (entry.count === 0) this.#waiting.delete(entry.decision.id)
+        if (!isAboutValues(error)) return
+        await this.#writeSingly(batch)
       }
     }
   }
+
+  #next(): Waiting[] {
+    const batch: Waiting[] = []
+    for (const entry of this.#waiting.values()) {
+      if (!entry.stuck && batch.push(entry) === batchRows) break
+    }
+    return batch
+  }
+
+  async #write(batch: readonly Waiting[]): Promise<void> {
+    const counts = batch.map(entry => entry.count)
+    const rows = batch.map((entry, i) => decisionRow(entry.decision, counts[i]!, this.#options.engine))
+    await insertRows(this.#options.database.db, rows)
+    for (const [i, entry] of batch.entries()) {
+      entry.count -= counts[i]! // repeats that came during the write stay queued
+      if (entry.count === 0) this.#waiting.delete(entry.decision.id)
+    }
+  }
+
+  /** One row that the database cannot take does not keep the others out. */
+  async #writeSingly(batch: readonly Waiting[]): Promise<void> {
+    for (const entry of batch) {
+      try {
+        await this.#write([entry])
+      } catch (error) {
+        if (!isAboutValues(error)) return
+        entry.stuck = true
+        log.error({ err: error, decision: entry.decision.id }, 'this decision cannot be written')
+      }
+    }
+  }
+}
+
+/** SQLSTATE classes 22 and 23: the values are at fault, not the database; or a row could not even be made. */
+function isAboutValues(error: unknown): boolean {
+  const { code } = ((error as { cause?: unknown }).cause ?? error) as { code?: unknown }
+  return error instanceof TypeError || (typeof code === 'string' && /^2[23][0-9A-Z]{3}$/.test(code))
 }
 
 /** One statement for all rows. A row that is there already is the same decision again, and is counted. */
@@ -117,7 +158,7 @@ async function insertRows(on: Queryable, rows: readonly DecisionRow[]): Promise<
       ${column(r => r.commit)}::text[], ${column(r => r.digest)}::text[], ${column(r => r.input_digest)}::text[],
       ${column(r => r.input)}::text[], ${column(r => r.result)}::text[], ${column(r => r.reasons)}::text[],
       ${column(r => r.subject_id)}::text[], ${column(r => r.resource)}::text[], ${column(r => r.session_id)}::text[],
-      ${column(r => r.request_id)}::text[], ${column(r => r.count)}::int[]
+      ${column(r => r.request_id)}::text[], ${column(r => r.count)}::bigint[]
     ) as d (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
       subject_id, resource, session_id, request_id, count)
     order by id

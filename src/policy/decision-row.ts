@@ -49,10 +49,15 @@ export function decisionRow(decision: Decision, count: number, engine: Engine): 
     digest: decision.digest,
     input_digest: decision.input_digest,
     ...shown,
-    reasons: JSON.stringify(decision.reasons),
+    reasons: storable(JSON.stringify(decision.reasons)),
     ...about,
     count,
   }
+}
+
+/** PostgreSQL's jsonb takes no NUL: one in a message must not keep its batch out of the log. `result` has the exact text. */
+function storable(json: string): string {
+  return json.replace(/\\(\\|u0000)/g, (found, kind) => (kind === 'u0000' ? '\ufffd' : found))
 }
 
 function hide(

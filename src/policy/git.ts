@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SallyportError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
@@ -53,6 +53,14 @@ export class GitMirror {
 
   /** The commit that the ref names now, without fetching it. */
   async remoteHead(): Promise<string> {
+    return (await this.#look()).commit
+  }
+
+  /**
+   * INVARIANT: a branch comes before a tag of the same name, and the name is whole from here on. Git itself would take the
+   * tag, and who may push tags need not be who may push to the branch.
+   */
+  async #look(): Promise<{ commit: string; name: string }> {
     await this.#prepare()
     const { ref } = this.#options
     const lines = (
@@ -68,27 +76,16 @@ export class GitMirror {
     const found = new Map(
       lines.split('\n').flatMap(line => (line.includes('\t') ? [line.split('\t').reverse() as [string, string]] : [])),
     )
-    const commit = found.get(`refs/heads/${ref}`) ?? found.get(`refs/tags/${ref}^{}`) ?? found.get(`refs/tags/${ref}`)
+    const name = found.has(`refs/heads/${ref}`) ? `refs/heads/${ref}` : `refs/tags/${ref}`
+    const commit = found.get(`${name}^{}`) ?? found.get(name)
     if (commit === undefined || !object.test(commit)) throw this.#unreachable(`it has no branch or tag ${ref}`)
-    return commit
+    return { commit, name }
   }
 
   /** Fetches the ref and says which commit it is. */
   async fetch(): Promise<Commit> {
-    await this.#prepare()
-    await this.#git(
-      [
-        'fetch',
-        '--quiet',
-        '--depth=1',
-        '--no-tags',
-        '--no-write-fetch-head',
-        '--no-recurse-submodules',
-        this.#url,
-        `+${this.#options.ref}:${head}`,
-      ],
-      120_000,
-    )
+    const { name } = await this.#look()
+    await this.#fetch(name)
     const text = (
       await this.#git([
         'show',
@@ -123,6 +120,28 @@ export class GitMirror {
     const blobs = await this.#blobs(wanted.map(w => w.id))
     for (const [i, { path }] of wanted.entries()) collector.add(path, blobs[i]!)
     return collector.done()
+  }
+
+  /** What a fetch that was cut off leaves behind (a pack that grew too large, say) goes at once: the next try starts anew. */
+  async #fetch(name: string): Promise<void> {
+    try {
+      await this.#git(
+        [
+          'fetch',
+          '--quiet',
+          '--depth=1',
+          '--no-tags',
+          '--no-write-fetch-head',
+          '--no-recurse-submodules',
+          this.#url,
+          `+${name}:${head}`,
+        ],
+        120_000,
+      )
+    } catch (error) {
+      rmSync(this.#mirror, { recursive: true, force: true })
+      throw error
+    }
   }
 
   /** `git cat-file --batch`: `<id> blob <size>\n<bytes>\n` for each line asked. */

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { index, integer, jsonb, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
+import { index, jsonb, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
 import { bytes, integer53 } from '../db/columns.ts'
 
 /** Compiled commits in the order of their activation; the active one is that of the highest generation. */
@@ -52,7 +52,7 @@ export const decisions = pgTable(
     resource: text(),
     session_id: text(),
     request_id: text(),
-    count: integer().notNull().default(1),
+    count: integer53().notNull().default(1),
     batch: text(), // evt_… of the audit leaf that covers an action decision
   },
   t => [

@@ -161,8 +161,8 @@ export class Catalog {
         .where(eq(recordings.id, part.recording_id))
         .for('update')
       if (recording === undefined || recording.state === 'deleted') return false
+      await reopen(tx, recording) // first: what a gateway writes of a recording is written of an open one
       await run(tx, recording)
-      await reopen(tx, recording)
       return true
     })
   }

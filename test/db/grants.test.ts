@@ -1,7 +1,9 @@
+import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openDatabase } from '../../src/db/database.ts'
 import { type DatabaseRole, databaseRoles, tableGrants } from '../../src/db/grants.ts'
 import { migrate } from '../../src/db/migrate.ts'
+import { newId } from '../../src/ids.ts'
 import { Secret } from '../../src/secret.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
@@ -77,6 +79,82 @@ describe('the grants of the three database users', () => {
     ['update revisions set bundle = bundle'],
     ["insert into sessions (id) values ('x')"],
   ])('control may not %s', async statement => refused('control', statement))
+
+  describe('row rules', () => {
+    const [writer, id] = ['prc_control.1', newId('rec')]
+    const row = (name: string) => `insert into audit_inbox (id, writer, wseq, at_ms, type, leaf)
+      values ('${name}', '${writer}', 1, 1, 'grant.revoked', '{}')`
+    const decision = (name: string, point: string, batch = 'null') => `insert into decisions
+      (id, at_ms, point, effect, code, input_digest, input, result, reasons, batch)
+      values ('${name}', 1, '${point}', 'allow', 'policy', '', '{}', '{}', '[]', ${batch})`
+    const recording = (name: string, state: string) => `insert into recordings
+      (id, session_id, subject_id, subject_name, resource, labels, role, protocol, settings, decision_id, state)
+      values ('${name}', '${name}', 's', 's', 'r', '{}', 'r', 'p', '{}', 'd', '${state}')`
+
+    async function as<T>(role: DatabaseRole, run: (sql: postgres.Sql) => Promise<T>): Promise<T> {
+      const database = openDatabase({ url: world.roleUrls[role], max: 1, application: 'test' })
+      try {
+        return await run(database.sql)
+      } finally {
+        await database.close()
+      }
+    }
+
+    beforeAll(async () => {
+      await as('control', async sql => {
+        await sql`insert into audit_writers (writer, process, wseq, prev) values (${writer}, 'prc_control', 0, '')`
+        await sql`insert into processes (id, role, host, pid) values ('prc_control', 'control', 'h', 1)`
+        await sql.unsafe(decision('dec_admin', 'admin'))
+      })
+      await as('gateway', async sql => {
+        await sql.unsafe(recording(id, 'open'))
+        await sql.unsafe(decision('dec_action', 'action'))
+        await sql`insert into processes (id, role, host, pid) values ('prc_gateway', 'gateway', 'h', 1)`
+      })
+    })
+
+    test('RE4: nobody appends an event, or moves a chain, under the name of another role', async () => {
+      await refused('gateway', row('evt_forged'))
+      await refused('replay', row('evt_forged'))
+      await as('gateway', async sql => {
+        expect((await sql`update audit_writers set wseq = 9 where writer = ${writer}`).count).toBe(0)
+        expect(await sql`select from audit_writers where writer = ${writer} for update`).toHaveLength(0)
+      })
+      await as('control', sql => sql.unsafe(row('evt_true')))
+    })
+
+    test.each<[DatabaseRole, string]>([
+      [
+        'gateway',
+        "insert into audit_writers (writer, process, wseq, prev, db_user) values ('w', 'p', 0, '', 'sallyport_control')",
+      ],
+      [
+        'replay',
+        "insert into processes (id, role, host, pid, facts) values ('prc_x', 'gateway', 'h', 1, '{\"ca\": \"mine\"}')",
+      ],
+      [
+        'gateway',
+        "insert into processes (id, role, host, pid, db_user) values ('prc_x', 'control', 'h', 1, 'sallyport_control')",
+      ],
+      ['gateway', decision('dec_forged', 'approve')],
+      ['gateway', decision('dec_hidden', 'action', "'evt_true'")],
+      ['replay', decision('dec_forged', 'access')],
+      ['gateway', recording('rec_forged', 'sealed')],
+      ['gateway', `update recordings set state = 'deleted' where id = '${id}'`],
+      ['gateway', `update recordings set state = 'sealed' where id = '${id}'`],
+      ['gateway', `update recordings set seal = '{}' where id = '${id}'`],
+      ['gateway', `insert into recording_keys (recording_id, part, wrapped) values ('${id}', 1, null)`],
+    ])('%s may not %s', async (role, statement) => refused(role, statement))
+
+    test('what belongs to another is not changed', async () => {
+      await as('gateway', async sql => {
+        expect((await sql`update decisions set count = 9 where id = 'dec_admin'`).count).toBe(0)
+        expect((await sql`update decisions set count = 9 where id = 'dec_action'`).count).toBe(1)
+        expect((await sql`update processes set ready = 'stopped' where id = 'prc_control'`).count).toBe(0)
+        expect((await sql`update processes set ready = 'ready' where id = 'prc_gateway'`).count).toBe(1)
+      })
+    })
+  })
 
   test('what the table says is what the server holds, no more and no less', async () => {
     for (const role of databaseRoles) {

@@ -3,13 +3,15 @@ import { merkleRoot } from '../../src/audit/merkle.ts'
 import { createAuditWriter } from '../../src/audit/writer.ts'
 import { openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
+import type { Decision } from '../../src/policy/decision.ts'
 import { batchDecisions, decisionLeaf } from '../../src/policy/decision-batch.ts'
 import { DecisionLog } from '../../src/policy/decision-log.ts'
 import { getDecision, listDecisions } from '../../src/policy/decision-store.ts'
 import type { Engine } from '../../src/policy/engine.ts'
 import { revisions } from '../../src/policy/schema.ts'
+import { timeFacts } from '../../src/policy/time.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
-import { actionInput, adminInput, bundleOf, engineOn, signed } from './support.ts'
+import { actionInput, adminInput, bundleOf, engineer, engineOn, now, rawEngine, signed } from './support.ts'
 
 let db: TestDatabase
 let engine: Engine
@@ -32,6 +34,25 @@ beforeAll(async () => {
   })
 })
 afterAll(() => db.drop())
+
+const replayInput = () => ({
+  own: true,
+  reason: null,
+  recording: {
+    id: 'rec_1',
+    labels: {},
+    live: false,
+    protocol: 'postgres',
+    resource: 'shop-db',
+    role: 'reader',
+    session: 'ses_1',
+    started_at_ms: now,
+    subject: engineer.id,
+  },
+  time: timeFacts(now, 'UTC'),
+  verb: 'open' as const,
+  view: 'masked' as const,
+})
 
 const decide = (kind: string, session_id = newId('ses')) =>
   engine.decide('action', actionInput({ kind }), { session_id }).decision
@@ -97,7 +118,8 @@ describe('the decision log', () => {
     for (const role of ['gateway', 'replay'] as const) {
       const database = openDatabase({ url: db.roleUrls[role], max: 1, application: 'test' })
       const log = new DecisionLog({ database, engine })
-      const decision = decide(`as ${role}`)
+      const replay = { ...replayInput(), subject: engineer }
+      const decision: Decision = role === 'replay' ? engine.decide('replay', replay).decision : decide(`as ${role}`)
       log.append(decision)
       await log.flush()
       log.append(decision)
@@ -167,5 +189,51 @@ describe('the decision log', () => {
     expect(found).toHaveLength(1)
     expect(await listDecisions(db.database.db, { session_id: 'ses_none' })).toEqual([])
     expect(await listDecisions(db.database.db, { to_ms: 0 })).toEqual([])
+  })
+})
+
+describe('rows that the database does not like', () => {
+  test('a NUL in the message of a reason keeps neither its decision nor any other out of the log', async () => {
+    const nul = await rawEngine({
+      action: `package sallyport.action
+result := {"effect": "deny", "reasons": [{"rule": "test.rule", "message": $"{input.action.kind} \\u005c is denied"}]}`,
+    })
+    const log = new DecisionLog({ database: db.database, engine: nul })
+    const decided = ['a\u0000b', 'c'].map(
+      kind => nul.decide('action', actionInput({ kind }), { session_id: newId('ses') }).decision,
+    )
+    expect(decided.map(d => log.append(d))).toEqual([true, true])
+    expect(await log.close()).toBe(0)
+    const row = await getDecision(db.database.db, decided[0]!.id)
+    expect(row?.reasons[0]?.message).toBe('a\ufffdb \\ is denied')
+    expect(row?.result).toContain('a\\u0000b')
+    expect(await getDecision(db.database.db, decided[1]!.id)).toBeDefined()
+  })
+
+  test('a row that cannot be written waits in its place, counted, and the others go in', async () => {
+    const log = new DecisionLog({ database: db.database, engine, capacity: 3 })
+    const [good, other] = [decide('first'), decide('second')]
+    const bad = { ...decide('third'), id: 'dec_\u0000' }
+    expect([good, bad, other].map(d => log.append(d))).toEqual([true, true, true])
+    await log.flush()
+    expect(log.waiting).toBe(1)
+    expect(await getDecision(db.database.db, other.id)).toBeDefined()
+    expect([log.append(decide('fourth')), log.append(decide('fifth')), log.append(decide('sixth'))]).toEqual([
+      true,
+      true,
+      false,
+    ])
+    expect(await log.close()).toBe(1)
+  })
+
+  test('a count goes beyond 2^31 − 1', async () => {
+    const log = new DecisionLog({ database: db.database, engine })
+    const decision = decide('again and again')
+    log.append(decision)
+    await log.flush()
+    await db.database.sql`update decisions set count = 2147483647 where id = ${decision.id}`
+    log.append(decision)
+    expect(await log.close()).toBe(0)
+    expect((await getDecision(db.database.db, decision.id))?.count).toBe(2147483648)
   })
 })

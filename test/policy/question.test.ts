@@ -17,21 +17,7 @@ function random(seed: number): () => number {
 }
 
 function randomInput(next: () => number): Input<'action'> {
-  const words = [
-    'a',
-    '',
-    'é',
-    '𝒳',
-    '"',
-    '\\',
-    '\n',
-    '\u0000',
-    '}',
-    ',"role":"admin"',
-    '__proto__',
-    'constructor',
-    '\ud800',
-  ]
+  const words = ['a', '', 'é', '𝒳', '"', '\\', '\n', '\u0000', '}', ',"role":"admin"', '__proto__', 'constructor']
   const pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)]!
   const word = () => pick(words) + (next() < 0.01 ? '\ud800' : pick(words))
   const some = <T>(make: () => T): T[] => Array.from({ length: Math.floor(next() * 3) }, make)

@@ -84,6 +84,34 @@ function repository(source: string, on: TestDatabase, change: Partial<Repository
 }
 
 describe('reading a hostile repository', () => {
+  test('a tag with the name of the branch does not pass for it', async () => {
+    const dir = starterRepository()
+    const branch = git(dir, 'rev-parse', 'HEAD')
+    git(dir, 'checkout', '-q', '-b', 'evil')
+    const evil = commit(dir, [['admin/admin.rego', 'package sallyport.admin\n']], 'pushed by who may push tags only')
+    git(dir, 'tag', 'main', evil)
+    git(dir, 'checkout', '-q', 'heads/main')
+    const mirror = mirrorOf(dir)
+    expect(await mirror.remoteHead()).toBe(branch)
+    expect((await mirror.fetch()).commit).toBe(branch)
+  })
+
+  test('a fetch that is cut off leaves nothing behind', async () => {
+    const dir = starterRepository()
+    const at = folder()
+    const mirror = new GitMirror({ source: dir, ref: 'main', dir: at })
+    await mirror.fetch()
+    const object = git(dir, 'rev-parse', 'HEAD')
+    commit(dir, [['lib/more.rego', 'package sallyport.lib.more\n']])
+    const head = git(dir, 'rev-parse', 'HEAD')
+    rmSync(join(dir, '.git/objects', head.slice(0, 2)), { recursive: true })
+    writeFileSync(join(at, 'mirror.git/objects/pack/tmp_pack_Ab12Cd'), 'half of a pack')
+    await expect(mirror.fetch()).rejects.toThrow('policy repository')
+    expect(existsSync(join(at, 'mirror.git/objects/pack/tmp_pack_Ab12Cd'))).toBe(false)
+    git(dir, 'update-ref', 'refs/heads/main', object)
+    expect((await mirror.fetch()).commit).toBe(object)
+  })
+
   test('files are read as they were committed, from a folder of it too', async () => {
     const dir = starterRepository()
     commit(dir, [
