@@ -125,6 +125,7 @@ CREATE TABLE "api_tokens" (
 	"hash" "bytea" NOT NULL,
 	"scopes" jsonb NOT NULL,
 	"created_by" text NOT NULL,
+	"issued_with" text,
 	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"expires_at" timestamp with time zone NOT NULL,
 	"revoked_at" timestamp with time zone,
@@ -172,7 +173,8 @@ CREATE TABLE "subjects" (
 	"groups_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"claims" jsonb DEFAULT '{}'::jsonb NOT NULL,
 	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
-	"disabled_at" timestamp with time zone
+	"disabled_at" timestamp with time zone,
+	"left_at" timestamp with time zone
 );
 --> statement-breakpoint
 CREATE TABLE "web_sessions" (
@@ -427,6 +429,7 @@ CREATE INDEX "audit_inbox_subject" ON "audit_inbox" USING btree ("subject_id") W
 CREATE INDEX "audit_writers_process_index" ON "audit_writers" USING btree ("process");--> statement-breakpoint
 CREATE INDEX "processes_heartbeat_at_index" ON "processes" USING btree ("heartbeat_at");--> statement-breakpoint
 CREATE INDEX "api_tokens_subject_id_index" ON "api_tokens" USING btree ("subject_id");--> statement-breakpoint
+CREATE INDEX "api_tokens_issued_with_index" ON "api_tokens" USING btree ("issued_with");--> statement-breakpoint
 CREATE UNIQUE INDEX "slack_bindings_subject_id_index" ON "slack_bindings" USING btree ("subject_id");--> statement-breakpoint
 CREATE UNIQUE INDEX "subjects_issuer_subject_index" ON "subjects" USING btree ("issuer","subject");--> statement-breakpoint
 CREATE INDEX "web_sessions_subject_id_index" ON "web_sessions" USING btree ("subject_id");--> statement-breakpoint
