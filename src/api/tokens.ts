@@ -4,6 +4,7 @@ import { isScope } from '../policy/scopes.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError, sendRefusal } from './errors.ts'
 import { callerOf } from './guard.ts'
+import { defaultLimit, pageOf, pageQuery } from './pages.ts'
 
 const closed = { additionalProperties: false }
 const Name = T.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$' })
@@ -53,15 +54,17 @@ export function tokenRoutes(app: Api, deps: BaseDeps): void {
         },
       },
       schema: {
-        summary: 'API tokens of the caller, or of everybody',
-        querystring: T.Object({ all: T.Optional(T.Boolean()) }, closed),
-        response: { 200: T.Object({ items: T.Array(Row), next: T.Null() }) },
+        summary: 'API tokens of the caller, or of everybody; newest first',
+        querystring: T.Object({ all: T.Optional(T.Boolean()), ...pageQuery }, closed),
+        response: { 200: T.Object({ items: T.Array(Row), next: T.Union([T.String(), T.Null()]) }) },
       },
     },
     async request => {
-      const filter = request.query.all === true ? {} : { subject_id: callerOf(request).facts.id }
-      const rows = await identity.listTokens(filter)
-      return { items: rows.map(row => ({ ...row, scopes: [...row.scopes] })), next: null }
+      const { all, limit = defaultLimit, cursor } = request.query
+      const subject_id = all === true ? undefined : callerOf(request).facts.id
+      const rows = await identity.listTokens({ subject_id, limit, before: cursor })
+      const items = rows.map(row => ({ ...row, scopes: [...row.scopes] }))
+      return pageOf(items, limit)
     },
   )
 
@@ -128,7 +131,11 @@ export function tokenRoutes(app: Api, deps: BaseDeps): void {
           own: async (request, caller) => (await identity.token(idOf(request)))?.subject_id === caller.facts.id,
         },
       },
-      schema: { summary: 'Revoke an API token', ...byId, response: { 200: T.Object({ revoked: T.Boolean() }) } },
+      schema: {
+        summary: 'Revoke an API token, and those that were issued with it',
+        ...byId,
+        response: { 200: T.Object({ revoked: T.Boolean() }) },
+      },
     },
     async (request, reply) => {
       const revoked = await identity.revokeToken(callerOf(request), request.params.id)

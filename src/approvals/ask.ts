@@ -1,6 +1,7 @@
 import { and, count, eq, isNull } from 'drizzle-orm'
 import type { Tx } from '../db/database.ts'
 import { subjects } from '../identity/schema.ts'
+import { mayAct } from '../identity/subjects.ts'
 import { newId } from '../ids.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { Permit } from '../policy/permit.ts'
@@ -136,12 +137,12 @@ export async function ask(ground: Ground, tx: Tx, wanted: Ask, options: AskOptio
 /** One subject's asks follow one another, so that their number stays bounded. Undefined: go on. */
 async function lockAsker(tx: Tx, subject_id: string): Promise<Refused | undefined> {
   const [subject] = await tx
-    .select({ disabled_at: subjects.disabled_at })
+    .select({ id: subjects.id })
     .from(subjects)
-    .where(eq(subjects.id, subject_id))
+    .where(and(eq(subjects.id, subject_id), mayAct))
     .for('no key update')
-  if (subject === undefined || subject.disabled_at !== null)
-    return refuse('unauthenticated', 'this account is unknown or disabled')
+  if (subject === undefined)
+    return refuse('unauthenticated', 'this account is unknown, disabled or signed out by the identity provider')
   const [pending] = await tx
     .select({ n: count() })
     .from(requests)

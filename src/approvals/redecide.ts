@@ -69,7 +69,7 @@ export async function redecideGrant(ground: Ground, tx: Tx, grant_id: string): P
     decision !== undefined
       ? `policy no longer allows this: ${decision.effect === 'ask' ? 'the recorded votes do not satisfy the approval it asks for now: ' : ''}${reasonText(decision)}`
       : subject === undefined
-        ? 'the account is disabled'
+        ? 'the account is disabled or was signed out by the identity provider'
         : `policy no longer declares the resource ${grant.resource}`
   return await revokeGrant(ground, tx, grant, { by: 'policy', reason, now_ms, decision_id: decision?.id ?? null })
 }
@@ -89,7 +89,7 @@ export async function redecideRequest(ground: Ground, tx: Tx, request_id: string
     const outcome =
       resource === undefined
         ? `policy no longer declares the resource ${request.resource}`
-        : 'the account that asked is disabled'
+        : 'the account that asked is disabled or was signed out by the identity provider'
     await closeRequest(ground, tx, request, { state: 'denied', by: 'policy', outcome, now_ms })
     return true
   }

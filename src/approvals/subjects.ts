@@ -1,11 +1,11 @@
-import { and, inArray, isNull } from 'drizzle-orm'
+import { and, inArray } from 'drizzle-orm'
 import type { Queryable } from '../db/database.ts'
 import { subjects } from '../identity/schema.ts'
-import { factsOf } from '../identity/subjects.ts'
+import { factsOf, mayAct } from '../identity/subjects.ts'
 import type { SubjectFacts } from '../policy/points.ts'
 
 /**
- * Facts of many subjects as they are now, in one query. A disabled or unknown subject is missing from the answer, and
+ * Facts of many subjects as they are now, in one query. A subject that may not act (unknown, disabled, gone from the identity provider) is missing from the answer, and
  * what is missing gets no access.
  */
 export async function loadSubjects(q: Queryable, ids: readonly string[]): Promise<Map<string, SubjectFacts>> {
@@ -13,6 +13,6 @@ export async function loadSubjects(q: Queryable, ids: readonly string[]): Promis
   const rows = await q
     .select()
     .from(subjects)
-    .where(and(inArray(subjects.id, [...new Set(ids)]), isNull(subjects.disabled_at)))
+    .where(and(inArray(subjects.id, [...new Set(ids)]), mayAct))
   return new Map(rows.map(row => [row.id, factsOf(row)]))
 }

@@ -104,7 +104,8 @@ async function questionOf(
   const resource = ground.resources.get(request.resource)
   if (resource === undefined) return refuse('gone', `policy no longer declares the resource ${request.resource}`)
   const requester = (await loadSubjects(tx, [request.subject_id])).get(request.subject_id)
-  if (requester === undefined) return refuse('gone', 'the account that asked is disabled')
+  if (requester === undefined)
+    return refuse('gone', 'the account that asked is disabled or was signed out by the identity provider')
   const recorded = await loadVotes(tx, request, request.hash)
   return {
     refused: false,

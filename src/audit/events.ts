@@ -12,6 +12,7 @@ export const eventTypes = [
   'token.revoked',
   'token.refused',
   'slack.bound',
+  'slack.unbound',
   'slack.refused',
   'request.created',
   'request.approved',

@@ -31,6 +31,14 @@ export interface TokenRow {
   readonly used_at_ms: number | null
 }
 
+export interface TokenFilter {
+  readonly id?: string | undefined
+  readonly subject_id?: string | undefined
+  readonly limit: number
+  /** Ids sort by time: the page after this one. */
+  readonly before?: string | undefined
+}
+
 export interface SlackBinding {
   readonly team_id: string
   readonly user_id: string
@@ -70,9 +78,10 @@ export interface Identity {
 
   /** Issues a token for the caller, or for a machine that is made on first use. */
   issueToken(caller: Caller, input: NewToken): Promise<Outcome<IssuedToken>>
-  listTokens(filter: { subject_id?: string | undefined }): Promise<TokenRow[]>
+  /** Newest first. */
+  listTokens(filter: TokenFilter): Promise<TokenRow[]>
   token(id: string): Promise<TokenRow | null>
-  /** @returns false when there is no such token or it was revoked before. */
+  /** Ends a token and those that were issued with it. @returns false when there is no such token or it ended before. */
   revokeToken(caller: Caller, id: string): Promise<boolean>
 
   /** Facts of a subject as they are now; null when unknown or disabled. */

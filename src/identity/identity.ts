@@ -90,8 +90,8 @@ function refreshDeps(desk: Desk) {
   }
 }
 
-/** People who use the control plane itself: signed in and not idle, or with a token of theirs in use. */
-async function activeHere({ database, lifetimes, oidc }: Desk): Promise<string[]> {
+/** People who can use the control plane itself: signed in and not idle, or with a token that is good. */
+async function activeHere({ database, lifetimes }: Desk): Promise<string[]> {
   const idle = idleSince(sql`w.kind`, lifetimes)
   const rows = await database.db
     .select({ id: refreshTokens.subject_id })
@@ -100,13 +100,15 @@ async function activeHere({ database, lifetimes, oidc }: Desk): Promise<string[]
       sql`${refreshTokens.next_at} <= now() and (exists (
             select 1 from ${webSessions} w where w.subject_id = ${refreshTokens.subject_id}
               and w.expires_at > now() and w.seen_at > ${idle})
-          or exists (
-            select 1 from ${apiTokens} t where t.subject_id = ${refreshTokens.subject_id} and t.revoked_at is null
-              and t.expires_at > now() and t.used_at > now() - make_interval(secs => ${oidc.max_groups_age_s})))`,
+          or exists (${goodToken}))`,
     )
     .limit(1000)
   return rows.map(row => row.id)
 }
+
+/** A token of the person of the refresh token: while it is good, it is known from the identity provider whether they still are. */
+const goodToken = sql`select 1 from ${apiTokens} t
+  where t.subject_id = ${refreshTokens.subject_id} and t.revoked_at is null and t.expires_at > now()`
 
 async function sweep({ database: { db }, lifetimes }: Desk, live: readonly string[]): Promise<void> {
   await db.delete(signIns).where(lt(signIns.expires_at, sql`now()`))
@@ -117,7 +119,8 @@ async function sweep({ database: { db }, lifetimes }: Desk, live: readonly strin
   await db.delete(refreshTokens).where(
     sql`${refreshTokens.refreshed_at} < now() - interval '1 day'
         and not ${refreshTokens.subject_id} = any(${sql.param([...live])}::text[])
-        and not exists (select 1 from ${webSessions} w where w.subject_id = ${refreshTokens.subject_id})`,
+        and not exists (select 1 from ${webSessions} w where w.subject_id = ${refreshTokens.subject_id})
+        and not exists (${goodToken})`,
   )
 }
 

@@ -4,7 +4,7 @@ import { type DerivedKey, open, seal } from '../keys.ts'
 import { readPerson } from './claims.ts'
 import { type Provider, ProviderError } from './provider.ts'
 import { refreshTokens, webSessions } from './schema.ts'
-import { emptyGroups, findSubject, putPerson } from './subjects.ts'
+import { findSubject, leave, putPerson } from './subjects.ts'
 
 const batch = 50
 const parallel = 8
@@ -93,7 +93,7 @@ async function refreshOne(db: Queryable, deps: RefreshDeps, row: Row): Promise<v
   }
 }
 
-/** The identity provider has ended the person's session there: it ends here, and no group is left to give access. */
+/** The identity provider has ended the person's session there: it ends here, and with it what their tokens may do. */
 async function endAtProvider(tx: Tx, row: Row): Promise<Change> {
   const gone = await tx.delete(refreshTokens).where(unchanged(row)).returning({ id: refreshTokens.subject_id })
   if (gone.length === 0) return { changed: false } // signed in anew meanwhile
@@ -101,7 +101,7 @@ async function endAtProvider(tx: Tx, row: Row): Promise<Change> {
     .delete(webSessions)
     .where(eq(webSessions.subject_id, row.subject_id))
     .returning({ kind: webSessions.kind })
-  await emptyGroups(tx, row.subject_id)
+  await leave(tx, row.subject_id)
   return { changed: true, why: 'ended at the identity provider', groups: [], sessions_ended: ended.length > 0 }
 }
 

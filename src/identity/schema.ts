@@ -19,6 +19,7 @@ export const subjects = pgTable(
     claims: jsonb().$type<Record<string, unknown>>().notNull().default({}),
     created_at: at().notNull().defaultNow(),
     disabled_at: at(),
+    left_at: at(), // the identity provider ended the person's session there: until the next sign-in they act nowhere
   },
   t => [uniqueIndex().on(t.issuer, t.subject)],
 )
@@ -70,12 +71,13 @@ export const apiTokens = pgTable(
     hash: bytes().notNull(),
     scopes: jsonb().$type<string[]>().notNull(),
     created_by: text().notNull(),
+    issued_with: text(), // the token that issued this one: it ends with that one
     created_at: at().notNull().defaultNow(),
     expires_at: at().notNull(),
     revoked_at: at(),
     used_at: at(),
   },
-  t => [index().on(t.subject_id)],
+  t => [index().on(t.subject_id), index().on(t.issued_with)],
 )
 
 /** A Slack account (team, user) bound to a subject from the signed-in web page. */

@@ -1,5 +1,6 @@
+import type { Tx } from '../db/database.ts'
 import type { Desk } from './desk.ts'
-import type { Identity } from './door.ts'
+import type { Identity, SlackBinding } from './door.ts'
 import { accountOfSubject, bindAccount, insertLinkCode, removeBinding, subjectOfAccount } from './slack-links.ts'
 import { Throttle } from './throttle.ts'
 
@@ -9,6 +10,10 @@ export function slackLinking(
 ): Pick<Identity, 'createLinkCode' | 'bindSlack' | 'unbindSlack' | 'bySlack' | 'slackOf'> {
   const { database, audit, keys } = desk
   const tries = new Throttle({ limit: 10, window_ms: 600_000 })
+  const recordUnbound = async (tx: Tx, subject_id: string, gone: SlackBinding, why: string) => {
+    const body = { team_id: gone.team_id, user_id: gone.user_id, why }
+    await audit.record(tx, { type: 'slack.unbound', body, subject_id })
+  }
   const refusals = {
     unknown_code: ['gone', 'the code is wrong, has expired or was used before'],
     other_subject: ['conflict', 'this Slack account is bound to somebody else, who must unlink it first'],
@@ -24,12 +29,13 @@ export function slackLinking(
       }
       const bound = await database.db.transaction(async tx => {
         const result = await bindAccount(tx, keys.links, input)
-        const body = { team_id, user_id, ...(result.bound ? {} : { why: result.why }) }
-        await audit.record(tx, {
-          type: result.bound ? 'slack.bound' : 'slack.refused',
-          body,
-          subject_id: result.bound ? result.facts.id : undefined,
-        })
+        if (!result.bound) {
+          await audit.record(tx, { type: 'slack.refused', body: { team_id, user_id, why: result.why } })
+          return result
+        }
+        if (result.replaced !== null)
+          await recordUnbound(tx, result.facts.id, result.replaced, 'another account was linked')
+        await audit.record(tx, { type: 'slack.bound', body: { team_id, user_id }, subject_id: result.facts.id })
         return result
       })
       if (bound.bound) return { ok: true, subject: { id: bound.facts.id, name: bound.facts.name } }
@@ -41,8 +47,7 @@ export function slackLinking(
       database.db.transaction(async tx => {
         const gone = await removeBinding(tx, subject_id)
         if (gone === null) return false
-        const body = { team_id: gone.team_id, user_id: gone.user_id, unbound: true }
-        await audit.record(tx, { type: 'slack.bound', body, subject_id })
+        await recordUnbound(tx, subject_id, gone, 'unlinked')
         return true
       }),
 

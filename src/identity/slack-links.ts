@@ -5,7 +5,7 @@ import type { DerivedKey } from '../keys.ts'
 import type { SlackBinding } from './door.ts'
 import type { SubjectFacts } from './facts.ts'
 import { slackBindings, slackLinkCodes, subjects } from './schema.ts'
-import { factsOf } from './subjects.ts'
+import { factsOf, mayAct } from './subjects.ts'
 
 /** No 0, O, 1, I, L, U: nothing that reads like another. 30^8 is 39 bits, for two minutes and ten tries a Slack account. */
 const alphabet = '23456789ABCDEFGHJKMNPQRSTVWXYZ'
@@ -32,7 +32,7 @@ export async function insertLinkCode(
 }
 
 export type Bound =
-  | { readonly bound: true; readonly facts: SubjectFacts }
+  | { readonly bound: true; readonly facts: SubjectFacts; readonly replaced: SlackBinding | null }
   | { readonly bound: false; readonly why: 'unknown_code' | 'other_subject' }
 
 /**
@@ -61,15 +61,16 @@ export async function bindAccount(
   const [subject] = await tx
     .select()
     .from(subjects)
-    .where(and(eq(subjects.id, used.subject_id), isNull(subjects.disabled_at)))
+    .where(and(eq(subjects.id, used.subject_id), mayAct))
     .for('update')
   if (subject === undefined) return { bound: false, why: 'unknown_code' }
   const [taken] = await tx.select().from(slackBindings).where(account(input)).for('update')
   if (taken !== undefined && taken.subject_id !== subject.id) return { bound: false, why: 'other_subject' }
-  await tx.delete(slackBindings).where(eq(slackBindings.subject_id, subject.id))
+  const before = await removeBinding(tx, subject.id)
+  const replaced = taken === undefined ? before : null
   // two people who bind one account at the same instant: the second insert fails, and its transaction with it
   await tx.insert(slackBindings).values({ team_id: input.team_id, user_id: input.user_id, subject_id: subject.id })
-  return { bound: true, facts: factsOf(subject) }
+  return { bound: true, facts: factsOf(subject), replaced }
 }
 
 export async function removeBinding(tx: Tx, subject_id: string): Promise<SlackBinding | null> {
@@ -86,7 +87,7 @@ export async function subjectOfAccount(
     .select({ subject: subjects })
     .from(slackBindings)
     .innerJoin(subjects, eq(subjects.id, slackBindings.subject_id))
-    .where(and(account({ team_id, user_id }), isNull(subjects.disabled_at)))
+    .where(and(account({ team_id, user_id }), mayAct))
   return row === undefined ? null : factsOf(row.subject)
 }
 

@@ -26,12 +26,15 @@ export function factsOf(row: Row): SubjectFacts {
   }
 }
 
-/** Facts of a subject that may act; null when unknown or disabled. */
+/** Who may act: neither disabled here nor, since the last sign-in, ended at the identity provider. */
+export const mayAct = and(isNull(subjects.disabled_at), isNull(subjects.left_at))
+
+/** Facts of a subject that may act; null when unknown, disabled or gone from the identity provider. */
 export async function findSubject(db: Queryable, id: string): Promise<SubjectFacts | null> {
   const [row] = await db
     .select()
     .from(subjects)
-    .where(and(eq(subjects.id, id), isNull(subjects.disabled_at)))
+    .where(and(eq(subjects.id, id), mayAct))
   return row === undefined ? null : factsOf(row)
 }
 
@@ -55,7 +58,7 @@ export async function putPerson(
   if (before === undefined || before.disabled_at !== null) return null
   const [after] = await tx
     .update(subjects)
-    .set({ ...described, groups_at: sql`now()` })
+    .set({ ...described, groups_at: sql`now()`, left_at: null })
     .where(key)
     .returning()
   return { facts: factsOf(after!), changed: differ(before, after!) }
@@ -74,11 +77,10 @@ export async function putMachine(tx: Tx, name: string, groups: readonly string[]
   return JSON.stringify(row.groups) === JSON.stringify(wanted) ? factsOf(row) : null
 }
 
-/** Takes all groups from a person whose session at the identity provider has ended. @returns whether they had any. */
-export async function emptyGroups(tx: Tx, id: string): Promise<boolean> {
-  const [before] = await tx.select().from(subjects).where(eq(subjects.id, id)).for('update')
-  await tx.update(subjects).set({ groups: [], claims: {}, groups_at: sql`now()` }).where(eq(subjects.id, id))
-  return before !== undefined && before.groups.length > 0
+/** A person whose session at the identity provider has ended: no group is left, and nothing of theirs acts until they sign in. */
+export async function leave(tx: Tx, id: string): Promise<void> {
+  const gone = { groups: [], claims: {}, groups_at: sql`now()`, left_at: sql`now()` }
+  await tx.update(subjects).set(gone).where(eq(subjects.id, id))
 }
 
 function differ(a: Row, b: Row): boolean {

@@ -1,9 +1,9 @@
-import { and, eq, gt, isNull, type SQL, sql } from 'drizzle-orm'
+import { and, eq, gt, type SQL, sql } from 'drizzle-orm'
 import type { Database, Tx } from '../db/database.ts'
 import type { Caller } from './facts.ts'
 import { subjects, webSessions } from './schema.ts'
 import { hashFor, isRandomText, randomText } from './secrets.ts'
-import { factsOf } from './subjects.ts'
+import { factsOf, mayAct } from './subjects.ts'
 
 /** A session ends `absolute_s` after its sign-in whatever happens, and when it was not used for `idle_s`. */
 export interface Lifetime {
@@ -64,7 +64,7 @@ export async function findWebSession(
     })
     .from(webSessions)
     .innerJoin(subjects, eq(subjects.id, webSessions.subject_id))
-    .where(and(live(token_hash, kind, lifetimes), isNull(subjects.disabled_at)))
+    .where(and(live(token_hash, kind, lifetimes), mayAct))
   if (row === undefined) return null
   if (row.stale)
     await db

@@ -110,7 +110,8 @@ function judge(
     )
   }
   const facts = subjects.get(row.subject_id)
-  if (facts === undefined) return stop('revoked', 'the account is disabled', 'ask an administrator')
+  if (facts === undefined)
+    return stop('revoked', 'the account is disabled or was signed out by the identity provider', 'sign in again')
   const client = { address: row.address, application: row.application, via: row.via }
   const subject = asHolder(facts, row)
   const chosen = decideCovers(ground, covers.get(keyText(row)) ?? [], {
@@ -221,7 +222,7 @@ export async function liveMark(ground: SessionGround, process_id: string): Promi
       select distinct s.id, s.subject_id, s.resource, s.role, s.ended_at, t.on_behalf_of
       from connections c join sessions s on s.id = c.session_id join tickets t on t.id = s.ticket_id
       where c.process_id = ${process_id} and c.closed_at is null)
-    select coalesce(md5(string_agg(md5(concat_ws('|', l.id, l.ended_at, u.disabled_at, u.groups::text, u.claims::text, (
+    select coalesce(md5(string_agg(md5(concat_ws('|', l.id, l.ended_at, u.disabled_at, u.left_at, u.groups::text, u.claims::text, (
       select string_agg(concat_ws(',', g.id, g.ends_at), ';' order by g.id) from grants g
       where g.subject_id = l.subject_id and g.resource = l.resource and g.role = l.role
         and g.ended_at is null and g.ends_at > clock_timestamp()))), '' order by l.id)), '') as mark

@@ -76,7 +76,11 @@ async function judge(ground: SessionGround, tx: Tx, use: Use): Promise<Judged | 
   }
   const facts = (await loadSubjects(tx, [ticket.subject_id])).get(ticket.subject_id)
   if (facts === undefined)
-    return refuse('ticket_refused', 'the account of this ticket is disabled', 'ask an administrator')
+    return refuse(
+      'ticket_refused',
+      'the account of this ticket is disabled or was signed out by the identity provider',
+      'sign in again',
+    )
   const subject = asHolder(facts, ticket)
   const session_id = session?.id ?? newId('ses')
   const chosen = decideCovers(ground, await coversOf(tx, ticket), {

@@ -61,8 +61,49 @@ describe('ID11: groups after the sign-in', () => {
     await due()
     await world.identity.refreshDue()
     expect(await world.identity.authenticate({ cookie: session })).toBeNull()
-    expect(await groupsOf(subject_id)).toEqual([])
+    expect(await world.identity.subjectFacts(subject_id)).toBeNull()
+    const [row] = await world.database.sql<{ groups: string[] }[]>`select groups from subjects where id = ${subject_id}`
+    expect(row?.groups).toEqual([])
     expect(world.changed).toContain(subject_id)
+    expect(await world.database.sql`select 1 from refresh_tokens`).toHaveLength(0)
+  })
+
+  test('a person who left the identity provider acts through nothing of theirs, until they sign in again', async () => {
+    const { session, subject_id } = await signIn(world, 'dana')
+    const dana = (await world.identity.authenticate({ cookie: session }))!
+    const issued = await world.identity.issueToken(dana, { name: 'old', scopes: ['*'], expires_s: 3600 })
+    if (!issued.ok) throw new Error(issued.message)
+    const { code } = await world.identity.createLinkCode(subject_id)
+    const slack = { team_id: 'T1', user_id: 'U1' }
+    expect(await world.identity.bindSlack({ ...slack, code })).toMatchObject({ ok: true })
+    await world.identity.signOut(dana, { cookie: session }) // nothing but the token is left of them here
+    world.idp.removePerson('dana')
+    await due()
+    expect(await world.identity.refreshDue()).toBe(1)
+    expect(await world.identity.authenticate({ bearer: issued.token })).toBeNull()
+    expect(await world.identity.bySlack(slack.team_id, slack.user_id)).toBeNull()
+    const wish = { name: 'late', scopes: ['*'], expires_s: 3600 }
+    expect(await world.identity.issueToken(dana, wish)).toMatchObject({ ok: false })
+    const [event] = await world.database.sql<{ body: { why: string } }[]>`
+      select body::jsonb as body from audit_inbox where type = 'token.refused' order by seq desc limit 1`
+    expect(event?.body.why).toContain('identity provider')
+    await world.database.sql`update subjects set left_at = null where id = ${subject_id}` // as a new sign-in does
+    expect(await world.identity.authenticate({ bearer: issued.token })).toMatchObject({ facts: { id: subject_id } })
+  })
+
+  test('a token keeps its person’s refresh token, and the sweep of a day later too', async () => {
+    const { session } = await signIn(world, 'dana')
+    const dana = (await world.identity.authenticate({ cookie: session }))!
+    const issued = await world.identity.issueToken(dana, { name: 'ci', scopes: ['*'], expires_s: 3600 })
+    if (!issued.ok) throw new Error(issued.message)
+    await world.identity.signOut(dana, { cookie: session })
+    await world.database.sql`update refresh_tokens set refreshed_at = now() - interval '2 days'`
+    await world.identity.sweep()
+    await due()
+    expect(await world.identity.refreshDue()).toBe(1)
+    await world.identity.revokeToken(dana, issued.id)
+    await world.database.sql`update refresh_tokens set refreshed_at = now() - interval '2 days'`
+    await world.identity.sweep()
     expect(await world.database.sql`select 1 from refresh_tokens`).toHaveLength(0)
   })
 

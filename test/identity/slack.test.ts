@@ -50,6 +50,14 @@ test('a person who links another Slack account leaves the first one', async () =
   await world.identity.bindSlack({ team_id, user_id: second, code: await code(erin) })
   expect(await world.identity.bySlack(team_id, first)).toBeNull()
   expect((await world.identity.bySlack(team_id, second))?.id).toBe(erin)
+  const last = async () => {
+    const [event] = await world.database.sql<{ body: { user_id: string; why: string } }[]>`
+      select body::jsonb as body from audit_inbox where type = 'slack.unbound' order by seq desc limit 1`
+    return event?.body
+  }
+  expect(await last()).toMatchObject({ user_id: first, why: 'another account was linked' })
+  expect(await world.identity.unbindSlack(erin)).toBe(true)
+  expect(await last()).toMatchObject({ user_id: second, why: 'unlinked' })
 })
 
 test('a Slack account that is bound to somebody is not moved to somebody else, and the tricked person keeps theirs', async () => {
