@@ -61,9 +61,15 @@ export function bundleDigest(bundle: Bundle): string {
   )
 }
 
-/** The bytes of a bundle: gzip of its canonical JSON. */
+/**
+ * The bytes of a bundle: gzip of its canonical JSON.
+ * @throws RangeError for one that no process would load: it must not be activated either.
+ */
 export function packBundle(bundle: Bundle): Buffer {
-  return gzipSync(canonical(bundle as Json))
+  const text = Buffer.from(canonical(bundle as Json))
+  if (text.length > maxBytes)
+    throw new RangeError(`the compiled bundle has ${text.length} bytes; ${maxBytes} are loaded`)
+  return gzipSync(text)
 }
 
 /** @throws Error for bytes that are no bundle; the reader is a process that must then keep what it has. */

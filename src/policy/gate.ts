@@ -1,17 +1,18 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Compile } from 'typebox/compile'
 import { canonical, digest, type Json } from '../canonical.ts'
-import { type Bundle, bundleOpts } from './bundle.ts'
+import { type Bundle, bundleOpts, packBundle, unpackBundle } from './bundle.ts'
 import { opaFacts, type TestOutcome, Workspace } from './compiler.ts'
 import { DataSchema, type PolicyData } from './data-schema.ts'
 import { inputSchema } from './json-schemas.ts'
 import { type Point, points } from './points.ts'
 import { type Problem, Refused, refusalError } from './problem.ts'
-import { isResult, resultProblems, sortSets, unsupported } from './results.ts'
+import { readResult, unsupported } from './results.ts'
 import { readRules } from './rules.ts'
 import { sampleQuestions } from './samples.ts'
 import { readFolder, type Sources } from './sources.ts'
 import { Evaluator } from './wasm.ts'
-import { lineOf } from './yaml-place.ts'
+import { doubledKeys, lineOf } from './yaml-place.ts'
 
 /** What the gate must ask of the protocols, which live above this room. `main.ts` answers from the registry. */
 export interface ProtocolCheck {
@@ -83,6 +84,11 @@ export async function compileFolder(dir: string, options: GateOptions): Promise<
  */
 export async function compile(sources: Sources, options: GateOptions): Promise<Compiled> {
   refuse(structureProblems(sources))
+  for (const [path, content] of sources) {
+    if (path.endsWith('.rego')) continue
+    refuse(doubledKeys(path, content.toString('utf8')))
+    await nextTurn()
+  }
   return inWorkspace(sources, options, workspace => compileIn(workspace, sources, options.protocols))
 }
 
@@ -110,7 +116,8 @@ async function compileIn(workspace: Workspace, sources: Sources, protocols: Prot
     wasm: wasm.toString('base64'),
     meta: { rules, defaults, needs: [...needs] },
   }
-  refuse(dryRun(bundle, protocols))
+  refuse(packProblems(bundle))
+  refuse(await dryRun(bundle, protocols))
   return { bundle, tests }
 }
 
@@ -181,15 +188,18 @@ async function runTests(workspace: Workspace): Promise<TestOutcome[]> {
   const entries = [...new Set(named.map(t => t.entry))].sort()
   const { wasm, data } = await workspace.build(entries, true)
   const evaluator = new Evaluator(wasm, canonical(data as Json), 'tests')
+  const differing: typeof named = []
+  for (const test of named) {
+    await nextTurn()
+    if (test.passed !== passedIn(evaluator, test.entry)) differing.push(test)
+  }
   refuse(
-    named
-      .filter(test => test.passed !== passedIn(evaluator, test.entry))
-      .map(({ file, line, name }) => ({
-        code: 'test_differs',
-        file,
-        line,
-        message: `the test ${name} has another outcome in the compiled policy than in opa test`,
-      })),
+    differing.map(({ file, line, name }) => ({
+      code: 'test_differs',
+      file,
+      line,
+      message: `the test ${name} has another outcome in the compiled policy than in opa test`,
+    })),
   )
   return tests
 }
@@ -203,6 +213,15 @@ function passedIn(evaluator: Evaluator, name: string): boolean {
 }
 
 function checkData(data: unknown, sources: Sources, protocols: ProtocolCheck): PolicyData {
+  try {
+    canonical(data as Json)
+  } catch (error) {
+    throw new Refused([
+      { code: 'data', message: `the data files hold what a policy cannot use: ${(error as Error).message}` },
+    ])
+  }
+  const hidden = protoPath(data)
+  if (hidden !== undefined) refuse([dataProblem(hidden, '`__proto__` is no name for anything', sources)])
   const problems = dataChecker.Errors(data).map(error => dataProblem(error.instancePath, error.message, sources))
   if (!dataChecker.Check(data)) {
     refuse(
@@ -212,19 +231,23 @@ function checkData(data: unknown, sources: Sources, protocols: ProtocolCheck): P
     )
     throw new Refused([{ code: 'data', message: 'the data files do not fit their schemas' }])
   }
-  try {
-    canonical(data as Json)
-  } catch (error) {
-    throw new Refused([
-      { code: 'data', message: `the data files hold what a policy cannot use: ${(error as Error).message}` },
-    ])
-  }
   for (const [name, resource] of Object.entries(data.resources)) {
     const problem = protocols.checkResource(resource.protocol, resource.options ?? {})
     if (problem !== null) problems.push(dataProblem(`/resources/${name}/options`, `${name}: ${problem}`, sources))
   }
   refuse(problems)
   return data
+}
+
+/** The JSON Pointer of a member named `__proto__`: schemas look past it, and code that copies objects is changed by it. */
+function protoPath(value: unknown, path = ''): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  for (const [key, member] of Object.entries(value)) {
+    const here = `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
+    const found = key === '__proto__' ? here : protoPath(member, here)
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 function dataProblem(path: string, message: string, sources: Sources): Problem {
@@ -235,17 +258,28 @@ function dataProblem(path: string, message: string, sources: Sources): Problem {
   return { code: 'data', file, line: lineOf(sources.get(file)!.toString('utf8'), rest), message: at + message }
 }
 
+/** INVARIANT: what is activated can be loaded; a bundle that every process refuses would end all sessions. */
+function packProblems(bundle: Bundle): Problem[] {
+  try {
+    unpackBundle(packBundle(bundle))
+    return []
+  } catch (error) {
+    return [{ code: 'source_size', message: `no process could load this revision: ${(error as Error).message}` }]
+  }
+}
+
 /** INVARIANT: a revision answers every point in its shape, and with nothing that this build cannot carry out. */
-function dryRun(bundle: Bundle, protocols: ProtocolCheck): Problem[] {
+async function dryRun(bundle: Bundle, protocols: ProtocolCheck): Promise<Problem[]> {
   const evaluator = new Evaluator(Buffer.from(bundle.wasm, 'base64'), canonical(bundle.data as Json))
   const problems: Problem[] = []
   for (const { point, input, label } of sampleQuestions(bundle.data)) {
+    await nextTurn() // control has others to serve: a slow policy holds it for one evaluation at a time
     const file = `${point}/${point}.rego`
     const answer = evaluator.evaluate(point, canonical(input as Json))
     if (!answer.ok) problems.push({ code: answer.code, file, message: `${label}: ${answer.message}` })
     else if (answer.value === undefined)
       problems.push({ code: 'policy_undefined', file, message: `${label}: result is undefined` })
-    else problems.push(...resultFaults(point, sortSets(answer.value), label).map(fault => ({ file, ...fault })))
+    else problems.push(...resultFaults(point, answer.value, label).map(fault => ({ file, ...fault })))
     const protocol = 'resource' in input && typeof input.resource === 'object' ? input.resource?.protocol : undefined
     if (
       point === 'masking' &&
@@ -266,9 +300,9 @@ function dryRun(bundle: Bundle, protocols: ProtocolCheck): Problem[] {
 }
 
 function resultFaults(point: Point, value: unknown, label: string): { code: string; message: string }[] {
-  if (!isResult(point, value))
-    return resultProblems(point, value).map(message => ({ code: 'policy_shape', message: `${label}: ${message}` }))
-  const cannot = unsupported(point, value)
+  const read = readResult(point, value)
+  if ('problem' in read) return [{ code: 'policy_shape', message: `${label}: ${read.problem}` }]
+  const cannot = unsupported(point, read.result)
   return cannot === undefined ? [] : [{ code: 'unsupported', message: `${label}: ${cannot}` }]
 }
 

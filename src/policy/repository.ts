@@ -2,10 +2,11 @@ import type { KeyObject } from 'node:crypto'
 import type { AuditWriter } from '../audit/events.ts'
 import { canonical, type Json } from '../canonical.ts'
 import type { Database } from '../db/database.ts'
+import { SallyportError } from '../errors.ts'
 import { logger } from '../log.ts'
 import type { Bundle } from './bundle.ts'
 import type { ActiveRevision } from './engine.ts'
-import { compile, type GateOptions } from './gate.ts'
+import { type Compiled, compile, type GateOptions } from './gate.ts'
 import { type Commit, GitMirror, type GitOptions } from './git.ts'
 import { type Problem, problemText, Refused } from './problem.ts'
 import { isResult } from './results.ts'
@@ -65,7 +66,7 @@ export class Repository {
   }
 
   async #poll(): Promise<PollOutcome> {
-    const { database, audit, key, gate } = this.#options
+    const { database, audit, key } = this.#options
     const seen = await this.#mirror.remoteHead()
     const active = await newestRevision(database.db)
     if (seen === active?.commit) {
@@ -75,7 +76,7 @@ export class Repository {
     if (seen === this.#refused?.commit) return { outcome: 'unchanged', commit: seen }
     const commit = await this.#mirror.fetch()
     try {
-      const { bundle } = await compile(await this.#mirror.read(commit.commit), gate)
+      const { bundle } = await this.#compile(commit.commit)
       if (active === undefined) this.#demandFirstAdmins(bundle)
       const revision = await activate(database, audit, key, commit, bundle)
       this.#refused = undefined
@@ -93,6 +94,20 @@ export class Repository {
       )
       this.#options.onRefused?.(commit.commit, error.problems)
       return { outcome: 'refused', commit: commit.commit, problems: error.problems }
+    }
+  }
+
+  /** Whatever a commit does to the steps of the gate, the answer is a refusal that is told and remembered. */
+  async #compile(commit: string): Promise<Compiled> {
+    try {
+      return await compile(await this.#mirror.read(commit), this.#options.gate)
+    } catch (error) {
+      const ofSystem = error instanceof Error && 'syscall' in error // a full disk is no fault of the commit
+      if (error instanceof Refused || error instanceof SallyportError || ofSystem) throw error
+      log.error({ err: error, commit }, 'the gate failed on a commit')
+      throw new Refused([
+        { code: 'gate_failed', message: `the gate failed on this commit: ${(error as Error).message.slice(0, 500)}` },
+      ])
     }
   }
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { bundleDigest } from '../../src/policy/bundle.ts'
+import { bundleDigest, packBundle, unpackBundle } from '../../src/policy/bundle.ts'
 import { compile, type ProtocolCheck } from '../../src/policy/gate.ts'
 import { type Problem, Refused } from '../../src/policy/problem.ts'
 import { acceptAll, bundleOf, opaPath, starter, starterRoot } from './support.ts'
@@ -168,5 +168,54 @@ describe('the gate', () => {
       'roles/data.yaml': text('roles/data.yaml').replace('max_s: 28800', 'max_s: 28801'),
     })
     expect(bundleDigest(changed)).not.toBe(bundleDigest(again))
+  })
+})
+
+describe('hostile data files', () => {
+  const nested = (depth: number) => '['.repeat(depth) + ']'.repeat(depth)
+
+  test.each([126, 127, 128, 5000])('a depth of %i is refused or can be loaded by every process', async depth => {
+    const changes = { 'own/data.json': `{"deep": ${nested(depth)}}` }
+    const found = await problems(changes)
+    if (found.length === 0) expect(unpackBundle(packBundle(await bundleOf(changes))).data).toHaveProperty('own')
+    else expect(found[0]?.code).toMatch(/^(data|source_size|rego_.*|opa.*)$/)
+  })
+
+  test('a bundle that no process would load is refused', () => {
+    const bundle = { opa: '', opts: 1, caps: '', wasm: '', meta: { rules: {}, defaults: {}, needs: [] } }
+    const data = { resources: {}, roles: {}, own: 'x'.repeat(64 << 20) }
+    expect(() => packBundle({ ...bundle, data })).toThrow('are loaded')
+  })
+
+  test('a YAML file that unfolds to gigabytes is refused in seconds', async () => {
+    const levels = Array.from({ length: 12 }, (_, i) =>
+      i === 0
+        ? 'l0: &l0 [x, x, x, x, x, x, x, x, x, x]'
+        : `l${i}: &l${i} [${Array(10)
+            .fill(`*l${i - 1}`)
+            .join(', ')}]`,
+    )
+    const started = performance.now()
+    expect(await problems({ 'own/data.yaml': `${levels.join('\n')}\n` })).not.toEqual([])
+    expect(performance.now() - started).toBeLessThan(20_000)
+  })
+
+  test('a key that stands twice in a data file is refused: a reader of the file would believe the other one', async () => {
+    const roles = text('roles/data.yaml')
+    const first = roles
+      .split('\n')
+      .find(line => /^[a-z][^:]*:/.test(line))!
+      .split(':')[0]!
+    const twice = `${roles}\n${first}:\n  admin:\n    - { names: [shop-db], max_s: 3600 }\n`
+    const found = await problems({ 'roles/data.yaml': twice })
+    expect(found[0]).toMatchObject({ file: 'roles/data.yaml' })
+    const json = '{"a": {"x": 1, "x": 2}}'
+    expect((await problems({ 'own/data.json': json }))[0]).toMatchObject({ file: 'own/data.json' })
+  })
+
+  test('__proto__ in a data file is data like any other', async () => {
+    const resources = text('resources/data.yaml')
+    const found = await problems({ 'resources/data.yaml': `${resources}\n__proto__: { protocol: postgres }\n` })
+    expect(found[0]).toMatchObject({ code: 'data' })
   })
 })
