@@ -1,8 +1,10 @@
 import { type Conversation, idle } from './conversation.ts'
 import type { FrameSink } from './frames.ts'
-import { BodyError, decodeError, decodeRowDescription, encodeError, type Field, frame, S } from './messages.ts'
+import { BodyError, decodeError, decodeRowDescription, encodeError, type Field, S } from './messages.ts'
 import { type Expected, Owed, type Running } from './pending.ts'
 import { ResultRecord } from './results.ts'
+
+const packBytes = 64 * 1024
 
 export interface ServerPorts {
   /** Fields of errors and notices, scrubbed where masked relations exist. */
@@ -22,6 +24,9 @@ export class ServerSide implements FrameSink {
   readonly #ports: ServerPorts
   #chunk: Buffer | null = null
   #from = 0
+  /** Masked rows on their way, side by side. */
+  #packed: Buffer | null = null
+  #packedTo = 0
   #to = 0
 
   constructor(conversation: Conversation, ports: ServerPorts) {
@@ -118,9 +123,8 @@ export class ServerSide implements FrameSink {
       if (result.collecting) result.collect(buffer, start + 5, end)
       return this.#pass(buffer, start, end)
     }
-    const row = frame(S.dataRow, result.mask.rewrite(buffer.subarray(start + 5, end)))
-    if (result.collecting) result.collect(row, 5, row.length)
-    this.#replace(row)
+    const body = this.#packRow(result.mask.rewrite(buffer.subarray(start + 5, end)), buffer.length - start)
+    if (result.collecting) result.collect(this.#packed!, body, this.#packedTo)
   }
 
   /** INVARIANT: rows of a statement that touches masked relations pass only with a description that was held against the plan. */
@@ -310,7 +314,31 @@ export class ServerSide implements FrameSink {
     this.#flush()
   }
 
+  /** Writes one DataRow behind the others. @param ahead bytes that came with it and are not read yet. @returns where its body begins. */
+  #packRow(body: Buffer, ahead: number): number {
+    const length = body.length + 5
+    if (this.#packed === null || this.#packed.length - this.#packedTo < length) {
+      this.#flush()
+      this.#packed = Buffer.allocUnsafe(Math.max(length, Math.min(packBytes, ahead)))
+      this.#packedTo = 0
+    }
+    const at = this.#packedTo
+    this.#packed[at] = S.dataRow
+    this.#packed.writeInt32BE(length - 1, at + 1)
+    body.copy(this.#packed, at + 5)
+    this.#packedTo = at + length
+    return at + 5
+  }
+
   #flush(): void {
+    if (this.#packed !== null) {
+      this.#c.down.push(this.#packed.subarray(0, this.#packedTo))
+      this.#packed = null
+    }
+    if (this.#chunk !== null) this.#passChunk()
+  }
+
+  #passChunk(): void {
     if (this.#chunk === null) return
     this.#c.down.push(
       this.#from === 0 && this.#to === this.#chunk.length ? this.#chunk : this.#chunk.subarray(this.#from, this.#to),
