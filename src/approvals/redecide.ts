@@ -5,12 +5,13 @@ import type { Decision } from '../policy/decision.ts'
 import type { SubjectFacts } from '../policy/points.ts'
 import { buildAccessInput, type Cover, loadCoversById, loadVotes } from './access.ts'
 import { clock } from './clock.ts'
+import { settleByDecision } from './outcome.ts'
 import type { EndedGrant, Ground } from './ports.ts'
+import { decideAgain } from './question.ts'
 import { isVerdict, reasonText } from './refusal.ts'
 import { grants, requests } from './schema.ts'
 import { closeRequest, type GrantRow, revokeGrant } from './settle.ts'
 import { loadSubjects } from './subjects.ts'
-import { decideAgain, settleByDecision } from './vote.ts'
 
 const page = 200
 

@@ -2,6 +2,8 @@ import { eq, sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Approvals } from '../../src/approvals/approvals.ts'
 import { grants, requests, votes } from '../../src/approvals/schema.ts'
+import { apiTokens } from '../../src/identity/schema.ts'
+import { newId } from '../../src/ids.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
 import { compileWith, createWorld, type Edit, granted, refused, type World } from './world.ts'
 
@@ -26,6 +28,17 @@ afterAll(() => world.drop())
 const pending = async (more: Parameters<World['ask']>[1] = {}) => granted(await world.ask(ada, more)).request
 const cast = (request_id: string, approver: SubjectFacts, answer: 'approve' | 'deny' = 'approve', more = {}) =>
   world.approvals.vote({ request_id, approver, answer, via: 'slack', ...more })
+const token = (of: SubjectFacts, by: SubjectFacts, more: { revoked_at?: Date } = {}) =>
+  world.db.insert(apiTokens).values({
+    id: newId('tok'),
+    subject_id: of.id,
+    name: 'ci',
+    hash: Buffer.alloc(32),
+    scopes: ['*'],
+    created_by: by.id,
+    expires_at: new Date(Date.now() + 3_600_000),
+    ...more,
+  })
 const stateOf = async (id: string) => (await world.db.select().from(requests).where(eq(requests.id, id)))[0]!
 const covers = (subject_id: string, role = 'reader') =>
   world.approvals.accessFacts({ subject_id, on_behalf_of: null, resource: 'shop-db', role })
@@ -65,6 +78,44 @@ describe('one click', () => {
       answer: 'deny',
     })
     expect((await stateOf(request.id)).state).toBe('pending')
+  })
+
+  test('AP6: whoever issued the token of a machine does not answer for it, nor through a machine that issued one', async () => {
+    const robot = await world.person('robot', ['engineers'], 'machine')
+    const middle = await world.person('middle', ['deployers'], 'machine')
+    await token(middle, dan)
+    await token(robot, middle)
+    const request = granted(await world.ask(robot)).request
+    expect(refused(await cast(request.id, dan))).toMatchObject({ code: 'policy_denied' })
+    expect((await world.events('vote.refused')).at(-1)?.body).toMatchObject({ approver_id: dan.id })
+    expect((await stateOf(request.id)).state).toBe('pending')
+    expect(granted(await cast(request.id, dora)).state).toBe('approved')
+  })
+
+  test('AP6: a machine whose token the asker issued does not answer, even where policy lets machines answer', async () => {
+    const machines = await compileWith([
+      'approve/approve.rego',
+      'input.subject.kind == "person"',
+      'input.subject.kind != "system"',
+    ])
+    await world.activate(machines)
+    const [hers, other] = [
+      await world.person('hers', ['dbas'], 'machine'),
+      await world.person('other', ['dbas'], 'machine'),
+    ]
+    await token(hers, ada)
+    await token(other, dora)
+    const request = await pending()
+    expect(refused(await cast(request.id, hers)).message).toContain('API token')
+    expect(granted(await cast(request.id, other)).state).toBe('approved')
+    await world.activate(await compileWith())
+  })
+
+  test('a token that had ended before the question stands in nobody’s way', async () => {
+    const robot = await world.person('robot2', ['engineers'], 'machine')
+    await token(robot, dan, { revoked_at: new Date(Date.now() - 60_000) })
+    const request = granted(await world.ask(robot)).request
+    expect(granted(await cast(request.id, dan)).state).toBe('approved')
   })
 
   test('AP4: an empty list of approvers is nobody', async () => {
