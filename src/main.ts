@@ -174,7 +174,7 @@ export function startControl(config: Config): Promise<Running> {
     })
 
     const repository = openRepository(base, registry)
-    await repository.poll()
+    await firstLook(repository, engine)
     await base.follower.poll()
     const again = () =>
       approvals.redecideAll().catch(error => log.error({ err: error }, 'grants were not decided again'))
@@ -257,6 +257,19 @@ export function startControl(config: Config): Promise<Running> {
   })
 }
 
+/** Without the repository the revision in force stays: a control plane that cannot start can revoke nothing either. */
+async function firstLook(repository: Repository, engine: Engine): Promise<void> {
+  try {
+    await repository.poll()
+  } catch (error) {
+    if (engine.revision === null) throw error
+    log.error(
+      { err: error, generation: engine.revision.generation },
+      'no look at the policy repository; it is tried again',
+    )
+  }
+}
+
 function openSlack(base: Base, approvals: Approvals, identity: Identity): Slack | undefined {
   const { config, database, audit, engine, decisions, ground, now } = base
   if (config.slack === undefined) return undefined
@@ -327,6 +340,7 @@ export async function startGateway(config: Config): Promise<Running> {
       spool_bytes: config.recording.spool_mib * 1024 * 1024,
       recipients: config.recording.recipients,
       watched: watchers.watched,
+      dead_after_s: config.gateway.offline_grace_s + 15, // until then it may still record what the database cannot hear
       onAlarm: reason => (reason === null ? row.clear('store') : log.error({ reason }, 'recordings cannot be shipped')),
     })
     base.onClose(() => journal.close())

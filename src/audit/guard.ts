@@ -105,9 +105,12 @@ export async function catchUp(sql: Sql, from: number, copy: CheckpointCopy): Pro
   }
 }
 
+/** Appends checkpoints, each only if it is ahead of the copy: a process that lost the lead in between must not set it back. */
 export async function appendTo(copy: CheckpointCopy, notes: readonly string[]): Promise<void> {
   try {
-    await copy.append(notes.map(note => ({ kind: 'checkpoint', note })))
+    const last = await copy.latest()
+    const at = last?.kind === 'checkpoint' ? sizeOf(last.note) : -1
+    await copy.append(notes.filter(note => sizeOf(note) > at).map(note => ({ kind: 'checkpoint', note })))
   } catch (error) {
     throw new LogRefusal({
       code: 'copy_unwritable',
@@ -115,6 +118,12 @@ export async function appendTo(copy: CheckpointCopy, notes: readonly string[]): 
       remedy: 'make the path of `audit.copy` writable and give it room; the log goes on by itself then',
     })
   }
+}
+
+/** The size that a checkpoint of our own speaks of; -1 for what is none, which the next check finds. */
+function sizeOf(note: string): number {
+  const size = note.split('\n')[1] ?? ''
+  return /^\d{1,16}$/.test(size) ? Number(size) : -1
 }
 
 async function rootOf(sql: Sql, size: number): Promise<Buffer> {

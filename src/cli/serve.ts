@@ -22,7 +22,9 @@ export async function serve(options: { config?: string; roles: string }): Promis
     })
   }
   const wanted = parseRoles(options.roles)
+  process.once('disconnect', orphaned)
   const running = wanted.length === 1 ? await runRole(wanted[0]!, config) : await runChildren(wanted, path)
+  process.off('disconnect', orphaned)
   process.send?.({ ready: true })
   await stopped()
   await running.close()
@@ -121,8 +123,15 @@ function ended(child: ChildProcess, stop: () => void): Promise<void> {
 function stopped(): Promise<void> {
   return new Promise(resolve => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
-    if (process.send !== undefined) process.once('disconnect', () => resolve())
+    if (process.connected) process.once('disconnect', () => resolve())
+    else if (process.send !== undefined) resolve() // it went while this one was starting
   })
+}
+
+/** The parent died while this process was starting: there is nobody to be ready for. */
+function orphaned(): never {
+  log.error('the process that started this one is gone')
+  process.exit(70)
 }
 
 function parseRoles(text: string): Role[] {

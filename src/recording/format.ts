@@ -38,10 +38,12 @@ export type NonceDomain = 'rec' | 'seg'
 /** 12 bytes: the domain, a zero byte, the counter. */
 export function nonce(domain: NonceDomain, counter: number): Buffer {
   const bytes = Buffer.alloc(12)
-  bytes.write(domain, 0, 'latin1')
+  bytes.set(domains[domain])
   bytes.writeUIntBE(counter, 6, 6)
   return bytes
 }
+
+const domains = { rec: Buffer.from('rec', 'latin1'), seg: Buffer.from('seg', 'latin1') } as const
 
 /** Seals the events of one write into a record frame. */
 export function sealRecord(key: KeyObject, header: Omit<FrameHeader, 'kind' | 'length'>, plain: Buffer): Buffer {

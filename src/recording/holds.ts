@@ -45,7 +45,9 @@ export function setHold(options: Acting & { readonly reason: string }): Promise<
 }
 
 /** Lifts a legal hold. @throws `not_found` when there is none of this id, `conflict` when it was lifted before. */
-export function liftHold(options: Acting & { readonly hold_id: string }): Promise<HoldRow> {
+export function liftHold(
+  options: Acting & { readonly hold_id: string; readonly reason?: string | undefined },
+): Promise<HoldRow> {
   return options.database.db.transaction(async tx => {
     const recording = await lockRecording(tx, options.session_id)
     const isHold = and(eq(legalHolds.id, options.hold_id), eq(legalHolds.recording_id, recording.id))

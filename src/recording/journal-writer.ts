@@ -151,6 +151,11 @@ export class JournalWriter {
     }
   }
 
+  /** Takes nothing more, for a reason that lies outside of its files. */
+  lose(reason: string): void {
+    this.#fail(reason)
+  }
+
   /** Removes each finished file of which everything was shipped. `shipped` is Infinity for a part that is done. */
   release(shipped: (partId: string) => number): void {
     for (const file of this.#files.values()) {

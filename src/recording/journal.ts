@@ -13,10 +13,11 @@ import { PartRecorder } from './part-recorder.ts'
 import type { SessionFacts, SessionRecorder } from './recorder.ts'
 import { type Recovered, recoverSpool } from './recovery.ts'
 import { Shipper } from './shipper.ts'
-import { claimSpool, createSpool, otherSpools, ownerState, removeSpool } from './spool.ts'
+import { claimSpool, createSpool, otherSpools, ownerState, ownsSpool, removeSpool } from './spool.ts'
 import type { Store } from './store.ts'
 
 const log = logger('recording')
+const takenOver = 'another process took this one for dead and took its spool over'
 
 export interface JournalOptions {
   readonly catalog: Catalog
@@ -53,6 +54,7 @@ export class Journal {
   readonly #claimed = new Set<string>()
   #recovering: Promise<Recovered[]> | undefined
   #closed = false
+  #taken = false
 
   /** Checks the recipients and makes the spool folder. Call `recoverDue` then, and every few seconds. */
   static async start(options: JournalOptions): Promise<Journal> {
@@ -89,6 +91,7 @@ export class Journal {
   /** Why no session can be recorded now; undefined when one can. */
   get unavailable(): string | undefined {
     if (this.#closed) return 'the gateway is stopping'
+    if (this.#taken) return takenOver
     if (!this.#writer.hasRoom) return 'the spool is nearly full: nothing was shipped to the store for a while'
     return undefined
   }
@@ -175,7 +178,7 @@ export class Journal {
     const empty = await this.#shipper.drain(timeoutMs)
     await this.#shipper.stop()
     await this.#writer.close().catch(() => {})
-    if (empty) await removeSpool(this.#folder)
+    if (empty && !this.#taken) await removeSpool(this.#folder)
   }
 
   #check(): void {
@@ -189,6 +192,10 @@ export class Journal {
   }
 
   async #recover(): Promise<Recovered[]> {
+    if (!this.#closed && !this.#taken && !(await ownsSpool(this.#folder))) {
+      this.#taken = true
+      this.#writer.lose(takenOver)
+    }
     const done: Recovered[] = []
     let left = 0
     for (const folder of await otherSpools(this.#options.spool_root, this.#options.process_id)) {

@@ -180,7 +180,7 @@ export class Shipper {
     await this.#options.store.put(name, stored)
     const row = { recording_id, part: number, n, first_seq, last_seq, bytes: stored.length, hash, prev, key: name }
     if (await this.#options.catalog.insertSegment(row)) this.#advance(part, { n: n + 1, hash, last_seq })
-    else this.#forget(part)
+    else await this.#forget(part)
   }
 
   async #finish(part: PartQueue): Promise<void> {
@@ -199,11 +199,12 @@ export class Shipper {
   }
 
   /** Its recording was deleted: nothing of it may reach the store any more. */
-  #forget(part: PartQueue): void {
+  async #forget(part: PartQueue): Promise<void> {
     log.warn(
       { recording: part.facts.recording_id, part: part.facts.part },
       'the recording was deleted while its session lived',
     )
+    await this.#options.store.removeRecording(part.facts.recording_id)
     this.#bytes -= part.bytes
     this.#parts.delete(part.id)
   }

@@ -1,4 +1,5 @@
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { readFileSync, readlinkSync } from 'node:fs'
+import { access, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { isId } from '../ids.ts'
@@ -27,6 +28,16 @@ export async function createSpool(root: string, processId: string): Promise<stri
   await mkdir(path, { recursive: true, mode: 0o700 })
   await writeFile(join(path, await ownName()), '', { mode: 0o600, flag: 'wx' })
   return path
+}
+
+/** Whether this process's folder is still its own: another one renames the owner file when it takes a folder over. */
+export async function ownsSpool(path: string): Promise<boolean> {
+  try {
+    await access(join(path, await ownName()))
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ENOENT'
+  }
 }
 
 /** The folders of other processes. */
@@ -76,8 +87,23 @@ async function ownName(): Promise<string> {
   return `owner.${hostName()}.${process.pid}.${await startOf(process.pid)}`
 }
 
+/**
+ * This host, this boot of it, and this namespace of processes: a pid says who lives only where all three are the same. Two
+ * containers may share a host name and a volume, and see nothing of each other's processes.
+ */
 function hostName(): string {
-  return hostname().replaceAll(/[^A-Za-z0-9-]/g, '-')
+  const parts = [hostname(), read(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8))]
+  parts.push(read(() => readlinkSync('/proc/self/ns/pid').replaceAll(/\D/g, '')))
+  return parts.join('-').replaceAll(/[^A-Za-z0-9-]/g, '-')
+}
+
+/** What other systems than Linux do not say is left empty. */
+function read(what: () => string): string {
+  try {
+    return what()
+  } catch {
+    return ''
+  }
 }
 
 function parseOwner(file: string): Owner | undefined {
