@@ -14,6 +14,7 @@ import type { ReplayClient } from '../recording/replay-client.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
 import { callerOf, permitOf } from './guard.ts'
+import { Instant as PageInstant } from './pages.ts'
 
 export interface RecordingDeps extends BaseDeps {
   readonly audit: AuditWriter
@@ -34,8 +35,8 @@ const Filter = T.Object(
     state: T.Optional(
       T.Union([T.Literal('open'), T.Literal('sealed'), T.Literal('interrupted'), T.Literal('deleted')]),
     ),
-    from_ms: T.Optional(T.Integer({ minimum: 0 })),
-    to_ms: T.Optional(T.Integer({ minimum: 0 })),
+    from_ms: PageInstant,
+    to_ms: PageInstant,
     before: T.Optional(T.String({ pattern: '^rec_[0-9a-z]{26}$' })),
     limit: T.Optional(T.Integer({ minimum: 1, maximum: 1000 })),
   },
@@ -197,10 +198,11 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
       schema: {
         summary: 'Lift a legal hold',
         params: T.Object({ session: Session, hold: T.String({ pattern: '^hld_[0-9a-z]{26}$' }) }, closed),
+        querystring: T.Object({ reason: T.Optional(T.String({ minLength: 1, maxLength: 1000 })) }, closed),
         response: { 200: Hold },
       },
     },
-    async request => liftHold({ ...acting(request), hold_id: request.params.hold }),
+    async request => liftHold({ ...acting(request), hold_id: request.params.hold, reason: request.query.reason }),
   )
 
   function acting(request: FastifyRequest) {

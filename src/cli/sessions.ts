@@ -69,10 +69,21 @@ export async function setHold(client: Client, id: string, reason: string): Promi
   say('The recording is on hold.')
 }
 
-/** Lifts the legal holds of a recording. */
+interface HoldAnswer {
+  readonly id: string
+  readonly lifted_at_ms: number | null
+}
+
+/** Lifts the legal holds that stand on a recording, each for the same reason. */
 export async function liftHold(client: Client, id: string, reason: string): Promise<void> {
-  await client.delete(`${pathOf(id, 'recordings')}/holds?${new URLSearchParams({ reason })}`)
-  say('The hold is lifted.')
+  const path = `${pathOf(id, 'recordings')}/holds`
+  const { items } = await client.get<{ items: HoldAnswer[] }>(path)
+  const standing = items.filter(hold => hold.lifted_at_ms === null)
+  if (standing.length === 0) {
+    throw new SallyportError('conflict', 'there is no hold on this recording', { remedy: 'nothing is to be done' })
+  }
+  for (const hold of standing) await client.delete(`${path}/${hold.id}?${new URLSearchParams({ reason })}`)
+  say(standing.length === 1 ? 'The hold is lifted.' : `${standing.length} holds are lifted.`)
 }
 
 function pathOf(id: string, area: string): string {

@@ -61,7 +61,7 @@ export function liftHold(
     if (row === undefined) throw new SallyportError('conflict', `the hold ${options.hold_id} was lifted before`)
     await options.audit.record(tx, {
       type: 'hold.lifted',
-      body: { hold: row.id, recording: recording.id, decision: options.decision_id },
+      body: { hold: row.id, recording: recording.id, reason: options.reason, decision: options.decision_id },
       subject_id: options.by,
       session_id: options.session_id,
       resource: recording.resource,
