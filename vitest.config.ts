@@ -1,24 +1,29 @@
 import { defineConfig } from 'vitest/config'
+import { splitTests } from './test/support/projects.ts'
 
-// Two projects: `unit` is part of `npm run check`; `journeys` needs real servers and runs in `npm test`.
+const { fast, servers } = splitTests()
+const env = { SALLYPORT_LOG_LEVEL: process.env['SALLYPORT_LOG_LEVEL'] ?? 'silent' } // what a test fails of, it says itself
+
+// `unit` needs no server and is part of `npm run check`; `servers` and `journeys` run in `npm test`.
 export default defineConfig({
   test: {
-    reporters: ['default'],
     projects: [
+      { test: { name: 'unit', include: fast, env, testTimeout: 30_000, hookTimeout: 60_000 } },
       {
         test: {
-          name: 'unit',
-          include: ['test/**/*.test.ts'],
-          exclude: ['test/journeys/**', 'test/conformance/**'],
+          name: 'servers',
+          include: servers,
+          env,
           globalSetup: 'test/support/database-setup.ts',
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
         },
       },
       {
         test: {
           name: 'journeys',
           include: ['test/journeys/**/*.test.ts'],
+          env,
           globalSetup: 'test/support/database-setup.ts',
           testTimeout: 120_000,
           hookTimeout: 420_000,
