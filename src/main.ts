@@ -2,14 +2,11 @@ import { join } from 'node:path'
 import { buildApi } from './api/server.ts'
 import { Approvals } from './approvals/approvals.ts'
 import { CheckpointCopy } from './audit/copy.ts'
-import type { AuditWriter } from './audit/events.ts'
 import { originOf, Sequencer } from './audit/sequencer.ts'
-import { createAuditWriter } from './audit/writer.ts'
+import { type Base, type Running, runRole } from './base.ts'
 import type { Config } from './config.ts'
-import { type Database, openDatabase } from './db/database.ts'
-import { Notices } from './db/notices.ts'
 import { packageRoot } from './db/package-root.ts'
-import { ProcessRow, pruneProcesses } from './db/processes.ts'
+import { pruneProcesses } from './db/processes.ts'
 import { SallyportError } from './errors.ts'
 import { CertificateAuthority } from './gateway/certificates.ts'
 import { gatewayEndpoint } from './gateway/endpoint.ts'
@@ -20,14 +17,11 @@ import type { Identity } from './identity/door.ts'
 import { createIdentity } from './identity/identity.ts'
 import { findSubject } from './identity/subjects.ts'
 import { type Job, startJobs, startTicks } from './jobs.ts'
-import { derive, type RootKey, rootKeyOf, secretRef, ticketsKey } from './keys.ts'
+import { derive, secretRef, ticketsKey } from './keys.ts'
 import { logger } from './log.ts'
 import { batchDecisions } from './policy/decision-batch.ts'
-import { DecisionLog } from './policy/decision-log.ts'
-import { Engine } from './policy/engine.ts'
-import { RevisionFollower } from './policy/follower.ts'
+import type { Engine } from './policy/engine.ts'
 import { Repository } from './policy/repository.ts'
-import { Resources } from './policy/resources.ts'
 import { allProtocols } from './protocols/all.ts'
 import { Catalog } from './recording/catalog.ts'
 import { FileStore } from './recording/file-store.ts'
@@ -38,121 +32,14 @@ import { ReplayServer } from './recording/replay-server.ts'
 import { Retention } from './recording/retention.ts'
 import { Sealer } from './recording/sealer.ts'
 import { Watchers, watchChannel } from './recording/watchers.ts'
-import type { Secret } from './secret.ts'
 import { liveSubjects, sessionsEnded } from './sessions/facts.ts'
 import { Leases } from './sessions/leases.ts'
-import type { SessionGround } from './sessions/ports.ts'
 import { Sessions } from './sessions/sessions.ts'
 import { Tickets } from './sessions/tickets.ts'
 import { parsePublicKey, signingKeys } from './signing-keys.ts'
 import { createSlack, type Slack } from './slack/slack.ts'
 
-type Role = 'control' | 'gateway' | 'replay'
-
-/** A running role: `close` ends it in the opposite order of its start. */
-export interface Running {
-  close(): Promise<void>
-}
-
-/** What every role stands on: the database, its notices, its process row, the revision it enforces. */
-interface Base {
-  readonly config: Config
-  readonly url: Secret
-  readonly root: RootKey
-  readonly database: Database
-  readonly notices: Notices
-  readonly row: ProcessRow
-  readonly audit: AuditWriter
-  readonly engine: Engine
-  readonly follower: RevisionFollower
-  readonly decisions: DecisionLog
-  readonly ground: SessionGround & { readonly resources: Resources }
-  readonly now: () => number
-  /** Runs at the end, last added first. */
-  onClose(run: () => Promise<unknown> | unknown): void
-}
-
 const log = logger('main')
-
-async function runRole(
-  role: Role,
-  config: Config,
-  options: { readonly connections: number; readonly facts?: Record<string, unknown> },
-  compose: (base: Base) => Promise<void>,
-): Promise<Running> {
-  const closers: (() => Promise<unknown> | unknown)[] = []
-  const close = async () => {
-    for (const run of closers.splice(0).reverse()) {
-      try {
-        await run()
-      } catch (error) {
-        log.error({ role, err: error }, 'something did not close')
-      }
-    }
-  }
-  try {
-    const base = await openBase(role, config, options, run => void closers.push(run))
-    await compose(base)
-    base.row.clear('starting')
-    await base.row.heartbeat()
-    return { close }
-  } catch (error) {
-    await close()
-    throw error
-  }
-}
-
-async function openBase(
-  role: Role,
-  config: Config,
-  options: { readonly connections: number; readonly facts?: Record<string, unknown> },
-  onClose: Base['onClose'],
-): Promise<Base> {
-  const url = secretRef(config.database[role])
-  const root = rootKeyOf(config.keys[role])
-  const database = openDatabase({ url, max: options.connections, application: `sallyport ${role}` })
-  onClose(() => database.close())
-  const row = await ProcessRow.register(database, { role, facts: options.facts ?? {} })
-  onClose(() => row.close())
-  const audit = createAuditWriter({ database, process_id: row.id })
-  await database.db.transaction(tx => audit.record(tx, { type: 'process.started', body: { role, process_id: row.id } }))
-  const notices = new Notices({ url, application: `sallyport ${role} notices` })
-  await notices.start()
-  onClose(() => notices.close())
-
-  const now = () => Date.now() - row.skewMs
-  const engine = new Engine({
-    key: parsePublicKey(config.public_keys.bundles),
-    now,
-    zone: config.zone,
-    max_groups_age_s: config.oidc.max_groups_age_s,
-  })
-  const decisions = new DecisionLog({ database, engine })
-  onClose(() => decisions.close())
-  const follower = new RevisionFollower({ database, engine })
-  engine.onSwitched(revision => {
-    row.generation = revision.generation
-    void row.heartbeat().catch(() => {}) // the next beat says it again
-  })
-  notices.listen('revisions', () => follower.poll())
-  await follower.start()
-  onClose(() => follower.stop())
-  const watch = setInterval(() => {
-    const problem = follower.notReady
-    if (problem === null) row.clear('policy')
-    else row.refuse('policy', problem)
-  }, 500)
-  onClose(() => clearInterval(watch))
-  const ground = {
-    database,
-    engine,
-    decisionLog: decisions,
-    audit,
-    resources: new Resources(engine),
-    zone: config.zone,
-  }
-  return { config, url, root, database, notices, row, audit, engine, follower, decisions, ground, now, onClose }
-}
 
 /** Control: API, sign-in, approvals, Slack, the policy repository, the audit sequencer and every schedule. */
 export function startControl(config: Config): Promise<Running> {
