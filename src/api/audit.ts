@@ -6,10 +6,10 @@ import { latestCheckpoint, leaves, tileHashes } from '../audit/store.ts'
 import { entryBundle, parseTilePath, tileWidth } from '../audit/tiles.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
+import { Instant } from './pages.ts'
 
 const closed = { additionalProperties: false }
 const Id = T.Optional(T.String({ minLength: 1, maxLength: 128 }))
-const Instant = T.Optional(T.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }))
 const Query = T.Object(
   {
     type: Id,
@@ -18,7 +18,7 @@ const Query = T.Object(
     resource: Id,
     from_ms: Instant,
     to_ms: Instant,
-    before: Instant,
+    before: T.Optional(T.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })), // a place in the log
     limit: T.Optional(T.Integer({ minimum: 1, maximum: 1000 })),
   },
   closed,

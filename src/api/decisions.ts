@@ -4,6 +4,7 @@ import type { Caller } from '../identity/facts.ts'
 import { type DecisionFilter, getDecision, listDecisions, type StoredDecision } from '../policy/decision-store.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
+import { Instant } from './pages.ts'
 
 const closed = { additionalProperties: false }
 const Id = T.Optional(T.String({ maxLength: 128 }))
@@ -15,8 +16,8 @@ const Query = T.Object(
     request_id: Id,
     point: Id,
     effect: T.Optional(T.Union(['allow', 'deny', 'ask', 'data'].map(e => T.Literal(e as StoredDecision['effect'])))),
-    from_ms: T.Optional(T.Integer({ minimum: 0 })),
-    to_ms: T.Optional(T.Integer({ minimum: 0 })),
+    from_ms: Instant,
+    to_ms: Instant,
     limit: T.Optional(T.Integer({ minimum: 1, maximum: 1000 })),
   },
   closed,

@@ -42,7 +42,7 @@ export function healthRoutes(app: Api, deps: BaseDeps): void {
     return reply.type(register.contentType).send(await register.metrics())
   })
 
-  app.get('/openapi.json', { config: open, schema: { hide: true } }, async () => app.swagger())
+  app.get('/openapi.json', { config: { guard: open.guard }, schema: { hide: true } }, async () => app.swagger())
 
   const seconds = histogram()
   app.addHook('onResponse', async (request, reply) => {

@@ -11,6 +11,10 @@ export const pageQuery = {
 }
 export const defaultLimit = 100
 
+/** The last instant (ms) that a call may name: the end of the year 9999, which every clock and column can hold. */
+export const lastInstant_ms = 253_402_300_799_999
+export const Instant = T.Optional(T.Integer({ minimum: 0, maximum: lastInstant_ms }))
+
 export function pageOf<Item extends { readonly id: string }>(
   items: Item[],
   limit: number,

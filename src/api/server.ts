@@ -25,6 +25,7 @@ import { resourceRoutes } from './resources.ts'
 import { sessionRoutes } from './sessions.ts'
 import { slackRoutes } from './slack.ts'
 import { statusRoutes } from './status.ts'
+import { installTextCheck } from './text.ts'
 import { ticketRoutes } from './tickets.ts'
 import { tokenRoutes } from './tokens.ts'
 import { webRoutes } from './web.ts'
@@ -82,6 +83,7 @@ export async function buildServer<Deps extends BaseDeps>(
     forceCloseConnections: 'idle',
     return503OnClosing: true,
     ajv: { customOptions: { removeAdditional: false } },
+    frameworkErrors: handleError,
   })
   app.setValidatorCompiler(TypeBoxValidatorCompiler)
   app.setErrorHandler(handleError)
@@ -92,7 +94,11 @@ export async function buildServer<Deps extends BaseDeps>(
     max: deps.limits?.calls ?? 1200,
     timeWindow: '1 minute',
     cache: 20_000,
-    keyGenerator: request => rateKey(request.ip, credentialsOf(request, origin)),
+    keyGenerator: request =>
+      // where nobody is asked who they are, a credential proves nothing
+      request.routeOptions.config.guard?.point === 'open'
+        ? request.ip
+        : rateKey(request.ip, credentialsOf(request, origin)),
   })
   await app.register(swagger, {
     openapi: {
@@ -103,6 +109,7 @@ export async function buildServer<Deps extends BaseDeps>(
   })
   installHeaders(app, deps.config.origin)
   installGuard(app, deps)
+  installTextCheck(app)
   for (const area of chosen) area(app, deps)
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0]!.slice(0, 200)

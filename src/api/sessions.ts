@@ -6,7 +6,7 @@ import { listSessions, readSession } from '../sessions/view.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError, sendRefused } from './errors.ts'
 import { callerOf } from './guard.ts'
-import { defaultLimit, pageOf, pageQuery, seesAll } from './pages.ts'
+import { defaultLimit, lastInstant_ms, pageOf, pageQuery, seesAll } from './pages.ts'
 
 export interface SessionDeps extends BaseDeps {
   readonly sessions: Sessions
@@ -69,7 +69,7 @@ export function sessionRoutes(app: Api, deps: SessionDeps): void {
     async (request, reply) => {
       const { subject, resource, state, since, limit = defaultLimit, cursor } = request.query
       const since_ms = since === undefined ? undefined : Date.parse(since)
-      if (Number.isNaN(since_ms))
+      if (since_ms !== undefined && !(since_ms >= 0 && since_ms <= lastInstant_ms))
         return sendError(reply, 'bad_request', 'since is no instant', 'write it as 2026-01-31T12:00:00Z')
       const subject_id = seesAll(deps, request, 'sessions.list') ? undefined : callerOf(request).facts.id
       return pageOf(
