@@ -228,11 +228,14 @@ export async function startGateway(config: Config): Promise<Running> {
       recipients: config.recording.recipients,
       watched: watchers.watched,
       dead_after_s: config.gateway.offline_grace_s + 15, // until then it may still record what the database cannot hear
-      onAlarm: reason => (reason === null ? row.clear('store') : log.error({ reason }, 'recordings cannot be shipped')),
+      onAlarm: reason => void raiseAlarm(base, 'recordings cannot be shipped', reason),
     })
     base.onClose(() => journal.close())
 
-    const leases = new Leases(ground)
+    const leases = new Leases(ground, {
+      onStuck: (lease, error) =>
+        void raiseAlarm(base, `lease ${lease.id} on ${lease.resource} cannot be removed`, error),
+    })
     const gateway = new Gateway(
       {
         process_id: row.id,
@@ -269,6 +272,16 @@ export async function startGateway(config: Config): Promise<Running> {
     ])
     base.onClose(() => ticking[Symbol.asyncDispose]())
   })
+}
+
+/** Somebody must look: a line in the log and an event. `reason` null: what was wrong is mended. */
+async function raiseAlarm({ database, audit, row }: Base, what: string, reason: string | null): Promise<void> {
+  if (reason === null) log.info({ what }, 'mended')
+  else log.error({ what, reason }, 'alarm')
+  const body = { what, reason, mended: reason === null, process_id: row.id }
+  await database.db
+    .transaction(tx => audit.record(tx, { type: 'alert.raised', body }))
+    .catch(error => log.error({ what, err: (error as Error).message }, 'the alarm is not in the audit log'))
 }
 
 /** Replay: the only role that holds the identities of recordings. It decides for itself who may see what. */
