@@ -204,3 +204,17 @@ describe('between workers', () => {
     await again.end()
   })
 })
+
+test('a client that leaves while others log in holds none of them up', async () => {
+  const issued = await world.ticket(dba)
+  for (let round = 0; round < 10; round++) {
+    const lender = await world.connect(a.port, issued) // the catalog is read with its credential
+    const others = Array.from({ length: 4 }, () => world.connect(a.port, issued))
+    await new Promise(resolve => setTimeout(resolve, round * 5))
+    await lender.end()
+    for (const client of await Promise.all(others)) {
+      expect((await client.query('select 1 as one')).rows[0].one).toBe(1)
+      await client.end()
+    }
+  }
+})

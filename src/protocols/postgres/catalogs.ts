@@ -18,6 +18,11 @@ export interface CatalogUser {
   moved(): void
 }
 
+interface Lent {
+  readonly of: CatalogUser
+  readonly connection: Promise<Upstream>
+}
+
 /**
  * The catalog of one target database, shared by all its sessions in this process. It is read on a connection of its own,
  * under the lease of one of the sessions that need it.
@@ -27,7 +32,7 @@ export class SharedCatalog {
   readonly #name: string
   readonly #users = new Set<CatalogUser>()
   readonly #analyzers = new Map<string, Analyzer>()
-  #upstream: { readonly of: CatalogUser; readonly connection: Promise<Upstream> } | undefined
+  #upstream: Lent | undefined
   #turn: Promise<unknown> = Promise.resolve()
   #timer: NodeJS.Timeout | undefined
   /** Version of the catalog that the users know of. */
@@ -89,35 +94,32 @@ export class SharedCatalog {
     for (const user of this.#users) user.moved()
   }
 
-  /** One after the other on one connection; a connection that failed is replaced at the next query. */
+  /** One after the other on one connection; one that failed is replaced at the next query, and at once when its lender left. */
   #query(sql: string): Promise<readonly Row[]> {
     const answer = this.#turn.then(async () => {
-      const upstream = await this.#connect()
-      try {
-        return await runQuery(upstream, sql, this.#name)
-      } catch (error) {
-        this.#drop()
-        throw error
+      for (;;) {
+        const lent = this.#lend()
+        try {
+          return await runQuery(await lent.connection, sql, this.#name)
+        } catch (error) {
+          if (this.#upstream === lent) this.#drop()
+          if (this.#users.has(lent.of) || this.#users.size === 0) throw error
+        }
       }
     })
     this.#turn = answer.catch(() => {})
     return answer
   }
 
-  async #connect(): Promise<Upstream> {
-    if (this.#upstream !== undefined) return this.#upstream.connection
+  #lend(): Lent {
+    if (this.#upstream !== undefined) return this.#upstream
     const [user] = this.#users
     if (user === undefined) throw new Error('no session lends its credential to the catalog any more')
     const { permit, target, user: name, password } = user.opened
     const settings = { search_path: 'pg_catalog', application_name: 'sallyport catalog', client_encoding: 'UTF8' }
-    const connection = dial(permit, target, { user: name, password }, settings)
-    this.#upstream = { of: user, connection }
-    try {
-      return await connection
-    } catch (error) {
-      if (this.#upstream?.connection === connection) this.#upstream = undefined
-      throw error
-    }
+    const lent = { of: user, connection: dial(permit, target, { user: name, password }, settings) }
+    this.#upstream = lent
+    return lent
   }
 
   #drop(): void {

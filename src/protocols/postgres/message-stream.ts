@@ -57,8 +57,9 @@ export class MessageStream {
     return new Promise((resolve, reject) => (this.#waiting = { resolve, reject }))
   }
 
-  /** Lets go of the socket, paused. @returns what was read and not taken. */
+  /** Lets go of the socket, paused. Who still waits for a message hears that none comes. @returns what was read and not taken. */
   detach(): Buffer {
+    this.#end(new ConnectionClosed('the connection was let go'))
     this.#socket.pause()
     this.#socket.off('data', this.#onData)
     this.#socket.off('error', this.#onError)
