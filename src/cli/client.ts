@@ -1,4 +1,5 @@
 import { type ErrorCode, errorCodes, SallyportError } from '../errors.ts'
+import { checkedOrigin } from './origin.ts'
 import type { Profile } from './profile.ts'
 
 /** Calls of the command line to the control plane's API. */
@@ -15,10 +16,11 @@ const maxLine = 64 * 1024 * 1024
 
 /** A client for a signed-in profile. Refusals come as SallyportError with the API's own code, message and remedy. */
 export function openClient(profile: Profile): Client {
+  const origin = checkedOrigin(profile.origin)
   const send = async (method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> => {
     let response: Response
     try {
-      response = await fetch(new URL(path, profile.origin), {
+      response = await fetch(new URL(path, origin), {
         method,
         redirect: 'error',
         headers: {
@@ -31,7 +33,7 @@ export function openClient(profile: Profile): Client {
       })
     } catch (cause) {
       if (signal?.aborted) throw cause
-      throw new SallyportError('not_ready', `the control plane at ${profile.origin} did not answer`, {
+      throw new SallyportError('not_ready', `the control plane at ${origin} did not answer`, {
         remedy: 'check that it runs (`npm start`) and that the address is right',
         cause,
       })
@@ -42,7 +44,7 @@ export function openClient(profile: Profile): Client {
   const json = async <Answer>(response: Response): Promise<Answer> =>
     (response.status === 204 ? undefined : await response.json()) as Answer
   return {
-    origin: profile.origin,
+    origin,
     get: async path => json(await send('GET', path)),
     post: async (path, body) => json(await send('POST', path, body)),
     delete: async path => json(await send('DELETE', path)),
@@ -67,7 +69,9 @@ async function refusal(response: Response): Promise<SallyportError> {
   const body = (await response.json().catch(() => null)) as { error?: Record<string, unknown> } | null
   const error = body?.error ?? {}
   const code =
-    typeof error['code'] === 'string' && error['code'] in errorCodes ? (error['code'] as ErrorCode) : 'internal'
+    typeof error['code'] === 'string' && Object.hasOwn(errorCodes, error['code'])
+      ? (error['code'] as ErrorCode)
+      : 'internal'
   const { message, remedy, ...facts } = error
   return new SallyportError(
     code,

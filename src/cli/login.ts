@@ -5,6 +5,7 @@ import { SallyportError } from '../errors.ts'
 import { challengeOf, confirmationText } from '../identity/pkce.ts'
 import { Secret } from '../secret.ts'
 import { openClient } from './client.ts'
+import { checkedOrigin } from './origin.ts'
 import { plain, say } from './output.ts'
 import { lastOrigin, loadProfile, saveProfile } from './profile.ts'
 
@@ -15,12 +16,7 @@ const patience_ms = 5 * 60_000
  * with a PKCE verifier that never left this process.
  */
 export async function login(options: { origin?: string; profile?: string; open?: boolean }): Promise<void> {
-  const origin = options.origin ?? lastOrigin(options.profile)
-  if (!/^https?:\/\/[^/]+$/.test(origin)) {
-    throw new SallyportError('bad_request', `'${plain(origin)}' is no address of a control plane`, {
-      remedy: 'write it as https://access.example.com, with nothing behind the host',
-    })
-  }
+  const origin = checkedOrigin(options.origin ?? lastOrigin(options.profile))
   const verifier = randomBytes(32).toString('base64url')
   const challenge = challengeOf(verifier)
   const state = randomBytes(32).toString('base64url')
@@ -51,7 +47,7 @@ export async function login(options: { origin?: string; profile?: string; open?:
     }
     const name = answer.subject?.name ?? ''
     saveProfile(options.profile, { origin, token: new Secret(answer.token), name })
-    say(`Signed in as ${name}.`)
+    say(`Signed in as ${plain(name)}.`)
   } finally {
     listener.close()
     listener.closeAllConnections()

@@ -5,6 +5,11 @@ export function plain(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, c => (c === '\n' ? '⏎' : '\ufffd'))
 }
 
+/** The same for a text whose lines are meant. */
+function plainLines(text: string): string {
+  return text.split('\n').map(plain).join('\n')
+}
+
 export function say(line = ''): void {
   process.stdout.write(line + '\n')
 }
@@ -25,15 +30,15 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
 /** Prints a refusal: what, which rule, where it stands, what to do next. */
 export function complain(error: unknown): void {
   if (!(error instanceof SallyportError)) {
-    process.stderr.write(`sallyport: ${error instanceof Error ? error.message : String(error)}\n`)
+    process.stderr.write(`sallyport: ${plainLines(error instanceof Error ? error.message : String(error))}\n`)
     return
   }
-  process.stderr.write(`sallyport: ${error.message}\n`)
+  process.stderr.write(`sallyport: ${plainLines(error.message)}\n`)
   const { rule, at, decision_id } = error.facts
   if (typeof rule === 'string' && !error.message.includes(rule))
     process.stderr.write(`  rule: ${plain(rule)}${typeof at === 'string' ? ` (${plain(at)})` : ''}\n`)
   if (typeof decision_id === 'string') process.stderr.write(`  decision: ${plain(decision_id)}\n`)
-  process.stderr.write(`  next: ${error.remedy}\n`)
+  process.stderr.write(`  next: ${plainLines(error.remedy)}\n`)
 }
 
 const units: Record<string, number> = { s: 1, m: 60, min: 60, h: 3600, d: 86_400 }

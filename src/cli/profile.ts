@@ -34,6 +34,15 @@ export function profileName(option: string | undefined): string {
 export function loadProfile(option: string | undefined): Profile {
   const token = process.env['SALLYPORT_TOKEN']
   const origin = process.env['SALLYPORT_ORIGIN']
+  if (token !== undefined && origin === undefined) {
+    throw new SallyportError(
+      'bad_config',
+      'SALLYPORT_TOKEN is set, and SALLYPORT_ORIGIN does not say for which control plane',
+      {
+        remedy: 'set SALLYPORT_ORIGIN too',
+      },
+    )
+  }
   if (token !== undefined && origin !== undefined) return { origin, token: new Secret(token), name: 'SALLYPORT_TOKEN' }
   const stored = read().profiles[profileName(option)]
   if (stored === undefined) {
