@@ -64,6 +64,8 @@ export interface Tuning {
   readonly gateway_workers?: number
   readonly offline_grace_s?: number
   readonly refresh_s?: number
+  /** Clients may connect without TLS, for measuring. */
+  readonly plaintext?: boolean
 }
 
 /** Makes missing keys and writes the configuration that the three processes read: the same form as in production. */
@@ -108,6 +110,7 @@ export async function writeConfig(options: {
       workers: tuning.gateway_workers ?? 1,
       ports: { postgres: ports.gateway },
       offline_grace_s: tuning.offline_grace_s ?? 30,
+      ...(tuning.plaintext === undefined ? {} : { plaintext: tuning.plaintext }),
     },
     oidc: {
       issuer: options.issuer,

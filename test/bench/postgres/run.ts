@@ -1,0 +1,14 @@
+import { spawn } from 'node:child_process'
+
+/** Runs a program to its end. @returns what it printed. @throws with its own words when it fails. */
+export function run(program: string, args: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    let out = ''
+    let err = ''
+    child.stdout.on('data', chunk => (out += chunk))
+    child.stderr.on('data', chunk => (err += chunk))
+    child.on('error', reject)
+    child.on('close', code => (code === 0 ? resolve(out) : reject(new Error(`${program}: ${err}`))))
+  })
+}
