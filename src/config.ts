@@ -119,6 +119,9 @@ export function loadConfig(path: string): Config {
 /** Checks a configuration value; `where` names its origin in messages. */
 export function checkConfig(raw: unknown, where: string): Config {
   const problems = [...Value.Errors(ConfigSchema, raw)].map(e => `${e.instancePath || '/'}: ${e.message}`)
+  const zone = (raw as { zone?: unknown } | null)?.zone
+  if (typeof zone === 'string' && !isZone(zone))
+    problems.push('/zone: must be an IANA time zone, such as UTC or Europe/Berlin')
   if (problems.length > 0) {
     throw new SallyportError(
       'bad_config',
@@ -126,6 +129,15 @@ export function checkConfig(raw: unknown, where: string): Config {
     )
   }
   return deepFreeze(raw as Config)
+}
+
+/** Every decision carries the time in this zone: a wrong one would be found at the first. */
+function isZone(zone: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en-US', { timeZone: zone }) !== undefined
+  } catch {
+    return false
+  }
 }
 
 function deepFreeze<X>(value: X): X {

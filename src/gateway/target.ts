@@ -6,6 +6,7 @@ import { SallyportError } from '../errors.ts'
 import { secretRef } from '../keys.ts'
 import { Permit } from '../policy/permit.ts'
 import type { Secret } from '../secret.ts'
+import { reapCall } from '../sessions/leases.ts'
 import type { Resource, Target } from './protocol.ts'
 
 export interface TargetSettings {
@@ -86,9 +87,13 @@ export class GuardedTarget implements Target {
     return secretRef(declared.from)
   }
 
-  /** INVARIANT: nothing is dialled and no secret is resolved without a Permit for exactly this resource. */
+  /** INVARIANT: nothing is dialled and no secret is resolved without a Permit for exactly this resource, and for going there. */
   #check(permit: Permit): void {
     if (!Permit.is(permit)) throw new TypeError('a target is opened by a Permit only')
+    const { point, call } = permit
+    const leadsThere =
+      (point === 'access' && (call === 'connect' || call === 'live')) || (point === 'admin' && call === reapCall)
+    if (!leadsThere) throw new TypeError(`a permit of ${point} (${call ?? 'no call'}) opens no target`)
     if (permit.resource !== this.resource.name) {
       throw new SallyportError(
         'policy_denied',

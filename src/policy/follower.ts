@@ -5,24 +5,30 @@ import { newestBundle } from './revision-store.ts'
 
 const log = logger('policy')
 const switchWithinMs = 5000
+const deafAfterMs = 30_000
 
 /**
  * Keeps a process on the newest revision: woken by NOTIFY `revisions` (main.ts calls `poll`), and looking by itself at
- * least every second. INVARIANT: a process that has not switched 5 s after an activation decides nothing any more.
+ * least every second. INVARIANT: a process that has not switched 5 s after an activation decides nothing any more, and one
+ * that has had no answer for 30 s, also where a look just hangs, does not know: it decides nothing until it does.
  */
 export class RevisionFollower {
   readonly #database: Database
   readonly #engine: Engine
   readonly #everyMs: number
+  readonly #deafAfterMs: number
+  #heardAt = performance.now()
+  #deaf = false
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
   #again = false
   #complained: number | undefined
 
-  constructor(options: { database: Database; engine: Engine; everyMs?: number }) {
+  constructor(options: { database: Database; engine: Engine; everyMs?: number; deafAfterMs?: number }) {
     this.#database = options.database
     this.#engine = options.engine
     this.#everyMs = options.everyMs ?? 1000
+    this.#deafAfterMs = options.deafAfterMs ?? deafAfterMs
   }
 
   /** Why this process is not ready to decide, or null. */
@@ -34,7 +40,10 @@ export class RevisionFollower {
   /** Loads what is there, then looks again every second until `stop`. */
   async start(): Promise<void> {
     await this.poll()
-    this.#timer ??= setInterval(() => void this.poll(), this.#everyMs)
+    this.#timer ??= setInterval(() => {
+      void this.poll()
+      this.#listen()
+    }, this.#everyMs)
   }
 
   async stop(): Promise<void> {
@@ -63,8 +72,17 @@ export class RevisionFollower {
     } while (this.#again)
   }
 
+  #listen(): void {
+    if (this.#deaf || performance.now() - this.#heardAt < this.#deafAfterMs) return
+    this.#deaf = true
+    this.#engine.markStale('whether a newer revision is active could not be learned from the database for a while')
+  }
+
   async #load(): Promise<void> {
     const found = await newestBundle(this.#database.db, this.#engine.revision?.generation ?? 0)
+    this.#heardAt = performance.now()
+    if (this.#deaf) this.#engine.markStale(null)
+    this.#deaf = false
     if (found === undefined) return
     try {
       this.#engine.load(found)

@@ -1,4 +1,5 @@
 import type { Static } from 'typebox'
+import { isId } from '../ids.ts'
 import type { ApprovalTerms, VoteFacts } from './points.ts'
 
 type Vote = Static<typeof VoteFacts>
@@ -11,12 +12,17 @@ export interface Tally {
   readonly missing: number
 }
 
-/** Whether this person may vote in this stage: an id or a group of theirs is named. An empty list names nobody. */
+/**
+ * Whether this person may vote in this stage: an id or a group of theirs is named. An empty list names nobody, and a group
+ * whose name is a subject's id passes for nobody.
+ */
 export function mayVote(
   approvers: readonly string[],
   approver: { readonly id: string; readonly groups: readonly string[] },
 ): boolean {
-  return approvers.includes(approver.id) || approver.groups.some(group => approvers.includes(group))
+  return (
+    approvers.includes(approver.id) || approver.groups.some(group => !isId('sub', group) && approvers.includes(group))
+  )
 }
 
 /**

@@ -2,6 +2,7 @@ import { appendFile, chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promi
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { CheckpointCopy } from '../../src/audit/copy.ts'
+import { appendTo } from '../../src/audit/guard.ts'
 import { openCheckpoint, parseVkey } from '../../src/audit/note.ts'
 import { resumeLog } from '../../src/audit/resume.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
@@ -28,6 +29,15 @@ describe('the sequencer', () => {
     expect(rows.map(row => row.idx)).toEqual(rows.map((_, i) => i))
     const notes = (await lines()).map(line => openCheckpoint(line.note, parseVkey(world.sequencer.vkey)))
     expect(notes.map(note => note?.size)).toEqual([3, 603])
+  })
+
+  test('a process that lost the lead before it could copy its checkpoint does not set the copy back', async () => {
+    await world.grow(3)
+    const [late] = await lines()
+    await world.grow(5)
+    await appendTo(world.copy, [late!.note])
+    const notes = (await lines()).map(line => openCheckpoint(line.note, parseVkey(world.sequencer.vkey)))
+    expect(notes.map(note => note?.size)).toEqual([3, 8])
   })
 
   test('signs within a second of the commit, woken or not', async () => {

@@ -34,8 +34,9 @@ describe('the configuration', () => {
     wrong.gateway.workers = 0
     wrong.policy.poll_s = 'often'
     wrong.recordings = {}
+    wrong.zone = 'Europe/Nowhere'
     const message = messageOf(() => checkConfig(wrong, 'sallyport.yaml'))
-    for (const place of ['origin', 'issuer', '/gateway/workers', '/policy/poll_s', 'recordings'])
+    for (const place of ['zone', 'origin', 'issuer', '/gateway/workers', '/policy/poll_s', 'recordings'])
       expect(message).toContain(place)
   })
 

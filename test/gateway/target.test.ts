@@ -13,18 +13,24 @@ const passwordFile = join(folder, 'password')
 writeFileSync(passwordFile, 'hunter2\n', { mode: 0o600 })
 
 let permit: Permit
+let others: Permit[]
 let port: number
 const server = createServer(socket => socket.on('error', () => {}).end('hello'))
 
 beforeAll(async () => {
   const engine = await engineOn()
-  const { permit: given } = engine.decide('access', accessInput({ stage: 'connect', grant: null, votes: [] }))
-  const masking = engine.decide('masking', {
-    subject: accessInput().subject,
-    resource: accessInput().resource,
-    role: 'reader',
-  })
-  permit = (given ?? masking.permit)!
+  const terms = engine.decide('access', accessInput()).decision.result!.approval!
+  const votes = terms.stages.map(({ approvers }, stage) => ({
+    approver: `sub_${stage}`,
+    groups: approvers,
+    stage,
+    answer: 'approve',
+    at_ms: 1,
+  }))
+  const permitOf = (stage: 'request' | 'connect') => engine.decide('access', accessInput({ stage, votes })).permit!
+  permit = permitOf('connect')
+  const about = { subject: accessInput().subject, resource: accessInput().resource, role: 'reader' }
+  others = [permitOf('request'), engine.decide('masking', about).permit!, engine.decide('recording', about).permit!]
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   port = (server.address() as { port: number }).port
 })
@@ -56,6 +62,14 @@ describe('the way to a target', () => {
     const fake = { resource: 'shop-db', role: 'reader', decision_id: 'dec_x' } as unknown as Permit
     await expect(target().connect(fake)).rejects.toThrow('Permit')
     expect(() => target().secret(fake)).toThrow('Permit')
+  })
+
+  test('a permit for something else on the same resource opens nothing', async () => {
+    for (const other of others) {
+      expect(other.resource).toBe('shop-db')
+      await expect(target().connect(other)).rejects.toThrow('opens no target')
+      expect(() => target().secret(other)).toThrow('opens no target')
+    }
   })
 
   test('a permit for another resource opens nothing', async () => {

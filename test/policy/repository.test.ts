@@ -301,6 +301,24 @@ describe('a revision', () => {
     await own.drop()
   })
 
+  test('FA1: a database that does not answer leaves nothing to decide by after a while, and what was decided by comes back', async () => {
+    const own = await createTestDatabase()
+    await repository(starterRepository(), own).poll()
+    const engine = newEngine()
+    const follower = new RevisionFollower({ database: own.database, engine, everyMs: 50, deafAfterMs: 400 })
+    await follower.start()
+    expect(follower.notReady).toBeNull()
+    await own.database.sql.begin(async sql => {
+      await sql`lock table revisions in access exclusive mode` // every look hangs, none fails
+      await expect.poll(() => follower.notReady, { timeout: 5_000 }).toContain('could not be learned')
+      expect(engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision.code).toBe('policy_stale')
+    })
+    await expect.poll(() => follower.notReady, { timeout: 5_000 }).toBeNull()
+    expect(engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision.code).toBe('policy')
+    await follower.stop()
+    await own.drop()
+  })
+
   test('two controls at once make one revision', async () => {
     const own = await createTestDatabase()
     const dir = starterRepository()

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { newId } from '../../src/ids.ts'
 import type { ApprovalTerms } from '../../src/policy/points.ts'
 import { mayVote, tally } from '../../src/policy/votes.ts'
 import { accessInput, engineer, engineOn, now } from './support.ts'
@@ -86,5 +87,14 @@ describe('votes', () => {
     expect(mayVote(['dbas'], { id: 'sub_a', groups: ['dbas2', 'DBAS'] })).toBe(false)
     expect(mayVote(['sub_a'], { id: 'sub_a', groups: [] })).toBe(true)
     expect(mayVote([], { id: '', groups: [''] })).toBe(false)
+  })
+})
+
+describe('AP6: names of groups', () => {
+  test('a group that is called like an approver does not make its members that approver', () => {
+    const boss = newId('sub')
+    expect(mayVote([boss, 'leads'], { id: newId('sub'), groups: [boss] })).toBe(false)
+    expect(mayVote([boss, 'leads'], { id: newId('sub'), groups: [boss, 'leads'] })).toBe(true)
+    expect(mayVote([boss], { id: boss, groups: [] })).toBe(true)
   })
 })

@@ -95,6 +95,25 @@ describe('a spool that somebody else takes over', () => {
   })
 })
 
+describe('RT1: a recording that is deleted while its session lives', () => {
+  test('leaves nothing in the store, also of what was on its way', async () => {
+    const side = await world.process()
+    const journal = await world.journal({ process_id: side.process_id, spool_root: join(world.folder, 'deleted') })
+    const recorder = await journal.open(sessionFacts())
+    const stored = () =>
+      readdirSync(join(world.folder, 'store'), { recursive: true }).filter(name =>
+        String(name).includes(recorder.recording_id),
+      )
+    recorder.append(one)
+    await until(async () => stored().length > 0)
+    await world.test.database.sql`update recordings set state = 'deleted' where id = ${recorder.recording_id}`
+    recorder.append(one)
+    await until(async () => journal.pending === 0)
+    expect(stored()).toEqual([])
+    await recorder.close('done')
+  })
+})
+
 const mountable = process.getuid?.() === 0 && canMount()
 
 function canMount(): boolean {
