@@ -9,7 +9,7 @@ import { bytes, integer53, ownerColumn } from '../db/columns.ts'
 export const auditWriters = pgTable(
   'audit_writers',
   {
-    writer: text().primaryKey(), // prc_….<lane>
+    writer: text().primaryKey(), // prc_….<lane>; a lane begins with the hash of its database user (db/grants.ts)
     process: text().notNull(), // prc_…
     wseq: integer53().notNull(),
     prev: text().notNull(), // hex hash of the writer's last leaf, '' before the first

@@ -53,7 +53,7 @@ export function createAuditWriter(options: { database: Database; process_id: str
     if (free[0]) return laneOf(free[0])
     const fresh = await tx.execute<LaneRow>(sql`
       insert into audit_writers (writer, process, wseq, prev)
-      values (${`${process_id}.${randomBytes(4).toString('hex')}`}, ${process_id}, 0, '')
+      values (${process_id}::text || '.' || left(md5(current_user), 8) || ${randomBytes(4).toString('hex')}::text, ${process_id}, 0, '')
       returning writer, wseq::text, prev, (extract(epoch from clock_timestamp()) * 1000)::bigint::text as at_ms`)
     return laneOf(fresh[0]!)
   }

@@ -111,6 +111,8 @@ export interface RowRules {
 type TableConditions = Readonly<Record<DatabaseRole, string>>
 
 const own = 'db_user = current_user'
+/** A writer's name says whose it is (audit/writer.ts), so that no look-up is needed for each event. */
+const ownLane = "starts_with(split_part(writer, '.', 2), left(md5(current_user), 8))"
 const ownAs = (role: DatabaseRole) => `${own} and role = '${role}'`
 const ownProcess = { control: ownAs('control'), gateway: ownAs('gateway'), replay: ownAs('replay') }
 
@@ -121,10 +123,9 @@ const ownProcess = { control: ownAs('control'), gateway: ownAs('gateway'), repla
 export const rowRules: Readonly<Record<string, RowRules>> = {
   // What a process says of itself (its address, its CA) is believed by others.
   processes: { insert: ownProcess, update: ownProcess },
-  audit_writers: { insert: own, update: own },
+  audit_writers: { insert: `${own} and ${ownLane}`, update: own },
   audit_inbox: {
-    insert:
-      'idx is null and exists (select from audit_writers w where w.writer = audit_inbox.writer and w.db_user = current_user)',
+    insert: `idx is null and ${ownLane}`,
     update: { control: 'true', gateway: 'false', replay: 'false' },
   },
   // A decision enters the log with its event or waits for its batch: none may be inserted as one that has been covered.

@@ -81,7 +81,8 @@ describe('the grants of the three database users', () => {
   ])('control may not %s', async statement => refused('control', statement))
 
   describe('row rules', () => {
-    const [writer, id] = ['prc_control.1', newId('rec')]
+    const id = newId('rec')
+    let writer = ''
     const row = (name: string) => `insert into audit_inbox (id, writer, wseq, at_ms, type, leaf)
       values ('${name}', '${writer}', 1, 1, 'grant.revoked', '{}')`
     const decision = (name: string, point: string, batch = 'null') => `insert into decisions
@@ -102,7 +103,9 @@ describe('the grants of the three database users', () => {
 
     beforeAll(async () => {
       await as('control', async sql => {
-        await sql`insert into audit_writers (writer, process, wseq, prev) values (${writer}, 'prc_control', 0, '')`
+        const [made] = await sql<{ writer: string }[]>`insert into audit_writers (writer, process, wseq, prev)
+          values ('prc_control.' || left(md5(current_user), 8) || '1', 'prc_control', 0, '') returning writer`
+        writer = made!.writer
         await sql`insert into processes (id, role, host, pid) values ('prc_control', 'control', 'h', 1)`
         await sql.unsafe(decision('dec_admin', 'admin'))
       })
@@ -124,6 +127,10 @@ describe('the grants of the three database users', () => {
     })
 
     test.each<[DatabaseRole, string]>([
+      [
+        'gateway',
+        "insert into audit_writers (writer, process, wseq, prev) values ('p.' || left(md5('sallyport_control'), 8) || 'x', 'p', 0, '')",
+      ],
       [
         'gateway',
         "insert into audit_writers (writer, process, wseq, prev, db_user) values ('w', 'p', 0, '', 'sallyport_control')",
