@@ -17,8 +17,10 @@ export interface Waiting {
 }
 export type WaitingKind = keyof Waiting
 
-/** More than this at once is a flood, not people. */
+/** More than this at once is a flood, not people: the oldest sign-ins make room, so that nobody can lock the door by knocking. */
 const maxWaiting = 20_000
+const makeRoom = 1000
+const code_s = 60 // what has longer to wait than a code of the command line is a sign-in
 const use = { 'sign-in': 'state', 'cli-code': 'cli-code' } as const
 
 /** Keeps `value`, sealed, for one use within `lifetime_s`. @returns the text that fetches it, or null when too many wait. */
@@ -29,8 +31,7 @@ export async function keepWaiting<K extends WaitingKind>(
   value: Waiting[K],
   lifetime_s: number,
 ): Promise<string | null> {
-  const [held] = await db.select({ n: sql<number>`count(*)::int` }).from(signIns)
-  if (held!.n >= maxWaiting) return null
+  if (!(await hasRoom(db))) return null
   const text = randomText()
   const hash = hashFor(use[kind], text)
   await db.insert(signIns).values({
@@ -39,6 +40,17 @@ export async function keepWaiting<K extends WaitingKind>(
     expires_at: sql`now() + make_interval(secs => ${lifetime_s})`,
   })
   return text
+}
+
+/** Expired rows go first, then the sign-ins that have waited longest; a code that somebody has just allowed stays. */
+async function hasRoom(db: Queryable): Promise<boolean> {
+  const [held] = await db.select({ n: sql<number>`count(*)::int` }).from(signIns)
+  if (held!.n < maxWaiting) return true
+  const gone = await db.execute(sql`
+    delete from sign_ins where state_hash in (
+      select state_hash from sign_ins where expires_at <= now() or expires_at > now() + make_interval(secs => ${code_s})
+      order by expires_at limit ${makeRoom} for update skip locked) returning 1 as gone`)
+  return gone.length > 0
 }
 
 /** Fetches what waits, once: the row is gone afterwards, whatever the caller then finds wrong with the value. */

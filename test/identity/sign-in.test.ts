@@ -112,6 +112,19 @@ describe('signing in', () => {
     expect(await finish(world.identity, callback, begun.browser)).toMatchObject({ ok: false, code: 'gone' })
   })
 
+  test('a flood of sign-ins that nobody finishes locks nobody out, and stays bounded', async () => {
+    const { begun, callback } = await untilCallback(world, 'erin')
+    await world.database.sql`
+      insert into sign_ins (state_hash, sealed, expires_at)
+      select sha256(n::text::bytea), '', now() + interval '300 s' from generate_series(1, 20000) n`
+    expect((await signIn(world, 'dana')).session).toBeTruthy()
+    const done = await finish(world.identity, callback, begun.browser)
+    expect(done).toMatchObject({ ok: true })
+    const [held] = await world.database.sql<{ n: number }[]>`select count(*)::int as n from sign_ins`
+    expect(held?.n).toBeLessThan(20_000)
+    await world.database.sql`delete from sign_ins`
+  })
+
   test('an error of the identity provider is a refusal, not a fault', async () => {
     const { begun, callback } = await untilCallback(world, 'erin')
     callback.searchParams.delete('code')
