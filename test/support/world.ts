@@ -45,6 +45,8 @@ export async function startWorld(options: { readonly tuning?: Tuning; readonly c
 export class TestWorld {
   readonly dev: World
   readonly folder: string
+  /** The built command. */
+  readonly program = program
   readonly origin: string
   readonly person: Readonly<Record<(typeof people)[number], Person>>
   /** The target's superuser: the oracle on the other side, and the hand that plants canaries. */
@@ -221,7 +223,8 @@ export class TestWorld {
     await this.#tree.stop()
     await this.dev.stop()
     if (this.#database !== this.dev.database) await this.#database.stop()
-    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 })
+    if (process.env['SALLYPORT_KEEP'] === undefined)
+      rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 })
   }
 }
 
