@@ -281,7 +281,7 @@ async function raiseAlarm({ database, audit, row }: Base, what: string, reason: 
   const body = { what, reason, mended: reason === null, process_id: row.id }
   await database.db
     .transaction(tx => audit.record(tx, { type: 'alert.raised', body }))
-    .catch(error => log.error({ what, err: (error as Error).message }, 'the alarm is not in the audit log'))
+    .catch(error => log.error({ what, err: error }, 'the alarm is not in the audit log'))
 }
 
 /** Replay: the only role that holds the identities of recordings. It decides for itself who may see what. */

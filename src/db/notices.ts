@@ -149,7 +149,7 @@ export class Notices implements AsyncDisposable {
         await sleep(pollMs, undefined, { ref: false, signal })
       } catch (error) {
         if (signal.aborted) return
-        logger('db').warn({ err: (error as Error).message }, 'the connection that listens is lost, trying again')
+        logger('db').warn({ err: error }, 'the connection that listens is lost, trying again')
         this.#drop()
         await sleep(250, undefined, { ref: false, signal }).catch(() => {})
       }

@@ -39,7 +39,7 @@ export class ProcessRow implements AsyncDisposable {
     row.#timer = setInterval(() => {
       row.#beating ??= row
         .heartbeat()
-        .catch(error => logger('db').warn({ err: (error as Error).message }, 'no heartbeat'))
+        .catch(error => logger('db').warn({ err: error }, 'no heartbeat'))
         .finally(() => (row.#beating = undefined))
     }, heartbeatMs)
     row.#timer.unref()
@@ -97,7 +97,7 @@ export class ProcessRow implements AsyncDisposable {
       .update(processes)
       .set({ ready: 'stopped' })
       .where(eq(processes.id, this.id))
-      .catch(error => logger('db').warn({ err: (error as Error).message }, 'no goodbye'))
+      .catch(error => logger('db').warn({ err: error }, 'no goodbye'))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
