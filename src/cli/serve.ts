@@ -3,11 +3,10 @@ import cluster from 'node:cluster'
 import { type Config, loadConfig } from '../config.ts'
 import { SallyportError } from '../errors.ts'
 import { faultMessage, logger } from '../log.ts'
+import { type Role, roles, startRole } from '../main.ts'
 import { complain, say } from './output.ts'
 
 const log = logger('serve')
-const roles = ['control', 'gateway', 'replay'] as const
-type Role = (typeof roles)[number]
 
 /** Set by `sallyport dev` for its children; `serve` alone never runs with development settings. */
 export const developmentMark = 'SALLYPORT_DEVELOPMENT_TREE'
@@ -37,9 +36,7 @@ interface Running {
 async function runRole(role: Role, config: Config): Promise<Running> {
   if (role === 'gateway' && cluster.isPrimary) return runWorkers(config)
   try {
-    const main = await import('../main.ts')
-    if (role === 'control') return await main.startControl(config)
-    return role === 'gateway' ? await main.startGateway(config) : await main.startReplay(config)
+    return await startRole(role, config)
   } catch (error) {
     process.send?.({ problem: faultMessage(error) })
     throw error

@@ -1,0 +1,208 @@
+import { join } from 'node:path'
+import { buildApi } from './api/server.ts'
+import { Approvals } from './approvals/approvals.ts'
+import { CheckpointCopy } from './audit/copy.ts'
+import { originOf, Sequencer } from './audit/sequencer.ts'
+import { type Base, type Running, runRole } from './base.ts'
+import type { Config } from './config.ts'
+import { packageRoot } from './db/package-root.ts'
+import { pruneProcesses } from './db/processes.ts'
+import { SallyportError } from './errors.ts'
+import { gatewayEndpoint } from './gateway/endpoint.ts'
+import { Registry } from './gateway/registry.ts'
+import type { Identity } from './identity/door.ts'
+import { createIdentity } from './identity/identity.ts'
+import { type Job, startJobs, startTicks } from './jobs.ts'
+import { secretRef, ticketsKey } from './keys.ts'
+import { logger } from './log.ts'
+import { batchDecisions } from './policy/decision-batch.ts'
+import type { Engine } from './policy/engine.ts'
+import { Repository } from './policy/repository.ts'
+import { allProtocols } from './protocols/all.ts'
+import { FileStore } from './recording/file-store.ts'
+import { ReplayClient } from './recording/replay-client.ts'
+import { Retention } from './recording/retention.ts'
+import { Sealer } from './recording/sealer.ts'
+import { liveSubjects, sessionsEnded } from './sessions/facts.ts'
+import { Sessions } from './sessions/sessions.ts'
+import { Tickets } from './sessions/tickets.ts'
+import { parsePublicKey, signingKeys } from './signing-keys.ts'
+import { createSlack, type Slack } from './slack/slack.ts'
+
+const log = logger('main')
+
+/** Control: API, sign-in, approvals, Slack, the policy repository, the audit sequencer and every schedule. */
+export function startControl(config: Config): Promise<Running> {
+  return runRole('control', config, { connections: 16 }, async base => {
+    const { database, notices, row, audit, engine, ground, root, url, now, decisions } = base
+    const registry = new Registry(allProtocols)
+    const approvals = new Approvals(ground)
+    const sessions = new Sessions(ground)
+    const identity = createIdentity({
+      database,
+      audit,
+      config,
+      client_secret: config.oidc.client_secret === undefined ? undefined : secretRef(config.oidc.client_secret),
+      root,
+      ports: { liveSubjects: () => liveSubjects(database), onGroupsChanged: () => {} }, // control hears its own notice
+    })
+    notices.listen('subjects', async subject_id => {
+      if (subject_id !== null) await approvals.redecideAll({ subject_id })
+    })
+
+    const repository = openRepository(base, registry)
+    await firstLook(repository, engine)
+    await base.follower.poll()
+    const again = () =>
+      approvals.redecideAll().catch(error => log.error({ err: error }, 'grants were not decided again'))
+    engine.onSwitched(() => void again())
+
+    const sequencer = new Sequencer({
+      database,
+      url,
+      key: signingKeys(root, 'checkpoints').privateKey,
+      origin: originOf(config.deployment),
+      copy: new CheckpointCopy(config.audit.copy),
+      logger: logger('audit'),
+    })
+    notices.listen('audit', () => sequencer.wake())
+    const stopping = new AbortController()
+    const sequencing = sequencer.run(stopping.signal)
+    base.onClose(() => {
+      stopping.abort()
+      return sequencing
+    })
+
+    const slack = openSlack(base, approvals, identity)
+    if (slack !== undefined) {
+      notices.listen('requests', async payload => {
+        if (payload !== null) await slack.requestChanged((JSON.parse(payload) as { id: string }).id)
+      })
+    }
+
+    const app = await buildApi({
+      config,
+      database,
+      identity,
+      engine,
+      decisions,
+      now,
+      ready: () => sequencer.problem?.message ?? row.state,
+      web: join(packageRoot(), 'dist/web'),
+      audit,
+      log: { vkey: sequencer.vkey },
+      slack,
+      status: { development: config.development === true, promises: promisesOf(config) },
+      approvals,
+      sessions,
+      tickets: new Tickets(ground, ticketsKey('control', root)),
+      registry,
+      resources: ground.resources,
+      endpoint: protocol => gatewayEndpoint(database, config, protocol),
+      replay: new ReplayClient({
+        host: config.replay.host,
+        port: config.replay.port,
+        callKey: signingKeys(root, 'replay-calls').privateKey,
+        now,
+      }),
+    })
+    const store = new FileStore(join(config.data, 'recordings'))
+    const sealer = new Sealer({ database, audit, sessionsEnded: ids => sessionsEnded(database, ids) })
+    const retention = new Retention({ database, audit, engine, decisions, store })
+    const ticks: Job[] = [
+      { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => repository.poll() },
+      { name: 'requests', every_ms: 1_000, run: () => approvals.expireDue() },
+      { name: 'sessions', every_ms: 1_000, run: () => sessions.sweep() },
+      { name: 'groups', every_ms: 1_000, run: () => identity.refreshDue() },
+      { name: 'decisions', every_ms: 2_000, run: () => batchDecisions(database, audit) },
+      { name: 'seals', every_ms: 5_000, run: () => sealer.sealDue() },
+    ]
+    if (slack !== undefined) ticks.push({ name: 'slack', every_ms: 1_000, run: () => slack.sweep() })
+    const jobs: Job[] = [
+      { name: 'dead', every_ms: 15_000, run: () => sessions.reapDead() },
+      { name: 'grants', every_ms: 60_000, run: again },
+      { name: 'sign-ins', every_ms: 60_000, run: () => identity.sweep() },
+      { name: 'retention', every_ms: 86_400_000, run: () => retention.sweep() },
+      { name: 'processes', every_ms: 86_400_000, run: () => pruneProcesses(database.db) },
+    ]
+    await app.listen({ host: config.control.host, port: config.control.port })
+    base.onClose(() => app.close())
+    const ticking = startTicks(ticks)
+    base.onClose(() => ticking[Symbol.asyncDispose]())
+    const queued = await startJobs({ url, jobs })
+    base.onClose(() => queued[Symbol.asyncDispose]())
+  })
+}
+
+/** Without the repository the revision in force stays: a control plane that cannot start can revoke nothing either. */
+async function firstLook(repository: Repository, engine: Engine): Promise<void> {
+  try {
+    await repository.poll()
+  } catch (error) {
+    if (engine.revision === null) throw error
+    log.error(
+      { err: error, generation: engine.revision.generation },
+      'no look at the policy repository; it is tried again',
+    )
+  }
+}
+
+function openSlack(base: Base, approvals: Approvals, identity: Identity): Slack | undefined {
+  const { config, database, audit, engine, decisions, ground, now } = base
+  if (config.slack === undefined) return undefined
+  return createSlack({
+    signingSecret: secretRef(config.slack.signing_secret),
+    botToken: secretRef(config.slack.bot_token),
+    teamId: config.slack.team_id,
+    apiUrl: config.slack.api_url,
+    origin: config.origin,
+    zone: config.zone,
+    database,
+    approvals,
+    identity,
+    resources: ground.resources,
+    engine,
+    decisions,
+    audit,
+    logger: logger('slack'),
+    now,
+  })
+}
+
+function openRepository({ config, database, audit, root }: Base, registry: Registry): Repository {
+  const { privateKey, publicKey } = signingKeys(root, 'bundle-signing')
+  if (!publicKey.equals(parsePublicKey(config.public_keys.bundles))) {
+    throw new SallyportError('bad_config', 'public_keys.bundles does not belong to the root key of control', {
+      remedy: 'run `sallyport keys` and copy what it prints into the configuration of every host',
+    })
+  }
+  return new Repository({
+    database,
+    audit,
+    git: {
+      source: config.policy.source,
+      ref: config.policy.ref,
+      folder: config.policy.folder,
+      token: config.policy.token === undefined ? undefined : secretRef(config.policy.token),
+      dir: join(config.data, 'policy-mirror'),
+    },
+    gate: { opa: config.policy.opa, protocols: registry.policyChecks() },
+    key: privateKey,
+    first_admins: config.first_admins,
+    onActivated: ({ generation, commit }) => log.info({ generation, commit }, 'a revision is active'),
+    onRefused: (commit, problems) =>
+      log.error({ commit, problems }, 'a commit was refused; the last good revision stays'),
+  })
+}
+
+/** What this deployment does not promise, in sentences for `sallyport status`. */
+function promisesOf(config: Config): string[] {
+  const said: string[] = []
+  if (config.development === true) {
+    said.push('one user of this machine holds every key: the promises about separated keys do not hold here')
+  }
+  if (config.audit.copy.startsWith(config.data)) {
+    said.push('checkpoints are copied to the same disk: nothing is claimed against the owner of the database')
+  }
+  return said
+}

@@ -1,0 +1,34 @@
+import { join } from 'node:path'
+import { type Running, runRole } from './base.ts'
+import type { Config } from './config.ts'
+import { findSubject } from './identity/subjects.ts'
+import { secretRef } from './keys.ts'
+import { FileStore } from './recording/file-store.ts'
+import { Reader } from './recording/reader.ts'
+import { ReplayServer } from './recording/replay-server.ts'
+import { parsePublicKey } from './signing-keys.ts'
+
+/** Replay: the only role that holds the identities of recordings. It decides for itself who may see what. */
+export function startReplay(config: Config): Promise<Running> {
+  return runRole('replay', config, { connections: 6 }, async base => {
+    const { database, audit, engine, decisions, now } = base
+    const reader = new Reader({
+      database,
+      store: new FileStore(join(config.data, 'recordings')),
+      identities: [secretRef(config.recording.identity)],
+    })
+    const server = new ReplayServer({
+      database,
+      audit,
+      engine,
+      decisions,
+      reader,
+      callKey: parsePublicKey(config.public_keys.replay_calls),
+      subjectFacts: id => findSubject(database.db, id),
+      now,
+      zone: config.zone,
+    })
+    await server.listen(config.replay)
+    base.onClose(() => server.close())
+  })
+}

@@ -1,0 +1,99 @@
+import { join } from 'node:path'
+import { type Base, type Running, runRole } from './base.ts'
+import type { Config } from './config.ts'
+import { CertificateAuthority } from './gateway/certificates.ts'
+import { Gateway } from './gateway/gateway.ts'
+import { defaultLimits } from './gateway/ground.ts'
+import { Registry } from './gateway/registry.ts'
+import { startTicks } from './jobs.ts'
+import { derive, ticketsKey } from './keys.ts'
+import { logger } from './log.ts'
+import { allProtocols } from './protocols/all.ts'
+import { Catalog } from './recording/catalog.ts'
+import { FileStore } from './recording/file-store.ts'
+import { Journal } from './recording/journal.ts'
+import { Watchers, watchChannel } from './recording/watchers.ts'
+import { Leases } from './sessions/leases.ts'
+import { Sessions } from './sessions/sessions.ts'
+import { Tickets } from './sessions/tickets.ts'
+
+const log = logger('main')
+
+/** One gateway worker: the only kind of process that resolves targets' secrets and dials. */
+export async function startGateway(config: Config): Promise<Running> {
+  const authority = await CertificateAuthority.open({
+    folder: join(config.data, 'gateway'),
+    hosts: [...new Set([config.gateway.public_host, config.gateway.host])],
+    deployment: config.deployment,
+    given: config.gateway.tls,
+  })
+  const facts = { ca: authority.ca, host: config.gateway.public_host, ports: { ...config.gateway.ports } }
+  return runRole('gateway', config, { connections: 8, facts }, async base => {
+    const { database, notices, row, audit, engine, ground, root, decisions } = base
+    base.onClose(() => authority[Symbol.dispose]())
+    const watchers = new Watchers()
+    notices.listen(watchChannel, session => watchers.seen(session))
+    const journal = await Journal.start({
+      catalog: new Catalog(database, audit),
+      store: new FileStore(join(config.data, 'recordings')),
+      process_id: row.id,
+      spool_root: join(config.data, 'spool'),
+      spool_bytes: config.recording.spool_mib * 1024 * 1024,
+      recipients: config.recording.recipients,
+      watched: watchers.watched,
+      dead_after_s: config.gateway.offline_grace_s + 15, // until then it may still record what the database cannot hear
+      onAlarm: reason => void raiseAlarm(base, 'recordings cannot be shipped', reason),
+    })
+    base.onClose(() => journal.close())
+
+    const leases = new Leases(ground, {
+      onStuck: (lease, error) =>
+        void raiseAlarm(base, `lease ${lease.id} on ${lease.resource} cannot be removed`, error),
+    })
+    const gateway = new Gateway(
+      {
+        process_id: row.id,
+        skewMs: () => row.skewMs,
+        database,
+        notices,
+        audit,
+        engine,
+        resources: ground.resources,
+        decisionLog: decisions,
+        tickets: new Tickets(ground, ticketsKey('gateway', root)),
+        sessions: new Sessions(ground),
+        leases,
+        journal,
+        registry: new Registry(allProtocols),
+        targets: { secrets: config.secrets, allow_addresses: config.allow_addresses, connect_ms: 10_000 },
+        tls: () => authority.context(),
+        maskKey: derive(root, 'mask-hash').key.export(),
+        pretenceKey: derive(root, 'pretences').key.export(),
+        offline_grace_s: config.gateway.offline_grace_s,
+        plaintext: config.gateway.plaintext ?? false,
+        limits: defaultLimits,
+      },
+      { host: config.gateway.host, ports: config.gateway.ports, max_connections: 5_000, max_per_address: 1_000 },
+    )
+    await gateway.start()
+    base.onClose(() => gateway.stop())
+
+    const reap = () => leases.reapDue((permit, lease) => gateway.reap(permit, lease))
+    notices.listen('leases', async () => void (await reap()))
+    const ticking = startTicks([
+      { name: 'leases', every_ms: 2_000, run: reap },
+      { name: 'spools', every_ms: 5_000, run: () => journal.recoverDue() },
+    ])
+    base.onClose(() => ticking[Symbol.asyncDispose]())
+  })
+}
+
+/** Somebody must look: a line in the log and an event. `reason` null: what was wrong is mended. */
+async function raiseAlarm({ database, audit, row }: Base, what: string, reason: string | null): Promise<void> {
+  if (reason === null) log.info({ what }, 'mended')
+  else log.error({ what, reason }, 'alarm')
+  const body = { what, reason, mended: reason === null, process_id: row.id }
+  await database.db
+    .transaction(tx => audit.record(tx, { type: 'alert.raised', body }))
+    .catch(error => log.error({ what, err: error }, 'the alarm is not in the audit log'))
+}
