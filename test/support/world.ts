@@ -24,6 +24,7 @@ export const people = ['erin', 'eli', 'dana', 'ava', 'sam'] as const
 export async function startWorld(options: { readonly tuning?: Tuning; readonly customers?: number } = {}) {
   const built = spawnSync(process.execPath, [join(root, 'src/cli/build.js')], { encoding: 'utf8' })
   if (built.status !== 0) throw new Error(`the build failed:\n${built.stdout}${built.stderr}`)
+  process.env['SALLYPORT_LOG_LEVEL'] = 'info' // of the children: their logs are searched for what may not stand in them
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-journey-'))
   const dataDir = join(folder, 'state')
   let dev: World
