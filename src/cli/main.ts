@@ -248,6 +248,8 @@ program
 
 /** Runs one command line; the exit code says whether it worked. */
 export async function main(argv: readonly string[]): Promise<void> {
+  // `sallyport sessions | head` is no fault: whoever reads has read enough.
+  process.stdout.on('error', error => process.exit((error as NodeJS.ErrnoException).code === 'EPIPE' ? 0 : 1))
   try {
     await program.parseAsync([...argv])
   } catch (error) {
