@@ -1,0 +1,108 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { replaced } from '../support/policy-edits.ts'
+import { startWorld, type TestWorld } from '../support/world.ts'
+
+/** RT1, RT2: what policy no longer keeps goes, key first; a legal hold stops it; a receipt and the log remain. */
+let world: TestWorld
+const kept: Record<'plain' | 'held', string> = { plain: '', held: '' }
+beforeAll(async () => {
+  world = await startWorld({ tuning: { gateway_workers: 1 } })
+  await world.grant(world.person.erin)
+  for (const which of ['plain', 'held'] as const) kept[which] = await recorded(`select 'recording', '${which}';`)
+})
+afterAll(() => world?.stop())
+
+async function recorded(statement: string): Promise<string> {
+  const { erin } = world.person
+  const ticket = await erin.ticket()
+  expect((await erin.psql(ticket, statement)).code).toBe(0)
+  const { id } = await world.sessionOf(ticket.id)
+  await erin.post(`/api/sessions/${id}/end`, { reason: 'done' })
+  await world.until(async () => expect(await stateOf(id)).toBe('sealed'), 40_000)
+  return id
+}
+
+async function stateOf(session: string): Promise<string> {
+  const [row] = await world.owner<{ state: string }[]>`select state from recordings where session_id = ${session}`
+  return row?.state ?? 'none'
+}
+
+/** The sweep catches up with whatever was missed when control starts. */
+async function restartControl(): Promise<void> {
+  const control = running ?? world.dev.children.control
+  await control.stop()
+  running = await world.startControl()
+}
+let running: Awaited<ReturnType<TestWorld['startControl']>> | undefined
+
+function stored(): string[] {
+  const folder = join(world.dev.dataDir, 'data/recordings')
+  return existsSync(folder) ? readdirSync(folder, { recursive: true }).map(String) : []
+}
+
+describe('RT1, RT2: a policy that keeps recordings for a second', () => {
+  test('both play before', async () => {
+    for (const which of ['plain', 'held'] as const) {
+      const played = await world.person.ava.cli('replay', kept[which], '--text')
+      expect(played).toMatchObject({ code: 0, stdout: expect.stringContaining(`recording | ${which}`) })
+    }
+  })
+
+  test('deletes what expired, and not what a legal hold keeps', async () => {
+    const { sam, ava } = world.person
+    expect(await sam.cli('hold', kept.held, '--reason', 'a lawsuit')).toMatchObject({ code: 0 })
+    expect((await ava.cli('hold', kept.held, '--reason', 'not mine to set')).code).toBe(1)
+    const before = stored().length
+    await world.activate({
+      'retention/retention.rego': text => replaced(text, '"keep_s": 90 * day', '"keep_s": 1'),
+      'retention/retention_test.rego': text => replaced(text, '"keep_s": 7776000', '"keep_s": 1'),
+    })
+    await restartControl()
+    await world.until(async () => expect(await stateOf(kept.plain)).toBe('deleted'), 40_000)
+    expect(await stateOf(kept.held)).toBe('sealed')
+    await world.until(() => expect(stored().length).toBeLessThan(before))
+    const keys = await world.owner`
+      select k.wrapped from recording_keys k join recordings r on r.id = k.recording_id
+      where r.session_id = ${kept.plain} and k.wrapped is not null`
+    expect(keys).toEqual([])
+  })
+
+  test('leaves a receipt that names the revision, and an event that is proved', async () => {
+    const { ava } = world.person
+    const { body } = await ava.get(`/api/recordings/${kept.plain}`)
+    const [active] = await world.owner<
+      { commit: string }[]
+    >`select commit from revisions order by generation desc limit 1`
+    expect(body['receipt']).toMatchObject({
+      commit: active!.commit,
+      keep_s: 1,
+      keys_destroyed: 1,
+      step: 'done',
+      seal_hash: body['seal_hash'],
+    })
+    const played = await ava.cli('replay', kept.plain, '--text')
+    expect(played.code).toBe(1)
+    expect(played.stderr).toContain('deleted')
+    const events = await world.until(async () => {
+      const answer = await ava.get(`/api/audit/events?type=recording.deleted&session_id=${kept.plain}`)
+      const items = answer.body['items'] as { id: string; index: number | null }[]
+      expect(items[0]?.index).toEqual(expect.any(Number))
+      return items
+    })
+    expect(await ava.cli('audit', 'prove', events[0]!.id, '--output', 'deleted.json')).toMatchObject({ code: 0 })
+    expect(await ava.cli('verify', 'deleted.json')).toMatchObject({ code: 0 })
+    expect(await world.hostCli('audit', 'verify')).toMatchObject({ code: 0 })
+  })
+
+  test('deletes the other too once its hold is lifted', async () => {
+    const { sam, ava } = world.person
+    expect(await ava.cli('replay', kept.held, '--text')).toMatchObject({ code: 0 })
+    expect(await sam.cli('unhold', kept.held, '--reason', 'settled')).toMatchObject({ code: 0 })
+    expect(await sam.cli('unhold', kept.held, '--reason', 'again')).toMatchObject({ code: 1 })
+    await restartControl()
+    await world.until(async () => expect(await stateOf(kept.held)).toBe('deleted'), 40_000)
+    expect(await world.hostCli('audit', 'verify')).toMatchObject({ code: 0 })
+  })
+})
