@@ -2,7 +2,7 @@ import type { Decision } from '../policy/decision.ts'
 import type { Engine } from '../policy/engine.ts'
 import { Permit } from '../policy/permit.ts'
 import type { ActionFacts, MaskRule } from '../policy/points.ts'
-import type { NewRecorded } from '../recording/events.ts'
+import type { NewRecorded, PackedMember } from '../recording/events.ts'
 import type { LiveSession } from './live-session.ts'
 import type { Gate, Verdict } from './protocol.ts'
 
@@ -85,8 +85,8 @@ export class ConnectionGate implements Gate {
     this.record('refused', { rule: reason.rule, message: reason.message, ...this.#text(reason.text) })
   }
 
-  record(kind: string, body: Record<string, unknown>): void {
-    this.#events.push({ conn: this.#connection, kind, body })
+  record(kind: string, body: Record<string, unknown>, packed?: PackedMember): void {
+    this.#events.push({ conn: this.#connection, kind, body, packed })
   }
 
   commit(): boolean | Promise<boolean> {

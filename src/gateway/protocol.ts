@@ -4,6 +4,7 @@ import type { TSchema } from 'typebox'
 import type { Decision } from '../policy/decision.ts'
 import type { Permit } from '../policy/permit.ts'
 import type { ActionFacts, MaskRule, ResourceFacts, SubjectFacts } from '../policy/points.ts'
+import type { PackedMember } from '../recording/events.ts'
 import type { Secret } from '../secret.ts'
 
 /** A resource as the policy repository declares it, its options already checked by the protocol's schema. */
@@ -179,8 +180,8 @@ export interface Gate {
   ): Verdict
   /** Journals that the protocol itself refused something that policy allowed (masking, unknown frame). */
   refuse(reason: { readonly rule: string; readonly message: string; readonly text: string | null }): void
-  /** Journals what happened (already masked). Throws nothing: a lost journal fires `ended` and fails `commit`. */
-  record(kind: string, body: Record<string, unknown>): void
+  /** Journals what happened (already masked); `packed` is a member that is MessagePack already. Throws nothing: a lost journal fires `ended` and fails `commit`. */
+  record(kind: string, body: Record<string, unknown>, packed?: PackedMember): void
   /**
    * Puts what was judged and recorded into the journal. `false`: nothing may be forwarded, the session is ending.
    * A promise where the recording is strict: forward when it says so.

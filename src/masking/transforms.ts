@@ -10,7 +10,8 @@ export interface Transform {
 export type TextTransform = (value: string) => string | null
 
 export const redacted = '[redacted]'
-const defaultKept = 4
+/** Where a rule does not say. */
+export const defaultKept = 4
 const maxStars = 64
 const maxFixed = 1024
 const separators: ReadonlySet<string> = new Set([' ', '-', '.', '/', '@', ':', '(', ')', '+'])
@@ -63,6 +64,42 @@ export function keepLast(value: string, keep: number): string {
     else break
   }
   return out.reverse().join('')
+}
+
+const isSeparator = new Uint8Array(128)
+for (const c of separators) isSeparator[c.charCodeAt(0)] = 1
+const star = 42
+
+/**
+ * `keepLast` of ASCII text from bytes to bytes, which is what most values of most columns are.
+ * @param target has room for as many bytes as the text has.
+ * @returns how many bytes were written at `at`; −1, with nothing decided, when the text is not ASCII.
+ */
+export function keepLastAscii(
+  source: Uint8Array,
+  from: number,
+  end: number,
+  keep: number,
+  target: Uint8Array,
+  at: number,
+): number {
+  let characters = 0
+  for (let i = from; i < end; i++) {
+    const c = source[i]!
+    if (c > 127) return -1
+    characters += 1 - isSeparator[c]!
+  }
+  const hidden = characters - Math.min(Math.max(0, Math.trunc(keep)), Math.floor(characters / 2))
+  const dropped = Math.max(0, hidden - maxStars) // from the left, with the separators between them
+  let seen = 0
+  let i = from
+  while (seen < dropped) seen += 1 - isSeparator[source[i++]!]!
+  let to = at
+  for (; i < end; i++) {
+    const c = source[i]!
+    target[to++] = isSeparator[c] === 1 || seen++ >= hidden ? c : star
+  }
+  return to - at
 }
 
 /** Combining marks and joiners belong to the character before them, which may be a hidden one. */

@@ -5,6 +5,13 @@ export interface NewRecorded {
   readonly conn: string
   readonly kind: string
   readonly body: object
+  /** A member of the body that is MessagePack already, one whole value: large results need not become objects first. */
+  readonly packed?: PackedMember | undefined
+}
+
+export interface PackedMember {
+  readonly name: string
+  readonly bytes: Buffer
 }
 
 /** One event as it is kept: the envelope, and beside it the members of the body. */
@@ -27,11 +34,25 @@ const pack = packr.pack.bind(packr) as (value: object, options: number) => Buffe
 
 /** Four bytes of length, then MessagePack. The envelope wins over members of the body of the same name. */
 export function packEvent(event: NewRecorded, seq: number, t: number): Buffer {
-  const framed = pack({ ...event.body, t, conn: event.conn, seq, kind: event.kind }, leaveLength)
+  const members = { ...event.body, t, conn: event.conn, seq, kind: event.kind }
+  const plain = pack(members, leaveLength)
+  const framed = event.packed === undefined ? plain : withMember(plain, members, event.packed)
   const length = framed.length - 4
   if (length > maxEventBytes) throw new RangeError(`an event of ${length} bytes is longer than ${maxEventBytes}`)
   framed.writeUInt32BE(length, 0)
   return framed
+}
+
+const map16 = 0xde // how the packer begins every plain object; then its number of members
+const mostMembers = 0xffff
+
+/** Puts one more member behind those of a map. */
+function withMember(framed: Buffer, members: object, { name, bytes }: PackedMember): Buffer {
+  const count = framed.readUInt16BE(5)
+  if (framed[4] !== map16 || count === mostMembers || Object.hasOwn(members, name))
+    throw new RangeError(`an event cannot hold ${name} beside its other members`)
+  framed.writeUInt16BE(count + 1, 5)
+  return Buffer.concat([framed, packr.pack(name), bytes])
 }
 
 /**

@@ -1,8 +1,8 @@
 import type { Gate } from '../../gateway/protocol.ts'
-import { BodyError, type Field } from './messages.ts'
+import type { Field } from './messages.ts'
+import { PackedRows } from './packed-rows.ts'
 import type { RowMask } from './sql/contract.ts'
 
-const maxValue = 4096
 const batchBytes = 64 * 1024
 
 /**
@@ -14,8 +14,7 @@ export class ResultRecord {
   readonly #keep: number
   readonly #formats: readonly number[]
   #fields: readonly Field[] | null = null
-  #rows: (string | null)[][] = []
-  #held = 0
+  #rows: PackedRows | null = null
   #kept = 0
   mask: RowMask | null = null
   count = 0
@@ -45,59 +44,34 @@ export class ResultRecord {
 
   /** A DataRow as the client gets it: `body` begins at its Int16 count. */
   collect(buffer: Buffer, body: number, end: number): void {
-    const row = readRow(buffer, body, end, i => this.#isBinary(i))
-    this.#rows.push(row)
-    this.#held += Math.min(end - body, row.length * maxValue)
-    if (++this.#kept < this.#keep && this.#held > batchBytes) this.#flush()
+    this.#rows ??= new PackedRows()
+    this.#rows.add(buffer, body, end, this.#isBinary)
+    if (++this.#kept < this.#keep && this.#rows.bytes > batchBytes) this.#flush()
   }
 
   finish(tag: string): void {
-    this.#gate.record('result', {
+    this.#record('result', {
       tag,
       rows: this.count,
       bytes: this.bytes,
       ...(this.#fields === null ? {} : { columns: this.#fields.map(f => f.name) }),
-      ...(this.#rows.length === 0 ? {} : { values: this.#rows }),
       ...(this.mask === null ? {} : { masked: this.mask.masked }),
     })
-    this.#rows = []
   }
 
-  #isBinary(column: number): boolean {
+  readonly #isBinary = (column: number): boolean => {
     const format = this.#fields?.[column]?.format ?? this.#formats[this.#formats.length === 1 ? 0 : column]
     return format === 1
   }
 
   #flush(): void {
-    this.#gate.record('rows', {
-      ...(this.#fields === null ? {} : { columns: this.#fields.map(f => f.name) }),
-      values: this.#rows,
-    })
-    this.#rows = []
-    this.#held = 0
+    this.#record('rows', this.#fields === null ? {} : { columns: this.#fields.map(f => f.name) })
   }
-}
 
-/** Values as text; what came in binary is shown in hexadecimal, as PostgreSQL shows bytes. */
-function readRow(buffer: Buffer, body: number, end: number, isBinary: (column: number) => boolean): (string | null)[] {
-  if (end - body < 2) throw new BodyError('a row without a count')
-  const count = buffer.readInt16BE(body)
-  const row: (string | null)[] = []
-  let at = body + 2
-  for (let i = 0; i < count; i++) {
-    if (end - at < 4) throw new BodyError('a row ends too early')
-    const length = buffer.readInt32BE(at)
-    at += 4
-    if (length === -1) {
-      row.push(null)
-      continue
-    }
-    if (length < 0 || length > end - at) throw new BodyError('a value is longer than its row')
-    const cut = Math.min(length, maxValue)
-    const more = length > cut ? `… (${length} bytes)` : ''
-    const text = isBinary(i) ? '\\x' + buffer.toString('hex', at, at + cut) : buffer.toString('utf8', at, at + cut)
-    row.push(text + more)
-    at += length
+  #record(kind: string, body: Record<string, unknown>): void {
+    const rows = this.#rows
+    this.#rows = null
+    if (rows === null) this.#gate.record(kind, body)
+    else this.#gate.record(kind, body, { name: 'values', bytes: rows.taken() })
   }
-  return row
 }

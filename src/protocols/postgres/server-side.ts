@@ -3,6 +3,8 @@ import type { FrameSink } from './frames.ts'
 import { BodyError, decodeError, decodeRowDescription, encodeError, type Field, S } from './messages.ts'
 import { type Expected, Owed, type Running } from './pending.ts'
 import { ResultRecord } from './results.ts'
+import type { RowMask } from './sql/contract.ts'
+import { RowWriter } from './sql/row-writer.ts'
 
 const packBytes = 64 * 1024
 
@@ -25,8 +27,8 @@ export class ServerSide implements FrameSink {
   #chunk: Buffer | null = null
   #from = 0
   /** Masked rows on their way, side by side. */
-  #packed: Buffer | null = null
-  #packedTo = 0
+  #packed: RowWriter | null = null
+  #rowAt = 0
   #to = 0
 
   constructor(conversation: Conversation, ports: ServerPorts) {
@@ -123,8 +125,8 @@ export class ServerSide implements FrameSink {
       if (result.collecting) result.collect(buffer, start + 5, end)
       return this.#pass(buffer, start, end)
     }
-    const body = this.#packRow(result.mask.rewrite(buffer.subarray(start + 5, end)), buffer.length - start)
-    if (result.collecting) result.collect(this.#packed!, body, this.#packedTo)
+    this.#maskRow(result.mask, buffer, start, end)
+    if (result.collecting) result.collect(this.#packed!.bytes, this.#rowAt + 5, this.#packed!.at)
   }
 
   /** INVARIANT: rows of a statement that touches masked relations pass only with a description that was held against the plan. */
@@ -314,25 +316,30 @@ export class ServerSide implements FrameSink {
     this.#flush()
   }
 
-  /** Writes one DataRow behind the others. @param ahead bytes that came with it and are not read yet. @returns where its body begins. */
-  #packRow(body: Buffer, ahead: number): number {
-    const length = body.length + 5
-    if (this.#packed === null || this.#packed.length - this.#packedTo < length) {
+  /** Writes one masked DataRow behind the others. INVARIANT: nothing stays of a row that cannot be masked. */
+  #maskRow(mask: RowMask, buffer: Buffer, start: number, end: number): void {
+    if (this.#packed === null || this.#packed.at + end - start > packBytes) {
       this.#flush()
-      this.#packed = Buffer.allocUnsafe(Math.max(length, Math.min(packBytes, ahead)))
-      this.#packedTo = 0
+      this.#packed = new RowWriter(Math.max(end - start, Math.min(packBytes, buffer.length - start)) + 64)
     }
-    const at = this.#packedTo
-    this.#packed[at] = S.dataRow
-    this.#packed.writeInt32BE(length - 1, at + 1)
-    body.copy(this.#packed, at + 5)
-    this.#packedTo = at + length
-    return at + 5
+    const out = this.#packed
+    const at = out.at
+    try {
+      out.reserve(5)
+      out.bytes[at] = S.dataRow
+      out.at = at + 5
+      mask.write(buffer, start + 5, end, out)
+      out.bytes.writeInt32BE(out.at - at - 1, at + 1)
+    } catch (error) {
+      out.at = at
+      throw error
+    }
+    this.#rowAt = at
   }
 
   #flush(): void {
     if (this.#packed !== null) {
-      this.#c.down.push(this.#packed.subarray(0, this.#packedTo))
+      if (this.#packed.at > 0) this.#c.down.push(this.#packed.taken())
       this.#packed = null
     }
     if (this.#chunk !== null) this.#passChunk()

@@ -14,6 +14,7 @@ import { MessageStream } from '../../../src/protocols/postgres/message-stream.ts
 import { frame, int32 } from '../../../src/protocols/postgres/messages.ts'
 import { mechanism, ScramClient } from '../../../src/protocols/postgres/scram.ts'
 import { startupMessage } from '../../../src/protocols/postgres/startup.ts'
+import { packEvent, unpackEvents } from '../../../src/recording/events.ts'
 import { Secret } from '../../../src/secret.ts'
 
 /** A real PostgreSQL behind the wire side, with a gate whose answers the test chooses. */
@@ -205,7 +206,11 @@ export async function startWireWorld(seed: string): Promise<WireWorld> {
         return { allowed: true, decision: null, message: '', detail: '', remedy: '' }
       },
       refuse: reason => void world.journal.push({ kind: 'refused', body: { ...reason } }),
-      record: (kind, body) => void world.journal.push({ kind, body }),
+      record: (kind, body, packed) => {
+        const [event] = unpackEvents(packEvent({ conn: 'con_1', kind, body, packed }, 1, 1))
+        const { t: _t, conn: _conn, seq: _seq, kind: _kind, ...kept } = event!
+        world.journal.push({ kind, body: kept })
+      },
       commit: () => world.onCommit(),
       rules: () => world.rules,
       maskKey: Buffer.alloc(32, 7),

@@ -1,4 +1,5 @@
 import type { ActionFacts, MaskRule } from '../../../policy/points.ts'
+import type { RowWriter } from './row-writer.ts'
 
 /**
  * What the wire side knows of SQL: text in, facts and refusals out. Everything here is synchronous except the catalog's
@@ -198,6 +199,8 @@ export interface RowMask {
   readonly masked: readonly { readonly index: number; readonly transform: string }[]
   /** `body`: a DataRow without type byte and length (int16 count, then fields). Answers a new buffer, or throws on malformed bytes. */
   rewrite(body: Buffer): Buffer
+  /** The same for the body at `source[from … end)`, written behind what `out` holds. What it wrote before it throws must not be used. */
+  write(source: Buffer, from: number, end: number, out: RowWriter): void
 }
 
 export type FittedPlan =

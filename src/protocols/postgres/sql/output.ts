@@ -1,9 +1,16 @@
-import { compileTransform, hashOf, type Transform } from '../../../masking/transforms.ts'
+import { compileTransform, defaultKept, hashOf, keepLastAscii, type Transform } from '../../../masking/transforms.ts'
 import { mapArray, mapArrayText } from './arrays.ts'
 import type { Field, RowMask } from './contract.ts'
+import { RowWriter } from './row-writer.ts'
 
 /** One value of a column as it is on the wire → what may be shown, in the same type and format; null is NULL. */
-export type ValueMask = (value: Buffer) => Buffer | null
+export interface ValueMask {
+  (value: Buffer): Buffer | null
+  /** The same for every value. */
+  readonly constant?: Buffer | null
+  /** The same from bytes to bytes, never longer than the value; −1 where only the function can tell. */
+  readonly bytes?: (source: Buffer, from: number, end: number, target: Buffer, at: number) => number
+}
 
 const text = new Set([25, 1043, 1042, 19, 705, 142])
 const textArrays = new Set([1009, 1015, 1014, 1003])
@@ -27,11 +34,11 @@ const BOOL = 16
  * cannot carry the masked value becomes NULL.
  */
 export function maskValue(transform: Transform, hashKey: Uint8Array, typeOid: number, format: number): ValueMask {
-  const toNull: ValueMask = () => null
+  const toNull = constant(null)
   if (transform.kind === 'null' || (format !== 0 && format !== 1)) return toNull
   const apply = compileTransform(transform, hashKey)
   const onText: ValueMask = value => encode(apply(value.toString('utf8')))
-  if (text.has(typeOid)) return onText
+  if (text.has(typeOid)) return quickly(onText, transform)
   if (textArrays.has(typeOid))
     return format === 1
       ? value => mapArray(value, onText)
@@ -52,6 +59,18 @@ export function maskValue(transform: Transform, hashKey: Uint8Array, typeOid: nu
     return () => (format === 1 ? Buffer.from([yes ? 1 : 0]) : Buffer.from(yes ? 't' : 'f'))
   }
   return toNull
+}
+
+const constant = (value: Buffer | null): ValueMask => Object.assign(() => value, { constant: value })
+
+/** The transforms of text that need not make a string of each value. */
+function quickly(mask: ValueMask, transform: Transform): ValueMask {
+  if (transform.kind === 'hash') return mask
+  if (transform.kind !== 'partial') return constant(mask(Buffer.alloc(0)))
+  const keep = transform.keep_last ?? defaultKept
+  const bytes: ValueMask['bytes'] = (source, from, end, target, at) =>
+    keepLastAscii(source, from, end, keep, target, at)
+  return Object.assign(mask, { bytes })
 }
 
 const encode = (value: string | null): Buffer | null => (value === null ? null : Buffer.from(value, 'utf8'))
@@ -168,33 +187,61 @@ export function rowMask(
     masked: fields.flatMap((_, index) =>
       masks[index] === undefined ? [] : [{ index, transform: transforms[index] ?? '' }],
     ),
-    rewrite: body => rewrite(body, masks),
+    rewrite(body) {
+      const out = new RowWriter(body.length + 64)
+      write(body, 0, body.length, masks, out)
+      return out.taken()
+    },
+    write: (source, from, end, out) => write(source, from, end, masks, out),
   }
 }
 
-function rewrite(body: Buffer, masks: readonly (ValueMask | undefined)[]): Buffer {
-  if (body.length < 2 || body.readInt16BE(0) !== masks.length)
+/** INVARIANT: bytes of a masked value are never copied, and a row that is not what was described throws. */
+function write(
+  source: Buffer,
+  from: number,
+  end: number,
+  masks: readonly (ValueMask | undefined)[],
+  out: RowWriter,
+): void {
+  if (end - from < 2 || source.readInt16BE(from) !== masks.length)
     throw new RangeError('a DataRow does not have the described number of fields')
-  const parts: Buffer[] = []
-  let kept = 0
-  let at = 2
-  for (const mask of masks) {
-    if (at + 4 > body.length) throw new RangeError('a DataRow ends inside a field')
-    const length = body.readInt32BE(at)
-    const end = at + 4 + Math.max(0, length)
-    if (length < -1 || end > body.length) throw new RangeError('a DataRow holds a field of impossible length')
+  let kept = from
+  let at = from + 2
+  for (let i = 0; i < masks.length; i++) {
+    if (at + 4 > end) throw new RangeError('a DataRow ends inside a field')
+    const length = source.readInt32BE(at)
+    const start = at + 4
+    const next = start + (length > 0 ? length : 0)
+    if (length < -1 || next > end) throw new RangeError('a DataRow holds a field of impossible length')
+    const mask = masks[i]
     if (mask !== undefined && length >= 0) {
-      const value = mask(body.subarray(at + 4, end))
-      const head = Buffer.allocUnsafe(4)
-      head.writeInt32BE(value === null ? -1 : value.length)
-      parts.push(body.subarray(kept, at), head)
-      if (value !== null) parts.push(value)
-      kept = end
+      out.reserve(next - kept)
+      out.copy(source, kept, at)
+      writeMasked(source, start, next, mask, out)
+      kept = next
     }
-    at = end
+    at = next
   }
-  if (at !== body.length) throw new RangeError('a DataRow is longer than its fields')
-  if (parts.length === 0) return body
-  parts.push(body.subarray(kept))
-  return Buffer.concat(parts)
+  if (at !== end) throw new RangeError('a DataRow is longer than its fields')
+  out.reserve(end - kept)
+  out.copy(source, kept, end)
+}
+
+function writeMasked(source: Buffer, from: number, end: number, mask: ValueMask, out: RowWriter): void {
+  if (mask.bytes !== undefined) {
+    out.reserve(4 + end - from)
+    const head = out.at
+    const length = mask.bytes(source, from, end, out.bytes, head + 4)
+    if (length >= 0) {
+      out.int32(length)
+      out.at = head + 4 + length
+      return
+    }
+  }
+  const value = mask.constant !== undefined ? mask.constant : mask(source.subarray(from, end))
+  const length = value === null ? 0 : value.length
+  out.reserve(4 + length)
+  out.int32(value === null ? -1 : length)
+  if (value !== null) out.copy(value, 0, length)
 }
