@@ -218,8 +218,9 @@ token
   )
 token
   .command('list')
-  .description('list tokens')
-  .action(async () => (await import('./tokens.ts')).listTokens(client()))
+  .description('list your tokens')
+  .option('--all', 'those of everybody, and of machines')
+  .action(async (o: { all?: boolean }) => (await import('./tokens.ts')).listTokens(client(), o))
 token
   .command('revoke <token>')
   .description('revoke a token now')

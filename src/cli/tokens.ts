@@ -26,8 +26,8 @@ export async function issueToken(
   say('Use it as SALLYPORT_TOKEN together with SALLYPORT_ORIGIN.')
 }
 
-export async function listTokens(client: Client): Promise<void> {
-  const { items } = await client.get<{ items: TokenAnswer[] }>('/api/tokens')
+export async function listTokens(client: Client, options: { all?: boolean }): Promise<void> {
+  const { items } = await client.get<{ items: TokenAnswer[] }>(`/api/tokens${options.all ? '?all=true' : ''}`)
   table(
     ['token', 'acts as', 'name', 'scopes', 'until', 'revoked'],
     items.map(t => [
