@@ -1,0 +1,133 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { runCommand } from '../support/commands.ts'
+import { startWorld, type TestWorld } from '../support/world.ts'
+
+/** Every command of the README's list answers against the built system, and refuses what is not the caller's. */
+let world: TestWorld
+beforeAll(async () => {
+  world = await startWorld({ tuning: { gateway_workers: 1 } })
+})
+afterAll(() => world?.stop())
+
+async function ok(who: keyof TestWorld['person'], ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await world.person[who].cli(...args)
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  return stdout
+}
+
+async function refused(who: keyof TestWorld['person'], ...args: string[]): Promise<string> {
+  const { code, stderr } = await world.person[who].cli(...args)
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/^sallyport: .+\n(?: {2}\w+: .+\n)* {2}next: .+/)
+  return stderr
+}
+
+describe('the command line', () => {
+  test('whoami, resources, status, policy status', async () => {
+    expect(await ok('erin', 'whoami')).toContain('groups: engineers')
+    expect(await ok('erin', 'resources')).toMatch(/shop-db +postgres +.*reader \(≤ 8 h\)/)
+    const status = await ok('sam', 'status')
+    for (const said of ['development', 'control', 'gateway', 'replay', 'note: ']) expect(status).toContain(said)
+    expect(await refused('erin', 'status')).toContain('your groups do not have this call')
+    expect(await ok('ava', 'policy', 'status')).toContain('generation 1')
+  })
+
+  test('request, requests, deny, cancel, approve, grants, revoke', async () => {
+    const first = /req_\w+/.exec(await ok('erin', 'request', 'shop-db', '-r', 'reader', '-m', 'one', '--no-wait'))![0]
+    expect(await ok('dana', 'requests', '--state', 'pending')).toContain(first)
+    expect(await ok('dana', 'deny', first)).toContain('The request is denied.')
+    const second = /req_\w+/.exec(await ok('erin', 'request', 'shop-db', '-r', 'reader', '-m', 'two', '--no-wait'))![0]
+    await refused('eli', 'cancel', second)
+    expect(await ok('erin', 'cancel', second)).toContain('Cancelled.')
+    await refused('dana', 'approve', second)
+    const third = /req_\w+/.exec(
+      await ok('erin', 'request', 'shop-db', '-r', 'reader', '-m', 'three', '-t', 'OPS-3', '-f', '30m', '--no-wait'),
+    )![0]
+    await refused('eli', 'approve', third)
+    expect(await ok('dana', 'approve', third)).toContain('The request is approved.')
+    const grant = /grt_\w+|gra_\w+|gnt_\w+/.exec(await ok('erin', 'grants'))![0]
+    await refused('eli', 'revoke', grant, '-m', 'not mine')
+    expect(await ok('erin', 'revoke', grant, '-m', 'done early')).toContain('Revoked.')
+  })
+
+  test('connect --print gives what any other client needs, and connect passes arguments on', async () => {
+    await world.grant(world.person.erin)
+    const printed = await ok('erin', 'connect', 'shop-db', '--print')
+    const url = /^url +(\S+)$/m.exec(printed)![1]!
+    const { stdout } = await runCommand(['psql', '-X', '-A', '-t', url, '-c', "select 'by url'"], {
+      env: { PATH: process.env['PATH'], HOME: world.person.erin.home, PGCONNECT_TIMEOUT: '10' },
+    })
+    expect(stdout).toBe('by url\n')
+    expect(await ok('erin', 'connect', 'shop-db', '--', '-X', '-A', '-t', '-c', "select 'passed on'")).toBe(
+      'passed on\n',
+    )
+    expect(await refused('eli', 'connect', 'shop-db', '--print')).toContain('next: ')
+  })
+
+  test('without psql a prompt of its own takes its place', async () => {
+    const { erin } = world.person
+    await erin.login()
+    const { code, stdout } = await runCommand([process.execPath, world.program, 'connect', 'shop-db'], {
+      env: { ...erin.env, PATH: '/nowhere' },
+      input: 'select id, national_id from customers where id = 1;\ndelete from orders;\n\\q\n',
+    })
+    expect(stdout).toContain('[redacted]')
+    expect(stdout).toContain('a reader may not write')
+    expect(code).toBe(1)
+  })
+
+  test('sessions, tail, end, replay', async () => {
+    const { erin, ava } = world.person
+    const psql = erin.openPsql(await erin.ticket())
+    await psql.ask("select 'seen', 'live';")
+    const session = /ses_\w+/.exec(await ok('ava', 'sessions', '--state', 'live'))![0]
+    await ava.login()
+    const tail = ava.start('tail', session)
+    await tail.says(/seen \| live/)
+    await psql.ask("select 'seen', 'later';")
+    await tail.says(/seen \| later/)
+    await refused('eli', 'replay', session, '--text')
+    await refused('eli', 'end', session, '-m', 'x')
+    expect(await ok('sam', 'end', session, '-m', 'maintenance')).toContain('Ended.')
+    await psql.command.says(/^/)
+    tail.kill('SIGINT')
+    expect(await ok('ava', 'replay', session, '--json')).toContain('"kind":"statement"')
+    expect(await ok('ava', 'replay', session, '--speed', '1000')).toContain('seen | live')
+    psql.command.kill()
+  })
+
+  test('a machine works with its token, and with nothing but its scopes, until it is revoked', async () => {
+    const issued = await ok(
+      'sam',
+      'token',
+      'issue',
+      'nightly',
+      '--machine',
+      'reporter',
+      '--group',
+      'auditors',
+      '--scope',
+      'admin:audit.list',
+      '--for',
+      '1h',
+    )
+    const token = /^ {2}(\S+)$/m.exec(issued)![1]!
+    const id = /tok_\w+/.exec(issued)![0]
+    expect(await ok('sam', 'token', 'list')).not.toContain(id)
+    expect(await ok('sam', 'token', 'list', '--all')).toContain(id)
+    await refused('ava', 'token', 'list', '--all')
+    const as = (...args: string[]) =>
+      runCommand([process.execPath, world.program, ...args], {
+        env: { PATH: process.env['PATH'], HOME: world.folder, SALLYPORT_ORIGIN: world.origin, SALLYPORT_TOKEN: token },
+      })
+    expect(await as('audit', 'events', '--limit', '3')).toMatchObject({ code: 0 })
+    expect((await as('sessions')).code).toBe(1)
+    await ok('sam', 'token', 'revoke', id)
+    expect((await as('audit', 'events')).code).toBe(1)
+  })
+
+  test('logout ends the sign-in on both sides', async () => {
+    expect(await ok('eli', 'logout')).toContain('Signed out.')
+    expect((await world.person.eli.cli('whoami')).stderr).toContain('sallyport login')
+  })
+})

@@ -1,0 +1,126 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { lives, startWorld, type TestWorld } from '../support/world.ts'
+
+/** Processes are killed in the middle; what was promised holds all the same. */
+const grace_s = 4
+let world: TestWorld
+beforeAll(async () => {
+  world = await startWorld({ tuning: { offline_grace_s: grace_s } })
+  await world.grant(world.person.erin)
+})
+afterAll(() => world?.stop())
+
+async function recordingOf(session: string): Promise<{ state: string; seal_hash: string | null }> {
+  const [row] = await world.owner<{ state: string; seal_hash: string | null }[]>`
+    select state, seal_hash from recordings where session_id = ${session}`
+  return row!
+}
+
+describe('kill -9 of a gateway worker', () => {
+  test('LC3, RE2: others go on, the role is reaped, the recording is sealed as interrupted and its prefix plays', async () => {
+    const { erin, eli, ava } = world.person
+    await world.grant(eli)
+    const before = await world.workers()
+    expect(before.length).toBe(2)
+    const ticket = await erin.ticket()
+    const psql = erin.openPsql(ticket)
+    expect(await psql.ask("select 'before', 'the crash';")).toEqual({ out: 'before|the crash', err: '' })
+    const [victim] = await world.serving(ticket.id)
+    const bystander = await eli.ticket()
+    const others = []
+    while (!(await world.serving(bystander.id)).some(worker => worker.id !== victim!.id)) {
+      const other = eli.openPsql(bystander)
+      others.push(other)
+      await other.ask('select 1;')
+    }
+    psql.send('select pg_sleep(60);')
+    await world.until(async () => {
+      const [sleeping] = (await world.backends()).filter(b => b.query.includes('pg_sleep'))
+      expect(sleeping?.state).toBe('active')
+    })
+    const roles = await world.leaseRoles()
+    process.kill(victim!.pid, 'SIGKILL')
+
+    await psql.command.says(/server closed the connection unexpectedly|connection to server was lost/)
+    expect(await others.at(-1)!.ask("select 'untouched';")).toEqual({ out: 'untouched', err: '' })
+    await world.until(async () => expect((await world.workers()).length).toBe(2), 30_000) // another took its place
+    expect((await world.workers()).map(worker => worker.pid)).not.toContain(victim!.pid)
+    expect(lives(victim!.pid)).toBe(false)
+
+    const again = erin.openPsql(await erin.ticket())
+    expect(await again.ask("select 'after';")).toEqual({ out: 'after', err: '' })
+    await again.close()
+    for (const other of others) await other.close()
+
+    await world.until(async () => {
+      expect((await world.backends()).filter(b => b.query.includes('pg_sleep'))).toEqual([])
+      expect((await world.leaseRoles()).filter(role => roles.includes(role)).length).toBeLessThan(roles.length)
+    }, 60_000)
+    const session = await world.sessionOf(ticket.id)
+    await erin.post(`/api/sessions/${session.id}/end`, { reason: 'the worker is gone' })
+    await world.until(async () => expect(await recordingOf(session.id)).toMatchObject({ state: 'interrupted' }), 60_000)
+    const played = await ava.cli('replay', session.id, '--text')
+    expect(played.stdout).toContain('before | the crash')
+    expect(played.stdout).toContain('pg_sleep')
+    expect(await world.hostCli('audit', 'verify')).toMatchObject({ code: 0 })
+  })
+})
+
+describe('kill -9 of control', () => {
+  test('sessions go on, end on time without it, and everything is as before once it is back', async () => {
+    const { erin, dana } = world.person
+    const request = await world.grant(erin, { role: 'writer' })
+    const psql = erin.openPsql(await erin.ticket({ role: 'writer' }))
+    expect(await psql.ask('select 1;')).toEqual({ out: '1', err: '' })
+    process.kill(world.dev.children.control.pid, 'SIGKILL')
+    await world.dev.children.control.exited
+
+    expect(await psql.ask("update orders set status = 'paid' where id = 1;\nselect 'goes on';")).toEqual({
+      out: 'goes on',
+      err: '',
+    })
+    await expect(dana.get('/api/me')).rejects.toThrow()
+    // Time is over while nobody is there who could say so.
+    await world.owner`update grants set ends_at = clock_timestamp() + interval '1 s' where id = ${request.grant!.id}`
+    await world.owner`select pg_notify('grants', ${request.grant!.id})`
+    await world.until(async () => expect(await psql.ask('select 1;')).toMatchObject({ out: '' }), 6_000)
+    expect(psql.command.stderr).toContain('the session has ended')
+
+    await world.startControl()
+    await world.grant(erin, { role: 'writer', reason: 'after the crash' })
+    const later = await erin.psql(await erin.ticket({ role: 'writer' }), "select 'works again';")
+    expect(later).toMatchObject({ code: 0, stdout: 'works again\n' })
+    await world.until(async () => expect(await world.hostCli('audit', 'verify')).toMatchObject({ code: 0 }))
+  })
+})
+
+describe('FA1: PostgreSQL of the system is away', () => {
+  test('nobody new gets in, sessions end after the grace and say why, and all comes back by itself', async () => {
+    const { erin } = world.person
+    const ticket = await erin.ticket()
+    const spare = await erin.ticket()
+    const psql = erin.openPsql(ticket)
+    expect(await psql.ask('select 1;')).toEqual({ out: '1', err: '' })
+    const since = performance.now()
+    await world.stopDatabase()
+
+    const refused = await erin.psql(spare, 'select 1;')
+    expect(refused.code).toBe(2)
+    expect(refused.stdout).toBe('')
+    psql.send('select pg_sleep(60);')
+    await psql.command.says(/the gateway has not reached its database for 4 s/, (grace_s + 6) * 1_000)
+    expect(performance.now() - since).toBeGreaterThan((grace_s - 2) * 1000)
+    await world.until(async () => expect((await world.backends()).filter(b => b.state === 'active')).toEqual([]))
+
+    await world.startDatabase()
+    await world.until(async () => {
+      const answer = await erin.psql(await erin.ticket(), "select 'back';")
+      expect(answer).toMatchObject({ code: 0, stdout: 'back\n' })
+    }, 60_000)
+    await world.until(
+      async () => expect(await world.sessionOf(ticket.id)).toMatchObject({ ended_at: expect.any(Date) }),
+      30_000,
+    )
+    await world.until(async () => expect(await world.hostCli('audit', 'verify')).toMatchObject({ code: 0 }), 30_000)
+  })
+})
