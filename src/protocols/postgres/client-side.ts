@@ -8,6 +8,8 @@ import type { Control } from './sql/contract.ts'
 const maxPending = 10_000
 const maxParameter = 4096
 const maxNames = 'close some first, or use fewer names'
+/** INVARIANT: the target cuts longer names (NAMEDATALEN), so two names here could be one there. */
+const maxName = 63
 
 /** Reads what the client says. Each message is judged whole before a byte of it goes on. */
 export class ClientSide implements FrameSink {
@@ -15,6 +17,8 @@ export class ClientSide implements FrameSink {
   /** Why reading stopped: a promise (then `'catalog'`), or `'answers'`: the target's answers to what was sent before. */
   waitingFor: Promise<unknown> | 'answers' | 'catalog' | null = null
   terminated = false
+  /** The frame that comes by pieces goes on to the target. */
+  #passing = false
 
   constructor(conversation: Conversation) {
     this.#c = conversation
@@ -24,8 +28,10 @@ export class ClientSide implements FrameSink {
     return type === C.copyData
   }
 
-  piece(_type: number, buffer: Buffer, start: number, end: number): void {
-    this.#copyData(buffer, start, end)
+  /** INVARIANT: a frame goes on whole or not at all, whatever becomes of the COPY in its midst: half of one would swallow what follows. */
+  piece(_type: number, buffer: Buffer, start: number, end: number, first: boolean): void {
+    if (first) this.#passing = this.#c.copyIn !== 'none'
+    if (this.#passing) this.#c.up.push(buffer.subarray(start, end))
   }
 
   drained(): void {}
@@ -132,7 +138,7 @@ export class ClientSide implements FrameSink {
   #parse(buffer: Buffer, start: number, end: number): boolean {
     const c = this.#c
     const body = new Body(buffer, start + 5, end)
-    const name = body.text()
+    const name = nameIn(body)
     const raw = body.cstring()
     const types = body.int16()
     body.bytes(types * 4)
@@ -140,7 +146,11 @@ export class ClientSide implements FrameSink {
     if (!c.statements.certain(name, c.group)) return this.#wait('answers')
     const sql = textOf(raw)
     if (sql === null) c.refuse(badText(c))
-    else if (c.statements.full && c.statements.get(name) === undefined) {
+    else if (name !== '' && c.judge.preparedBySql(name) !== undefined) {
+      // One space of names at the target: a second meaning would leave open which of the two runs.
+      const words = `the name ${name} was used by PREPARE on this connection`
+      c.refuse(c.judge.refuse('postgres.prepared', '42P05', words, 'choose another name'))
+    } else if (c.statements.full && c.statements.get(name) === undefined) {
       c.refuse(c.judge.refuse('postgres.limit', '54000', 'too many prepared statements on this connection', maxNames))
     } else {
       const judged = c.judge.parse(sql)
@@ -160,8 +170,8 @@ export class ClientSide implements FrameSink {
   #bind(buffer: Buffer, start: number, end: number): boolean {
     const c = this.#c
     const body = new Body(buffer, start + 5, end)
-    const portal = body.text()
-    const name = body.text()
+    const portal = nameIn(body)
+    const name = nameIn(body)
     if (!c.statements.certain(name, c.group) || !c.portals.certain(portal, c.group)) return this.#wait('answers')
     const prepared = c.statements.get(name) ?? (name === '' ? undefined : c.judge.preparedBySql(name))
     const read = readBind(body)
@@ -187,7 +197,7 @@ export class ClientSide implements FrameSink {
   #execute(buffer: Buffer, start: number, end: number): boolean {
     const c = this.#c
     const body = new Body(buffer, start + 5, end)
-    const name = body.text()
+    const name = nameIn(body)
     body.int32()
     body.done()
     if (!c.portals.certain(name, c.group)) return this.#wait('answers')
@@ -220,7 +230,7 @@ export class ClientSide implements FrameSink {
     const c = this.#c
     const body = new Body(buffer, start + 5, end)
     const what = body.byte()
-    const name = body.text()
+    const name = nameIn(body)
     body.done()
     if (what === 0x53) {
       if (!c.statements.certain(name, c.group)) return this.#wait('answers')
@@ -246,7 +256,7 @@ export class ClientSide implements FrameSink {
     const c = this.#c
     const body = new Body(buffer, start + 5, end)
     const what = body.byte()
-    const name = body.text()
+    const name = nameIn(body)
     body.done()
     if (what !== 0x53 && what !== 0x50) throw new BodyError('what to close is neither a statement nor a portal')
     const names = what === 0x53 ? c.statements : c.portals
@@ -288,17 +298,20 @@ export class ClientSide implements FrameSink {
     if (control.kind === 'copy' && control.direction === 'in') {
       c.copyIn = 'expected'
       c.copyOwed = expected
-    } else if (control.kind === 'discard') {
-      c.statements.clear()
-      c.portals.clear()
     } else if (control.kind === 'deallocate') {
-      if (control.name) c.statements.forget(control.name)
-      else c.statements.clear()
+      // It may fail or be skipped: names are dropped when the target says that they are.
+      expected.sentAt = c.statements.now
     } else if (control.kind === 'declare' || control.kind === 'close') {
       if (control.name) c.portals.forget(control.name)
       else c.portals.clear()
     }
   }
+}
+
+function nameIn(body: Body): string {
+  const raw = body.cstring()
+  if (raw.length > maxName) throw new BodyError(`a name of more than ${maxName} bytes`)
+  return utf8(raw)
 }
 
 function statementText(buffer: Buffer, from: number, end: number): string | null {

@@ -41,6 +41,8 @@ export class Expected {
   result: ResultRecord | null = null
   change: Change | null = null
   changeToo: Change | null = null
+  /** Which names there were when a DEALLOCATE among these was sent. */
+  sentAt = 0
   /** A Sync that the target ignores if a COPY of the client's is under way by then. */
   ignoredInCopy = false
 

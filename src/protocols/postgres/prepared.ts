@@ -35,6 +35,8 @@ interface Slot<V> {
   readonly value: V | undefined
   /** The group (messages up to a Sync) that set it, until the target has confirmed it; then 0. */
   group: number
+  /** Counts up over all that was set. */
+  readonly serial: number
 }
 
 const most = 10_000
@@ -47,6 +49,12 @@ const most = 10_000
  */
 export class Names<V> {
   readonly #slots = new Map<string, Slot<V>>()
+  #serial = 0
+
+  /** This moment, for a `forget` that comes later. */
+  get now(): number {
+    return this.#serial
+  }
 
   get full(): boolean {
     return this.#slots.size >= most
@@ -54,6 +62,12 @@ export class Names<V> {
 
   get(name: string): V | undefined {
     return this.#slots.get(name)?.value
+  }
+
+  /** It is being closed: whether the target has, is not known yet. */
+  closing(name: string): boolean {
+    const slot = this.#slots.get(name)
+    return slot !== undefined && slot.value === undefined
   }
 
   certain(name: string, group: number): boolean {
@@ -65,7 +79,7 @@ export class Names<V> {
   set(name: string, value: V | undefined, group: number): Change {
     const slots = this.#slots
     const before = slots.get(name)
-    const after = { value, group }
+    const after = { value, group, serial: ++this.#serial }
     slots.set(name, after)
     return {
       confirm() {
@@ -82,6 +96,12 @@ export class Names<V> {
 
   forget(name: string): void {
     this.#slots.delete(name)
+  }
+
+  /** The target has dropped that name (null: all), as it was at the moment `then`; what was set later stays. */
+  dropped(name: string | null, then: number): void {
+    for (const [each, slot] of name === null ? this.#slots : [[name, this.#slots.get(name)] as const])
+      if (slot !== undefined && slot.serial <= then) this.#slots.delete(each)
   }
 
   /** All that is certain is gone (a transaction's end closes its portals); what was sent behind it stays. */

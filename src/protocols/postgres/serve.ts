@@ -124,7 +124,8 @@ function welcome(upstream: Upstream, key: Buffer): Buffer {
 
 function statementsNamed(statements: Names<Prepared>, name: string) {
   const prepared = statements.get(name)
-  if (prepared === undefined) return undefined
+  // one that is being closed may still be there: what is behind the name is not certain
+  if (prepared === undefined) return statements.closing(name) ? [] : undefined
   return prepared.statement === null ? [] : [prepared.statement]
 }
 

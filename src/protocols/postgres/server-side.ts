@@ -202,6 +202,8 @@ export class ServerSide implements FrameSink {
     const result = head.result ?? new ResultRecord(c.gate, [])
     result.finish(tag)
     if (running?.statement.changesCatalog) c.judge.catalogChanged()
+    const control = running?.statement.control
+    if (control?.kind === 'deallocate') c.statements.dropped(control.name, head.sentAt)
     head.result = null
     if (head.kind === Owed.execute) c.pending.shift()
     else head.index++

@@ -188,7 +188,7 @@ export type Judgement =
       readonly ok: true
       /** It touches masked relations: its literals and parameters are not recorded, only `withoutLiterals(text)`. */
       readonly touches: boolean
-      /** Its rows may not go on before a RowDescription for them was seen: ask for one if the client did not. */
+      /** It has rows, and masks are in force: they may not go on before a RowDescription for them was seen: ask for one if the client did not. */
       readonly describe: boolean
       readonly outputs: readonly (ColumnId | null)[] | null
     }

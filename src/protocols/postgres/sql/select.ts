@@ -237,6 +237,11 @@ function bindSorting(
       bindSorting(facts, list(leaf, 'content'), scope, columns, ctes, how)
       continue
     }
+    if (inner === 'RowExpr' && how === 'group') {
+      // the server takes `(1, name)` apart here, and what is in it may again be an output's number
+      bindSorting(facts, list(leaf, 'args'), scope, columns, ctes, how)
+      continue
+    }
     if (inner === 'A_Const') {
       facts.literalMatters = true
       const position = integerConstant(node)

@@ -459,6 +459,8 @@ export const attacks: readonly Attack[] = [
     'select count(*) from customers group by ssn',
     'select ssn, count(*) from customers group by 1',
     'select ssn as s from customers group by s',
+    'select ssn, count(*) from customers group by (1, 1)',
+    'select ssn, count(*) from customers group by grouping sets ((1, 1), rollup ((1, 1)))',
     'select count(*) from customers group by rollup (ssn)',
     "select id from customers group by id having max(ssn) > 'C'",
     'select distinct ssn from customers',
