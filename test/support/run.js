@@ -4,7 +4,10 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { build } from '../../src/cli/build.js'
 
-const [kind, name, ...args] = process.argv.slice(2)
+const [kind, ...given] = process.argv.slice(2)
+// The matrix of drivers is what `npm run conformance` means without a name.
+const name = kind === 'conformance' && (given[0] ?? '--').startsWith('--') ? 'drivers' : given[0]
+const args = name === given[0] ? given.slice(1) : given
 const root = resolve(import.meta.dirname, '../..')
 const folder = join(root, 'test', kind)
 const names = existsSync(folder)
