@@ -15,7 +15,10 @@ export const errorCodes = {
   unsupported: { status: 501, remedy: 'choose what this build can carry out, or upgrade' },
   ticket_refused: { status: 403, remedy: 'run `sallyport connect` for a fresh ticket' },
   session_ended: { status: 403, remedy: 'ask for access again, then run `sallyport connect`' },
-  target_unavailable: { status: 502, remedy: 'check that the resource is up and that its address and secret are right' },
+  target_unavailable: {
+    status: 502,
+    remedy: 'check that the resource is up and that its address and secret are right',
+  },
   recording_unavailable: { status: 503, remedy: 'ask an operator to look at the disk of the gateway' },
   audit_unavailable: { status: 503, remedy: 'ask an operator to look at the database' },
   not_ready: { status: 503, remedy: 'wait a few seconds, then try again' },
@@ -32,7 +35,11 @@ export class SallyportError extends Error {
   /** Facts for the reader or a program: decision id, rule, file:line@commit, field. Never a secret. */
   readonly facts: Readonly<Record<string, unknown>>
 
-  constructor(code: ErrorCode, message: string, options: { remedy?: string; facts?: Record<string, unknown>; cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { remedy?: string; facts?: Record<string, unknown>; cause?: unknown } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.remedy = options.remedy ?? errorCodes[code].remedy

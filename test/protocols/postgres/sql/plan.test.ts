@@ -103,7 +103,7 @@ describe('values in both formats', () => {
 })
 
 describe('fitting rules to a catalog', () => {
-  const fit = (extra: Partial<(typeof rules)[number]>, match = {}) =>
+  const fitted = (extra: Partial<(typeof rules)[number]>, match = {}) =>
     fitPlan(
       [{ ...rules[0]!, ...extra, match: { schema: 'public', table: 'customers', column: 'ssn', ...match } }],
       shop.snapshot,
@@ -111,14 +111,14 @@ describe('fitting rules to a catalog', () => {
     )
 
   test('MK16: an exact rule that finds no column stops the session; a pattern that finds none does not', () => {
-    expect(fit({}, { column: 'renamed' }).ok).toBe(false)
-    expect(fit({}, { table: 'gone' }).ok).toBe(false)
-    expect(fit({}, { schema: '*', table: 'gone' }).ok).toBe(true)
+    expect(fitted({}, { column: 'renamed' }).ok).toBe(false)
+    expect(fitted({}, { table: 'gone' }).ok).toBe(false)
+    expect(fitted({}, { schema: '*', table: 'gone' }).ok).toBe(true)
   })
 
   test('what this build cannot carry out is refused', () => {
-    expect(fit({ on_derived: 'mask' }).ok).toBe(false)
-    expect(fit({ predicates: 'allow' }).ok).toBe(false)
+    expect(fitted({ on_derived: 'mask' }).ok).toBe(false)
+    expect(fitted({ predicates: 'allow' }).ok).toBe(false)
     expect(fitPlan(rules, undefined, hashKey).ok).toBe(false)
     expect(fitPlan(rules, shop.snapshot, new Uint8Array()).ok).toBe(false)
     expect(fitPlan([], undefined, new Uint8Array()).ok).toBe(true)
