@@ -4,6 +4,7 @@ import { clock } from '../approvals/clock.ts'
 import { isVerdict, refusedBy } from '../approvals/refusal.ts'
 import { loadSubjects } from '../approvals/subjects.ts'
 import { canonical, digest } from '../canonical.ts'
+import type { Queryable } from '../db/database.ts'
 import { Permit } from '../policy/permit.ts'
 import type { SubjectFacts } from '../policy/points.ts'
 import { isFrom } from './from.ts'
@@ -62,15 +63,7 @@ export async function redecideLive(
   process_id: string,
   logged: Map<string, string>,
 ): Promise<Redecided> {
-  const { db } = ground.database
-  const rows = await liveRows(ground, process_id)
-  const open = rows.filter(row => row.end_code === null)
-  const covers = await loadCovers(db, open)
-  const subjects = await loadSubjects(
-    db,
-    open.map(row => row.subject_id),
-  )
-  const now_ms = await clock(db)
+  const { rows, covers, subjects, now_ms } = await readLive(ground, process_id)
   const end: ToEnd[] = []
   const keep: ToKeep[] = []
   const moved: ToKeep[] = []
@@ -84,6 +77,23 @@ export async function redecideLive(
   const living = new Set(keep.map(kept => kept.session_id))
   for (const id of logged.keys()) if (!living.has(id)) logged.delete(id)
   return { end, keep, moved }
+}
+
+/** One snapshot: a grant that is revoked between two of these reads would look like one whose time is over. */
+function readLive({ database }: SessionGround, process_id: string) {
+  return database.db.transaction(
+    async tx => {
+      const rows = await liveRows(tx, process_id)
+      const open = rows.filter(row => row.end_code === null)
+      const covers = await loadCovers(tx, open)
+      const subjects = await loadSubjects(
+        tx,
+        open.map(row => row.subject_id),
+      )
+      return { rows, covers, subjects, now_ms: await clock(tx) }
+    },
+    { isolationLevel: 'repeatable read', accessMode: 'read only' },
+  )
 }
 
 function judge(
@@ -199,8 +209,8 @@ function endedElsewhere(row: LiveRow): ToEnd {
 }
 
 /** One row a session; its first open connection on this process stands for the client. */
-function liveRows(ground: SessionGround, process_id: string): Promise<readonly (LiveRow & AccessKey)[]> {
-  return ground.database.db.execute<LiveRow & AccessKey>(sql`
+function liveRows(db: Queryable, process_id: string): Promise<readonly (LiveRow & AccessKey)[]> {
+  return db.execute<LiveRow & AccessKey>(sql`
     select distinct on (s.id) s.id, s.subject_id, s.resource, s.role, s.protocol, s.grant_id, s.end_code, s.end_reason,
       (extract(epoch from s.opened_at) * 1000)::bigint::text as opened_at_ms,
       (extract(epoch from s.ends_at) * 1000)::bigint::text as ends_at_ms,
