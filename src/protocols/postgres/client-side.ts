@@ -1,11 +1,12 @@
 import type { Conversation } from './conversation.ts'
 import type { FrameSink } from './frames.ts'
 import { Body, BodyError, C, errorResponse, frame, utf8 } from './messages.ts'
-import { Expected, Owed } from './pending.ts'
-import type { Portal } from './prepared.ts'
+import { Expected, Owed, type Running } from './pending.ts'
+import { type Portal, weightOf } from './prepared.ts'
 import type { Control } from './sql/contract.ts'
 
 const maxPending = 10_000
+const maxPendingBytes = 32 * 1024 * 1024
 const maxParameter = 4096
 const maxNames = 'close some first, or use fewer names'
 /** INVARIANT: the target cuts longer names (NAMEDATALEN), so two names here could be one there. */
@@ -17,6 +18,8 @@ export class ClientSide implements FrameSink {
   /** Why reading stopped: a promise (then `'catalog'`), or `'answers'`: the target's answers to what was sent before. */
   waitingFor: Promise<unknown> | 'answers' | 'catalog' | null = null
   terminated = false
+  /** It waits for room, and the target was asked for its answers. */
+  #asked = false
   /** The frame that comes by pieces goes on to the target. */
   #passing = false
 
@@ -65,7 +68,8 @@ export class ClientSide implements FrameSink {
       }
       if (c.skipping && type !== C.query && type !== C.functionCall) return this.#skipped(type)
       if (c.skipping) return true // The target, too, ignores these until the Sync.
-      if (c.pending.length >= maxPending) return this.#wait('answers')
+      if (c.pending.length >= maxPending || c.pending.weight > maxPendingBytes) return this.#waitForRoom()
+      this.#asked = false
       switch (type) {
         case C.query:
           return this.#query(buffer, start, end)
@@ -100,6 +104,13 @@ export class ClientSide implements FrameSink {
     }
   }
 
+  /** The target may hold answers back until a Sync that cannot come: it is asked for them. */
+  #waitForRoom(): false {
+    if (!this.#asked) this.#c.up.push(frame(C.flush))
+    this.#asked = true
+    return this.#wait('answers')
+  }
+
   #wait(reason: Promise<unknown> | 'answers'): false {
     this.waitingFor = reason
     return false
@@ -123,6 +134,12 @@ export class ClientSide implements FrameSink {
     if (judged.kind === 'wait') return this.#wait(judged.until)
     if (judged.kind === 'refused') {
       c.refuseQuery(judged.error)
+      return true
+    }
+    if (judged.running.filter(copiesIn).length > 1) {
+      // Between the two nobody could tell whether the next message is data or a statement.
+      const words = 'two COPY from the client in one message are refused'
+      c.refuseQuery(c.judge.refuse('postgres.copy', '0A000', words, 'send them one by one'))
       return true
     }
     const expected = new Expected(Owed.query, c.group, judged.running)
@@ -150,7 +167,7 @@ export class ClientSide implements FrameSink {
       // One space of names at the target: a second meaning would leave open which of the two runs.
       const words = `the name ${name} was used by PREPARE on this connection`
       c.refuse(c.judge.refuse('postgres.prepared', '42P05', words, 'choose another name'))
-    } else if (c.statements.full && c.statements.get(name) === undefined) {
+    } else if (c.statements.full(name, raw.length, weightOf.prepared)) {
       c.refuse(c.judge.refuse('postgres.limit', '54000', 'too many prepared statements on this connection', maxNames))
     } else {
       const judged = c.judge.parse(sql)
@@ -161,6 +178,7 @@ export class ClientSide implements FrameSink {
       } else {
         const expected = new Expected(Owed.parse, c.group, judged.running)
         expected.change = c.statements.set(name, judged.prepared!, c.group)
+        expected.weight = raw.length
         c.send(buffer.subarray(start, end), expected)
       }
     }
@@ -177,7 +195,7 @@ export class ClientSide implements FrameSink {
     const read = readBind(body)
     if (prepared === undefined) {
       c.refuse(errorResponse('ERROR', '26000', `prepared statement "${name}" does not exist`))
-    } else if (c.portals.full && c.portals.get(portal) === undefined) {
+    } else if (c.portals.full(portal, end - start, weightOf.portal)) {
       c.refuse(c.judge.refuse('postgres.limit', '54000', 'too many portals on this connection', maxNames))
     } else {
       const value: Portal = {
@@ -189,6 +207,7 @@ export class ClientSide implements FrameSink {
       }
       const expected = new Expected(Owed.bind, c.group)
       expected.change = c.portals.set(portal, value, c.group)
+      expected.weight = end - start
       c.send(buffer.subarray(start, end), expected)
     }
     return true
@@ -307,6 +326,8 @@ export class ClientSide implements FrameSink {
     }
   }
 }
+
+const copiesIn = ({ statement: { control } }: Running): boolean => control.kind === 'copy' && control.direction === 'in'
 
 function nameIn(body: Body): string {
   const raw = body.cstring()

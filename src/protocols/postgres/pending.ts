@@ -33,6 +33,8 @@ export class Expected {
   /** Statements of a Query; the one of an Execute. */
   readonly running: readonly Running[]
   readonly portal: Portal | null
+  /** Bytes of the message, where it carries text or values that are kept until it is answered. */
+  weight = 0
   /** Our own question: the client does not hear the answer. */
   readonly hidden: boolean
   readonly error: Buffer | null
@@ -69,6 +71,12 @@ const nothing: readonly Running[] = []
 export class Pending {
   #items: (Expected | undefined)[] = []
   #first = 0
+  #weight = 0
+
+  /** Bytes that are kept for what is not answered. */
+  get weight(): number {
+    return this.#weight
+  }
 
   get length(): number {
     return this.#items.length - this.#first
@@ -79,10 +87,12 @@ export class Pending {
   }
 
   push(item: Expected): void {
+    this.#weight += item.weight
     this.#items.push(item)
   }
 
   shift(): void {
+    this.#weight -= this.head?.weight ?? 0
     this.#items[this.#first++] = undefined
     if (this.#first === this.#items.length) {
       this.#items = []

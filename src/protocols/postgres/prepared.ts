@@ -23,6 +23,13 @@ export interface Portal {
   describing: object | null
 }
 
+/** Roughly what a value keeps in memory. */
+export const weightOf = {
+  prepared: (p: Prepared): number => (p.sql?.length ?? 0) + p.text.length,
+  portal: (p: Portal): number =>
+    (p.parameters ?? []).reduce((sum, value) => sum + (value?.length ?? 0), weightOf.prepared(p.prepared)),
+}
+
 /** What a message that went to the target makes of a name, as long as the target has not answered. */
 export interface Change {
   /** The target has done it. */
@@ -40,6 +47,8 @@ interface Slot<V> {
 }
 
 const most = 10_000
+const heavy = 4096
+const maxWeight = 64 * 1024 * 1024
 
 /**
  * Names of statements or portals as the target will know them once it has answered everything sent so far.
@@ -56,8 +65,13 @@ export class Names<V> {
     return this.#serial
   }
 
-  get full(): boolean {
-    return this.#slots.size >= most
+  /** No room for this one: too many names, or too much text and too many values behind them. Light ones are not weighed. */
+  full(name: string, weight: number, of: (value: V) => number): boolean {
+    if (this.#slots.size >= most && !this.#slots.has(name)) return true
+    if (weight < heavy) return false
+    let sum = weight
+    for (const [each, { value }] of this.#slots) if (value !== undefined && each !== name) sum += of(value)
+    return sum > maxWeight
   }
 
   get(name: string): V | undefined {

@@ -23,6 +23,8 @@ export interface RelayOptions {
 
 const serverFrameBytes = 256 * 1024 * 1024
 const lingerMs = 500
+/** Answers that a client leaves unread: past this nothing more of it is read, as the target itself would do. */
+const maxUnread = 4 * 1024 * 1024
 
 /** Moves bytes between the two sockets and the conversation; one write a chunk, back-pressure both ways. */
 export class Relay {
@@ -34,7 +36,6 @@ export class Relay {
   #over = false
   /** Chunks that came while the journal was being synced (strict recordings). */
   #committing = false
-  #answered = false
   readonly #blocked = { client: false, upstream: false }
 
   constructor(options: RelayOptions) {
@@ -44,7 +45,6 @@ export class Relay {
     const fromServer = new ServerSide(options.conversation, {
       scrub: options.scrub,
       reported: options.reported,
-      answered: () => (this.#answered = true),
     })
     this.#serverReader = new FrameReader(fromServer, serverFrameBytes)
   }
@@ -86,10 +86,7 @@ export class Relay {
   #onServer(chunk: Buffer): void {
     if (this.#over) return
     this.#step(() => this.#serverReader.push(chunk))
-    if (this.#answered) {
-      this.#answered = false
-      if (this.#fromClient.waitingFor === 'answers') this.#resumeClient()
-    }
+    if (this.#fromClient.waitingFor === 'answers') this.#resumeClient()
   }
 
   #step(read: () => void): void {
@@ -159,7 +156,11 @@ export class Relay {
   #flow(): void {
     if (this.#over) return
     const { client, upstream } = this.#o
-    const readClient = !this.#blocked.client && !this.#committing && this.#fromClient.waitingFor === null
+    const readClient =
+      !this.#blocked.client &&
+      !this.#committing &&
+      this.#fromClient.waitingFor === null &&
+      client.writableLength < maxUnread
     const readServer = !this.#blocked.upstream && !this.#committing
     if (readClient !== !client.isPaused()) readClient ? client.resume() : client.pause()
     if (readServer !== !upstream.isPaused()) readServer ? upstream.resume() : upstream.pause()

@@ -1,6 +1,6 @@
 import { type Conversation, idle } from './conversation.ts'
 import type { FrameSink } from './frames.ts'
-import { BodyError, decodeError, decodeRowDescription, encodeError, type Field, S } from './messages.ts'
+import { Body, BodyError, decodeError, decodeRowDescription, encodeError, type Field, frame, S } from './messages.ts'
 import { type Expected, Owed, type Running } from './pending.ts'
 import { ResultRecord } from './results.ts'
 import type { RowMask } from './sql/contract.ts'
@@ -13,8 +13,6 @@ export interface ServerPorts {
   readonly scrub: (fields: Map<string, string>) => ReadonlyMap<string, string>
   /** A setting was reported. @returns why the connection must end. */
   readonly reported: (name: string, value: string) => string | undefined
-  /** The target said ReadyForQuery, or everything asked so far is answered. */
-  readonly answered: () => void
 }
 
 /**
@@ -103,7 +101,7 @@ export class ServerSide implements FrameSink {
       case S.parameterStatus:
         return this.#parameter(buffer, start, end)
       case S.notification:
-        return this.#pass(buffer, start, end)
+        return this.#notification(buffer, start, end)
       case S.copyIn:
       case S.copyOut:
         return this.#copyBegins(head, type, buffer, start, end)
@@ -275,13 +273,29 @@ export class ServerSide implements FrameSink {
     c.status = buffer[start + 5]!
     if (c.status === idle) c.portals.forgetCertain()
     this.#pass(buffer, start, end)
-    this.#ports.answered()
   }
 
   #notice(buffer: Buffer, start: number, end: number): undefined {
     const fields = this.#ports.scrub(decodeError(buffer, start, end))
     this.#c.gate.record('notice', { sqlstate: fields.get('C') ?? '', message: fields.get('M') ?? '' })
     this.#replace(encodeError(S.notice, fields))
+  }
+
+  /** What others notify may hold any value (MK10): where masks are in force only the channel goes on. */
+  #notification(buffer: Buffer, start: number, end: number): undefined {
+    const body = new Body(buffer, start + 5, end)
+    const process = body.bytes(4)
+    const channel = body.cstring()
+    const payload = body.cstring()
+    body.done()
+    const { gate, judge } = this.#c
+    const { empty } = judge.plan
+    gate.record('notification', {
+      channel: channel.toString('utf8'),
+      payload: empty ? payload.toString('utf8') : '',
+    })
+    if (empty) this.#pass(buffer, start, end)
+    else this.#replace(frame(S.notification, process, channel, 0, 0))
   }
 
   #parameter(buffer: Buffer, start: number, end: number): undefined {

@@ -2,6 +2,7 @@ import type { ColumnUse, ConnectionNames, Statement } from './contract.ts'
 import { weight } from './facts.ts'
 
 const maxNames = 1000
+const maxText = 16 * 1024 * 1024
 const maxCreated = 10_000
 /** A DECLARE that fails leaves the cursor that was there: a FETCH is judged as each of the last few. */
 const maxMeanings = 8
@@ -12,6 +13,7 @@ const maxMeanings = 8
  */
 export function createNames(): ConnectionNames {
   const prepared = new Map<string, { readonly text: string; readonly statement: Statement }>()
+  let preparedText = 0
   const cursors = new Map<string, readonly Statement[]>()
   const created = new Set<string>()
 
@@ -38,8 +40,9 @@ export function createNames(): ConnectionNames {
           statement,
           `the name ${control.name} belongs to a statement of the extended protocol: choose a new name`,
         )
-      if (before === undefined && prepared.size >= maxNames)
+      if (before === undefined && (prepared.size >= maxNames || preparedText + text.length > maxText))
         return refused(statement, 'too many prepared statements on this connection: open a new one')
+      if (before === undefined) preparedText += text.length
       prepared.set(control.name, { text, statement: control.inner })
       return statement
     }

@@ -142,8 +142,11 @@ function endOfString(sql: string, at: number, length: number): number {
   return -1
 }
 
-/** Two generations: an entry that is used moves to the young one; when that is full, the old one goes. */
+const maxKeys = 1 << 20
+
+/** Two generations: an entry that is used moves to the young one; when that is full, of entries or of text, the old one goes. */
 export class Generations<V> {
+  #characters = 0
   #young = new Map<string, V>()
   #old = new Map<string, V>()
   readonly #size: number
@@ -161,15 +164,18 @@ export class Generations<V> {
   }
 
   set(key: string, value: V): void {
-    if (this.#young.size >= this.#size) {
+    if (this.#young.size >= this.#size || this.#characters > maxKeys) {
       this.#old = this.#young
       this.#young = new Map()
+      this.#characters = 0
     }
+    this.#characters += key.length
     this.#young.set(key, value)
   }
 
   clear(): void {
     this.#young.clear()
     this.#old.clear()
+    this.#characters = 0
   }
 }
