@@ -8,6 +8,7 @@ import { dial, type Upstream } from './dial.ts'
 import type { Options } from './options.ts'
 import { closeUpstream, quoteName, quoteText, runQuery } from './queries.ts'
 import { formatVerifier, makeVerifier } from './scram.ts'
+import { leasePrefix } from './sql/utility.ts'
 
 /** The role outlives its grant by this much at most, should every other way to end it fail. */
 const slackMs = 60_000
@@ -31,7 +32,7 @@ export const lease: LeaseProvider = {
         },
       )
     }
-    return { kind: 'role', facts: { role: `sp_${request.id.slice(-26)}`, in_role: memberOf, database } }
+    return { kind: 'role', facts: { role: `${leasePrefix}${request.id.slice(-26)}`, in_role: memberOf, database } }
   },
 
   async mint(permit: Permit, target: Target, request: LeaseRequest, plan: LeasePlan): Promise<Minted> {

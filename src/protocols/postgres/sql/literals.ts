@@ -155,14 +155,16 @@ const chaining =
 
 /**
  * How deep the parser's tree may get: operators and words that chain, brackets that nest. The parser recurses on them,
- * so a text with too many is refused before it sees them.
+ * so a text with too many is refused before it sees them. `tokens`: how long it will work, for it works alone.
  */
-export function complexity(sql: string): number {
+export function complexity(sql: string): { readonly depth: number; readonly tokens: number } {
   let count = 0
+  let all = 0
   let before = ''
   let operatorBefore = false
   for (const token of tokens(sql)) {
     if (token.kind === 'space' || token.kind === 'comment') continue
+    all++
     const operator = token.kind === 'operator'
     if (operator && !operatorBefore && before !== '(' && before !== ',') count++
     else if (operator && operatorBefore) count++
@@ -171,5 +173,5 @@ export function complexity(sql: string): number {
     operatorBefore = operator
     before = sql.slice(token.start, Math.min(token.end, token.start + 1))
   }
-  return count
+  return { depth: count, tokens: all }
 }

@@ -5,6 +5,8 @@ import { isTree, list, type Tree, tree } from './tree.ts'
 const maxLength = 1 << 20
 const maxStatements = 1000
 const maxComplexity = 4000
+/** INVARIANT: one text holds up the other sessions of a worker for well under a second. */
+const maxTokens = 100_000
 
 export interface Parsed {
   readonly node: Tree
@@ -29,8 +31,13 @@ export function parse(sql: string): ParseAnswer {
     )
   if (sql.includes('\0')) return refuse('42601', 'the text holds a NUL character')
   if (/^\s*$/.test(sql)) return { ok: true, statements: [] }
-  if (sql.length > 2 * maxComplexity && complexity(sql) > maxComplexity)
-    return refuse('54001', 'the statement is too complex (too many operators): send it in parts, or use parameters')
+  if (sql.length > 2 * maxComplexity) {
+    const { depth, tokens } = complexity(sql)
+    if (depth > maxComplexity)
+      return refuse('54001', 'the statement is too complex (too many operators): send it in parts, or use parameters')
+    if (tokens > maxTokens)
+      return refuse('54000', `more than ${maxTokens} words and signs: send them in parts, or use COPY or parameters`)
+  }
   let answer: unknown
   try {
     answer = parseSync(sql)

@@ -4,6 +4,9 @@ import { openColumns } from './scope.ts'
 import { bindSelect, expression } from './select.ts'
 import { isNodeName, isTree, knownNodes, list, type Tree, text, tree, unwrap, words } from './tree.ts'
 
+/** How the names of roles begin that are made for a session. */
+export const leasePrefix = 'sp_'
+
 interface Utility {
   readonly kind: string
   readonly verb: Verb
@@ -100,7 +103,7 @@ const onRelation = new Set(['OBJECT_COLUMN', 'OBJECT_TRIGGER', 'OBJECT_RULE', 'O
 
 export function bindUtility(
   facts: Facts,
-  draft: { kind: string; facts: Record<string, unknown>; secret: boolean },
+  draft: { kind: string; facts: Record<string, unknown>; secret: boolean; refusal: string | null },
   type: string,
   node: Tree,
 ): void {
@@ -110,6 +113,7 @@ export function bindUtility(
   if (type === 'ListenStmt' || type === 'NotifyStmt') draft.facts = { channel: text(node, 'conditionname') }
   if (type === 'VacuumStmt' && node.is_vacuumcmd !== true) draft.kind = 'analyze'
   if (type === 'AlterSystemStmt') draft.facts = { variable: text(tree(node, 'setstmt') ?? {}, 'name').toLowerCase() }
+  if (type === 'AlterRoleStmt' || type === 'AlterRoleSetStmt') draft.refusal ??= refuseRole(tree(node, 'role'))
   if (type === 'CreateExtensionStmt') draft.facts = { extension: text(node, 'extname') }
   const objects = [...list(node, 'objects'), ...(tree(node, 'object') === undefined ? [] : [tree(node, 'object')!])]
   const object = text(node, 'removeType') || text(node, 'objtype') || text(node, 'renameType')
@@ -140,6 +144,16 @@ export function bindUtility(
       facts.created.add(text(node, 'newname'))
   }
   walk(facts, node, '')
+}
+
+/**
+ * A role may give itself a password and settings: then the person would hold a way in that is not the gateway's, or choose
+ * what the next connection begins with.
+ */
+function refuseRole(role: Tree | undefined): string | null {
+  const own = role !== undefined && /^ROLESPEC_(?:CURRENT|SESSION)_/.test(text(role, 'roletype'))
+  if (!own && !text(role ?? {}, 'rolename').startsWith(leasePrefix)) return null
+  return 'the role of this session belongs to the gateway: alter other roles by name, and use SET for what holds for this connection'
 }
 
 /** Names in plain lists (DROP, COMMENT) may not exist: then the server says so, and nothing is hidden. */

@@ -269,6 +269,10 @@ describe('what is refused whatever policy says', () => {
     ['PG17', 'set search_path from current'],
     ['PG17', 'set session_replication_role = replica'],
     ['PG17', 'set local_preload_libraries = x'],
+    ['LC4', "alter role current_user password 'x'"],
+    ['LC4', "alter user session_user valid until 'infinity'"],
+    ['LC4', "alter role sp_01abc password 'x'"],
+    ['LC4', "alter role current_role set search_path = 'evil'"],
   ])('%s: %s', (_id, sql) => {
     expect(refusal(sql)).not.toBeNull()
   })
@@ -290,6 +294,8 @@ describe('what is refused whatever policy says', () => {
     'discard plans',
     'set extra_float_digits = 3',
     'set default_transaction_read_only = on',
+    "alter role app password 'x'",
+    'alter role all set work_mem = 1',
   ])('is left to policy: %s', sql => {
     expect(refusal(sql)).toBeNull()
   })
@@ -309,6 +315,8 @@ describe('what is refused whatever policy says', () => {
       `select ${'f('.repeat(3000)}1${')'.repeat(3000)}`,
       `select * from t${' join t on true'.repeat(20_000)}`,
       'select 1;'.repeat(5000),
+      `select 1 in (${'1,'.repeat(400_000)}1)`,
+      `values ${'(1),'.repeat(200_000)}(1)`,
       `select '${'a'.repeat(50 << 20)}'`,
       'select 1\0, 2',
       "select 'open",
