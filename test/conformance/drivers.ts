@@ -12,7 +12,7 @@ import {
   meant,
   underStarterPolicies,
 } from './matrix/behaviours.ts'
-import { drivers, runDriver } from './matrix/drivers.ts'
+import { drivers, type Prepared, runDriver } from './matrix/drivers.ts'
 import { type DriverRow, page } from './matrix/page.ts'
 import { runTools } from './matrix/tools.ts'
 import { type ConformanceWorld, startConformanceWorld } from './matrix/world.ts'
@@ -61,9 +61,9 @@ async function main(args: readonly string[]): Promise<void> {
 async function rowOf(driver: (typeof drivers)[number], world: ConformanceWorld): Promise<DriverRow> {
   const open = new Map<string, Cell>()
   const starter = new Map<string, Cell>()
-  let prepared: ReturnType<typeof driver.prepare>
+  let prepared: Prepared
   try {
-    prepared = driver.prepare()
+    prepared = await driver.prepare()
   } catch (error) {
     console.error(`· ${driver.name} is left out: ${(error as Error).message}`)
     return { name: driver.name, version: 'not installed', open, starter }

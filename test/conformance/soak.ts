@@ -4,12 +4,18 @@ import pg from 'pg'
 import { startConformanceWorld, type Way } from './matrix/world.ts'
 
 /**
- * `npm run conformance -- soak [--seconds N]` (60; a release runs 600): 30 connections over three tickets with mixed
+ * `npm run conformance -- soak [--seconds N]` (60; a release runs 600): 50 connections over four tickets with mixed
  * statements, and others that come and go. No answer may be wrong, and the workers' memory may not climb once the first
  * third has warmed them up.
  */
 const mostGrowthMiB = 64
-const connections = { open: 19, starter: 11 }
+/** By ticket; a session of the starter policies has at most 20. */
+const connections = [
+  { like: 'open', count: 15, run: converse },
+  { like: 'open', count: 15, run: converse },
+  { like: 'starter', count: 10, run: read },
+  { like: 'starter', count: 10, run: read },
+] as const
 let statements = 0
 let wrong = 0
 
@@ -21,11 +27,11 @@ async function main(args: readonly string[]): Promise<void> {
     const workers = await world.workers()
     const memory: number[] = []
     const watch = setInterval(() => memory.push(workers.reduce((sum, pid) => sum + rssMiB(pid), 0)), 500)
-    const busy = [
-      ...Array.from({ length: connections.open }, (_, i) => converse(world.open, i, end)),
-      ...Array.from({ length: connections.starter }, (_, i) => read(world.starter, i, end)),
-      comeAndGo(world.starter, end),
-    ]
+    const busy: Promise<void>[] = [comeAndGo(world.starter, end)]
+    for (const { like, count, run } of connections) {
+      const way = await world.another(like)
+      for (let i = 0; i < count; i++) busy.push(run(way, i, end))
+    }
     await Promise.all(busy)
     clearInterval(watch)
     const after = await world.workers()

@@ -28,7 +28,7 @@ async def connect(c):
 
 
 async def simple(c):
-    return [await c.execute("select 1"), await c.execute("create temp table s (i int)"), await c.execute("insert into s values (1), (2)")]
+    return [await c.execute("select 1"), await c.execute("select 'x' from generate_series(1, 3)")]
 
 
 async def parameters(c):
@@ -126,7 +126,7 @@ async def large_parameter(c):
 
 
 async def empty(c):
-    return [await c.execute(""), await c.fetch(""), await code_of(c, "select 6")]
+    return [await c.execute(""), await c.execute("-- only a comment"), await code_of(c, "select 6")]
 
 
 async def multi(c):
@@ -148,13 +148,16 @@ async def parameter_status(c):
 
 
 async def pool(_):
-    async with asyncpg.create_pool(min_size=10, max_size=10, **settings()) as many:
+    many = await asyncpg.create_pool(min_size=10, max_size=10, **settings())
+    try:
         held = [await many.acquire() for _ in range(10)]
         found = [await c.fetchval("select $1::int4", i) for i, c in enumerate(held)]
         for c in held:
-            await many.release(c)  # runs the driver's reset statements
+            await many.release(c)  # sends the driver's reset statements
         async with many.acquire() as again:
             return [*found, await again.fetchval("select 7")]
+    finally:
+        many.terminate()
 
 
 async def unicode(c):
@@ -176,9 +179,9 @@ async def main():
         try:
             c = await asyncpg.connect(**settings())
             try:
-                say(name, value=await globals()[name](c))
+                say(name, value=await asyncio.wait_for(globals()[name](c), 45))
             finally:
-                await asyncio.wait_for(c.close(), 10)
+                c.terminate()
         except Exception as error:
             say(name, error=failure(error, getattr(error, "sqlstate", None)))
 

@@ -28,7 +28,7 @@ def say(behaviour, **more):
 
 
 def failure(error, code):
-    return {"code": code, "message": str(error).splitlines()[0][:300], "kind": type(error).__name__}
+    return {"code": code, "message": (str(error).splitlines() or [type(error).__name__])[0][:300], "kind": type(error).__name__}
 
 
 def digest(rows):

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -10,10 +9,15 @@ const clients = resolve(import.meta.dirname, '../clients')
 const packages = resolve(import.meta.dirname, '../../../node_modules')
 const cache = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'sallyport/conformance')
 
+export interface Prepared {
+  readonly version: string
+  readonly argv: (way: Way, run: readonly string[]) => readonly string[]
+}
+
 export interface Driver {
   readonly name: string
   /** Makes it ready, with the ordinary client of its registry. @throws when that cannot be had here. */
-  prepare(): { readonly version: string; readonly argv: (way: Way, run: readonly string[]) => readonly string[] }
+  prepare(): Promise<Prepared>
 }
 
 const python = {
@@ -33,26 +37,26 @@ export const drivers: readonly Driver[] = [
   pythonDriver('pg8000', 'pg8000_client.py'),
   {
     name: 'pgx',
-    prepare() {
+    async prepare() {
       const folder = join(cache, 'pgx')
       cpSync(join(clients, 'pgx'), folder, { recursive: true })
-      must('go', ['build', '-o', 'client', '.'], folder)
+      await must('go', ['build', '-o', 'client', '.'], folder)
       const version = /pgx\/v5 v(\S+)/.exec(readFileSync(join(folder, 'go.mod'), 'utf8'))?.[1] ?? 'unknown'
-      return { version: `${version}, ${must('go', ['env', 'GOVERSION'])}`, argv: () => [join(folder, 'client')] }
+      return { version: `${version}, ${await must('go', ['env', 'GOVERSION'])}`, argv: () => [join(folder, 'client')] }
     },
   },
   {
     name: 'pgjdbc',
-    prepare() {
+    async prepare() {
       const folder = join(cache, 'pgjdbc')
       mkdirSync(folder, { recursive: true })
       const jar = join(folder, `postgresql-${pgjdbc}.jar`)
       const artifact = `-Dartifact=org.postgresql:postgresql:${pgjdbc}`
       if (!existsSync(jar)) {
-        must('mvn', ['-q', '-B', 'dependency:get', artifact])
-        must('mvn', ['-q', '-B', 'dependency:copy', artifact, `-DoutputDirectory=${folder}`])
+        await must('mvn', ['-q', '-B', 'dependency:get', artifact])
+        await must('mvn', ['-q', '-B', 'dependency:copy', artifact, `-DoutputDirectory=${folder}`])
       }
-      must('javac', ['-encoding', 'UTF-8', '-cp', jar, '-d', folder, join(clients, 'pgjdbc/Client.java')])
+      await must('javac', ['-encoding', 'UTF-8', '-cp', jar, '-d', folder, join(clients, 'pgjdbc/Client.java')])
       return {
         version: pgjdbc,
         argv: (way, run) => [
@@ -73,7 +77,7 @@ export const drivers: readonly Driver[] = [
 function nodeDriver(name: string, pkg: string, file: string): Driver {
   return {
     name,
-    prepare() {
+    async prepare() {
       const { version } = JSON.parse(readFileSync(join(packages, pkg, 'package.json'), 'utf8')) as { version: string }
       return { version: `${version}, Node ${process.version}`, argv: () => [process.execPath, join(clients, file)] }
     },
@@ -83,23 +87,24 @@ function nodeDriver(name: string, pkg: string, file: string): Driver {
 function pythonDriver(name: keyof typeof python, file: string): Driver {
   return {
     name,
-    prepare() {
+    async prepare() {
       const folder = join(cache, 'python')
       const program = join(folder, 'bin/python')
-      if (!existsSync(program)) must('python3', ['-m', 'venv', folder])
+      if (!existsSync(program)) await must('python3', ['-m', 'venv', folder])
       const wanted = Object.entries(python).map(([pkg, version]) => `${pkg}==${version}`)
-      must(program, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...wanted])
-      const version = `${python[name]}, ${must(program, ['--version'])}`
+      await must(program, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...wanted])
+      const version = `${python[name]}, ${await must(program, ['--version'])}`
       return { version, argv: () => [program, '-B', join(clients, file)] }
     },
   }
 }
 
-/** @returns what it printed. @throws with its own words. */
-function must(program: string, args: readonly string[], cwd?: string): string {
-  const run = spawnSync(program, args, { encoding: 'utf8', cwd, timeout: 300_000 })
-  if (run.status !== 0) throw new Error(`${program}: ${run.error?.message ?? run.stderr.trim().slice(-500)}`)
-  return run.stdout.trim()
+/** The identity provider lives in this process, so nothing may block it. @returns what it printed. @throws with its own words. */
+async function must(program: string, args: readonly string[], cwd?: string): Promise<string> {
+  const argv = ['timeout', '300', program, ...args]
+  const { code, stdout, stderr } = await runCommand(argv, cwd === undefined ? {} : { cwd })
+  if (code !== 0) throw new Error(`${program}: ${stderr.trim().slice(-500)}`)
+  return stdout.trim()
 }
 
 /** One run of a driver's program over some behaviours. */

@@ -29,6 +29,8 @@ export interface ConformanceWorld {
   /** Role `reader` under the starter policies. */
   readonly starter: Way
   readonly targetVersion: string
+  /** One ticket more: a session of its own. */
+  another(like: 'open' | 'starter'): Promise<Way>
   /** Processes that serve connections. */
   workers(): Promise<number[]>
   stop(): Promise<void>
@@ -87,6 +89,7 @@ export async function startConformanceWorld(): Promise<ConformanceWorld> {
       open: await way(eli, 'admin'),
       starter: await way(dana, 'reader'),
       targetVersion,
+      another: like => (like === 'open' ? way(eli, 'admin') : way(dana, 'reader')),
       async workers() {
         const rows = await owner<{ pid: string }[]>`
           select pid from processes where role = 'gateway' and heartbeat_at > now() - interval '10 s' order by pid`
