@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Base, type Running, runRole } from './base.ts'
 import type { Config } from './config.ts'
 import { CertificateAuthority } from './gateway/certificates.ts'
@@ -18,6 +19,7 @@ import { Sessions } from './sessions/sessions.ts'
 import { Tickets } from './sessions/tickets.ts'
 
 const log = logger('main')
+const tellFirst_ms = 500
 
 /** One gateway worker: the only kind of process that resolves targets' secrets and dials. */
 export async function startGateway(config: Config): Promise<Running> {
@@ -78,8 +80,12 @@ export async function startGateway(config: Config): Promise<Running> {
     await gateway.start()
     base.onClose(() => gateway.stop())
 
-    const reap = () => leases.reapDue((permit, lease) => gateway.reap(permit, lease))
-    notices.listen('leases', async () => void (await reap()))
+    // Whoever serves a session hears of its end at the same instant: its clients read why, and then the backends go.
+    const reap = () => leases.reapDue((permit, lease) => gateway.reap(permit, lease), tellFirst_ms)
+    notices.listen('leases', async payload => {
+      if (payload !== null) await sleep(tellFirst_ms, undefined, { ref: false })
+      await reap()
+    })
     const ticking = startTicks([
       { name: 'leases', every_ms: 2_000, run: reap },
       { name: 'spools', every_ms: 5_000, run: () => journal.recoverDue() },

@@ -95,24 +95,25 @@ export class Leases {
 
   /**
    * Reaps what is due, one after the other. Of any number of workers that call it at once each lease has one winner.
+   * @param due_for_ms how long it must have been due: the workers that serve the session tell their clients why first.
    * @returns how many it tried.
    */
-  async reapDue(reap: ReapLease, most = 20): Promise<number> {
+  async reapDue(reap: ReapLease, due_for_ms = 0, most = 20): Promise<number> {
     for (let tried = 0; tried < most; tried++) {
-      const lease = await this.#claim()
+      const lease = await this.#claim(due_for_ms)
       if (lease === undefined) return tried
       await this.#tell(lease, await this.#try(reap, lease))
     }
     return most
   }
 
-  #claim(): Promise<LeaseRow | undefined> {
+  #claim(due_for_ms: number): Promise<LeaseRow | undefined> {
     return this.#ground.database.db.transaction(async tx => {
       const now_ms = await clock(tx)
       const [due] = await tx
         .select()
         .from(leases)
-        .where(and(inArray(leases.state, ['reaping', 'stuck']), lte(leases.next_try_at, new Date(now_ms))))
+        .where(and(inArray(leases.state, ['reaping', 'stuck']), lte(leases.next_try_at, new Date(now_ms - due_for_ms))))
         .orderBy(asc(leases.next_try_at))
         .limit(1)
         .for('no key update', { skipLocked: true })

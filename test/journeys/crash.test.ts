@@ -101,13 +101,16 @@ describe('FA1: PostgreSQL of the system is away', () => {
     const spare = await erin.ticket()
     const psql = erin.openPsql(ticket)
     expect(await psql.ask('select 1;')).toEqual({ out: '1', err: '' })
+    psql.send('select pg_sleep(60);')
+    await world.until(async () => {
+      expect((await world.backends()).filter(b => b.state === 'active' && b.query.includes('pg_sleep')).length).toBe(1)
+    })
     const since = performance.now()
     await world.stopDatabase()
 
     const refused = await erin.psql(spare, 'select 1;')
     expect(refused.code).toBe(2)
     expect(refused.stdout).toBe('')
-    psql.send('select pg_sleep(60);')
     await psql.command.says(/the gateway has not reached its database for 4 s/, (grace_s + 6) * 1_000)
     expect(performance.now() - since).toBeGreaterThan((grace_s - 2) * 1000)
     await world.until(async () => expect((await world.backends()).filter(b => b.state === 'active')).toEqual([]))
