@@ -109,7 +109,9 @@ describe('LC1: a query that runs on two workers', () => {
       sleepers.map(psql => psql.command.says(/the session has ended: .*none of your groups/, generous_ms)),
     )
     expect(performance.now() - since).toBeLessThan(generous_ms)
-    expect(await world.sessionOf(ticket.id)).toMatchObject({ end_code: expect.stringMatching(/^(policy|revoked)$/) })
+    await world.until(async () => {
+      expect(await world.sessionOf(ticket.id)).toMatchObject({ end_code: expect.stringMatching(/^(policy|revoked)$/) })
+    })
     expect(await writer.ask('select 2;')).toEqual({ out: '2', err: '' })
   })
 
