@@ -53,7 +53,7 @@ describe('LC1: a query that runs on two workers', () => {
     const answer = await world.person.sam.post(`/api/grants/${grant}/revoke`, { reason: 'the incident is over' })
     expect(answer.status).toBe(200)
     await ended(sleepers, since, /the session has ended: .*the incident is over/)
-    expect(await world.sessionOf(ticket.id)).toMatchObject({ end_code: 'revoked' })
+    await world.until(async () => expect(await world.sessionOf(ticket.id)).toMatchObject({ end_code: 'revoked' }))
     const late = await world.person.erin.psql(ticket, 'select 1;')
     expect(late.code).toBe(2)
   })
@@ -89,7 +89,9 @@ describe('LC1: a query that runs on two workers', () => {
     world.dev.identityProvider.setGroups('erin', ['visitors'])
     await Promise.all(sleepers.map(psql => psql.command.says(/the session has ended: .*none of your groups/, 20_000)))
     await world.until(async () => expect(await world.backends()).toEqual([]), generous_ms)
-    expect(await world.sessionOf(ticket.id)).toMatchObject({ end_code: expect.stringMatching(/^(policy|revoked)$/) })
+    await world.until(async () => {
+      expect(await world.sessionOf(ticket.id)).toMatchObject({ end_code: expect.stringMatching(/^(policy|revoked)$/) })
+    })
     world.dev.identityProvider.setGroups('erin', ['engineers'])
     await world.until(async () => {
       const { body } = await world.person.erin.get('/api/me')
