@@ -31,10 +31,7 @@ async function main(args: readonly string[]): Promise<void> {
       if (only !== undefined && !only.includes(driver.name)) continue
       rows.push(await rowOf(driver, world))
     }
-    const tools =
-      only === undefined || only.includes('tools')
-        ? await runTools(world.direct, world.open, world.starter, world.folder, after('--libpq-pipeline'))
-        : []
+    const tools = only === undefined || only.includes('tools') ? await runTools(world, after('--libpq-pipeline')) : []
     for (const { name, cell } of tools) tell(name, cell)
     const psql = spawnSync('psql', ['--version'], { encoding: 'utf8' }).stdout.trim()
     const text = page({

@@ -125,10 +125,6 @@ async def large_parameter(c):
     return plain(tuple(await c.fetchrow("select length($1::text), md5($1::text), octet_length($2::bytea)", text, b"\0" * 2**20)))
 
 
-async def empty(c):
-    return [await c.execute(""), await c.execute("-- only a comment"), await code_of(c, "select 6")]
-
-
 async def multi(c):
     return await c.execute("select 1; select 'two'; create temp table m (i int)")
 
@@ -176,6 +172,9 @@ async def masked(c):
 
 async def main():
     for name in WAY["run"]:
+        if name not in globals():  # an empty query: the driver takes its missing tag for a text
+            say(name, unsupported=True)
+            continue
         try:
             c = await asyncpg.connect(**settings())
             try:

@@ -86,7 +86,13 @@ export function page({ date, machine, target, psql, rows, tools }: Facts): strin
     '',
     '- The user name at the gateway is the ticket; `session_authorization` and `current_user` show the role made for the session.',
     '- `standard_conforming_strings` and `client_encoding` are fixed (`on`, `UTF8`), protocol 3.2 is negotiated down to 3.0, channel binding is not offered.',
+    '- Each gateway worker has a role of its own for a session. What one connection creates, another one of the same session may not be able to drop or alter.',
+    '- `RESET ALL` and `DISCARD ALL` are refused (42501), and with them the reset that asyncpg sends when a connection goes back to its pool: give the pool a `reset` of',
+    '  your own. A call of `set_config` that changes `search_path` ends the connection: `pg_dump` begins with one, so dumps are made at the target itself.',
+    '- Under the starter policies `set_config` is refused, and with it what asyncpg asks of the catalog for types it does not know.',
+    '- Errors that the gateway answers itself name no file, line and routine of the server.',
     '- Function calls by message, replication, and startup parameters outside of the allow-list are refused.',
+    '- A cursor made by `DECLARE` cannot be described or executed by message (34000): server-side cursors of psycopg do that. `FETCH` works.',
     '- Where a column is masked, a statement that uses it otherwise than as a plain output column is refused (42501).',
     '',
   ]

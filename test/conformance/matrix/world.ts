@@ -31,6 +31,8 @@ export interface ConformanceWorld {
   readonly targetVersion: string
   /** One ticket more: a session of its own. */
   another(like: 'open' | 'starter'): Promise<Way>
+  /** A statement at the target, as its superuser. */
+  atTarget(sql: string): Promise<unknown>
   /** Processes that serve connections. */
   workers(): Promise<number[]>
   stop(): Promise<void>
@@ -59,6 +61,8 @@ export async function startConformanceWorld(): Promise<ConformanceWorld> {
     stops.push(() => dev.stop())
     const owner = postgres(dev.database.url('sallyport').reveal(), { max: 1, onnotice: () => {} })
     stops.push(() => owner.end({ timeout: 5 }))
+    const target = postgres(dev.shop.server.url('shop').reveal(), { max: 1, onnotice: () => {} })
+    stops.push(() => target.end({ timeout: 5 }))
     const targetVersion = await prepareTarget(dev, await makeCertificates(folder))
     await allowEverything(dev, owner)
     const person = (sub: string) =>
@@ -90,6 +94,7 @@ export async function startConformanceWorld(): Promise<ConformanceWorld> {
       starter: await way(dana, 'reader'),
       targetVersion,
       another: like => (like === 'open' ? way(eli, 'admin') : way(dana, 'reader')),
+      atTarget: sql => target.unsafe(sql),
       async workers() {
         const rows = await owner<{ pid: string }[]>`
           select pid from processes where role = 'gateway' and heartbeat_at > now() - interval '10 s' order by pid`

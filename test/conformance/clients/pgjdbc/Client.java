@@ -28,7 +28,7 @@ public final class Client {
         List<Object> all = new ArrayList<>();
         while (r.next()) {
             List<Object> line = new ArrayList<>();
-            for (int i = 1; i <= r.getMetaData().getColumnCount(); i++) line.add(r.getString(i));
+            for (int i = 1; i <= r.getMetaData().getColumnCount(); i++) line.add(r.getMetaData().getColumnTypeName(i).equals("bytea") ? HexFormat.of().formatHex(r.getBytes(i)) : r.getString(i));
             all.add(line);
         }
         return all;
