@@ -25,7 +25,7 @@ const longestPause_s = 1
 export function openDatabase(options: { url: Secret; max: number; application: string }): Database {
   const sql = postgres(options.url.reveal(), {
     max: options.max,
-    connect_timeout: 10,
+    connect_timeout: 4, // also bounds how long a connection that was lost in the middle of a write keeps its place
     idle_timeout: 60,
     backoff: (failures: number) => Math.min(0.05 * 2 ** failures, longestPause_s),
     onnotice: () => {},
