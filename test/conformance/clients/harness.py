@@ -18,6 +18,8 @@ def plain(value):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (decimal.Decimal, uuid.UUID)) or hasattr(value, "isoformat"):
         return f"{type(value).__name__}:{value}"
+    if isinstance(value, int) and abs(value) > 2**53:
+        return f"int:{value}"  # a number of this size would not survive JSON
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     return f"{type(value).__name__}:{value}"

@@ -36,12 +36,14 @@ const typesSql = `select 1::int2, -2::int4, 9007199254740993::int8, 12345.678900
 const behaviours = {
   connect: c => codeOf(c, 'select 1'),
   simple: c => rows(c, { text: "select 1 as one, 'x' as x, null as n" }),
-  parameters: async c => {
-    const text = 'select $1::int4, $2::text, $3::bytea, $4::int8'
-    const values = [7, "a'b\\c", Buffer.of(0, 255), String(2 ** 40)]
-    const numbers = 'select $1::int2, $2::int4, $3::bool, $4::text' // the binary format of this driver knows few types
-    return [await rows(c, { text }, values), await rows(c, { text: numbers, binary: true }, [7, -8, true, 'é'])]
-  },
+  // In text only: what this driver makes of binary results is not comparable.
+  parameters: c =>
+    rows(c, { text: 'select $1::int4, $2::text, $3::bytea, $4::int8' }, [
+      7,
+      "a'b\\c",
+      Buffer.of(0, 255),
+      String(2 ** 40),
+    ]),
   types: async c => [await rows(c, { text: typesSql }), await rows(c, { text: typesSql, queryMode: 'extended' })],
   prepared: async c => {
     const found = []

@@ -2,8 +2,8 @@
 export const behaviours = {
   connect: 'connect with verify-full',
   simple: 'simple query',
-  parameters: 'parameters, text and binary',
-  types: 'common types, both formats',
+  parameters: 'parameters, in the formats of the driver',
+  types: 'common types, in the formats of the driver',
   prepared: 'prepared statement, 20 times',
   transaction: 'commit, rollback, savepoint',
   error_then_continue: 'error, then continue',
@@ -28,7 +28,7 @@ export type Behaviour = keyof typeof behaviours
 /** Under the starter policies, as `reader`. What the target says stands beside for the values. */
 export const underStarterPolicies = {
   simple: 'simple query',
-  types: 'common types, both formats',
+  types: 'common types, in the formats of the driver',
   prepared: 'prepared statement, 20 times',
   error_then_continue: 'error, then continue',
   cursor: 'cursor, fetch size',
