@@ -1,9 +1,9 @@
 import type { KeyObject } from 'node:crypto'
 import { canonical, digest, type Json } from '../canonical.ts'
+import { Generations } from '../generations.ts'
 import { derivedId, newId } from '../ids.ts'
 import { logger } from '../log.ts'
 import { type Bundle, bundleDigest, type SignedBundle, unpackBundle } from './bundle.ts'
-import { DecisionCache } from './cache.ts'
 import type { PolicyData } from './data-schema.ts'
 import type { Decision } from './decision.ts'
 import { about as factsAbout } from './facts.ts'
@@ -126,7 +126,7 @@ interface Answer<P extends Point> {
 /** The one decision function, local to each process that enforces. It throws nothing: whatever goes wrong is a denial. */
 export class Engine {
   readonly #options: EngineOptions
-  readonly #cache = new DecisionCache<Decided<'action'>>()
+  readonly #cache = new Generations<Decided<'action'>>({ characters: 4 << 20 })
   readonly #switched = new Set<(revision: ActiveRevision) => void>()
   #loaded: Loaded | null = null
   #stale: string | null = null

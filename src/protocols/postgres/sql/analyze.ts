@@ -1,14 +1,15 @@
+import { Generations } from '../../../generations.ts'
 import type { Analysis, Analyzer, AnalyzerContext, CatalogSnapshot, Statement } from './contract.ts'
 import { parse } from './parse.ts'
 import { analyzeStatement } from './statement.ts'
-import { Generations, shapeOf } from './template.ts'
+import { shapeOf } from './template.ts'
 
-const cachedShapes = 2000
+const cachedShapes = { entries: 4000, characters: 2 << 20 }
 const nothing: ReadonlySet<string> = new Set()
 
 /** One for all connections of a resource with the same search_path. The cache lives as long as a catalog snapshot. */
 export function createAnalyzer(context: AnalyzerContext, options: { readonly cache?: boolean } = {}): Analyzer {
-  const cache = new Generations<readonly [Statement]>(options.cache === false ? 0 : cachedShapes)
+  const cache = new Generations<readonly [Statement]>(cachedShapes)
   let snapshot: CatalogSnapshot | undefined
   return {
     analyze(sql, created = nothing): Analysis {
