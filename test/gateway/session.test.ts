@@ -1,7 +1,9 @@
 import { connect } from 'node:net'
-import { eq } from 'drizzle-orm'
+import { eq, sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Approvals } from '../../src/approvals/approvals.ts'
+import { grants } from '../../src/approvals/schema.ts'
+import { notify } from '../../src/db/notices.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
 import { decisions } from '../../src/policy/schema.ts'
 import { recordings } from '../../src/recording/schema.ts'
@@ -170,12 +172,24 @@ describe('what lives is decided again', () => {
     await world.activate()
   })
 
-  test('the end of its time ends it', async () => {
+  test('LC1: the end of its time ends it, not before, though nobody does anything', async () => {
     const issued = await world.ticket(dba)
     const client = await world.connect(a.port, issued)
-    const live = a.gateway.live.get((await sessionOf(issued.id)).id)!
-    live.ends_at_ms = Date.now() + 300
-    await expect.poll(() => client.errors.map(e => e.message).join(), { timeout: 10_000 }).toContain('its time is over')
+    const { id, grant_id } = await sessionOf(issued.id)
+    const [cut] = await world.db
+      .update(grants)
+      .set({ ends_at: sql`date_trunc('milliseconds', clock_timestamp()) + interval '700 ms'` })
+      .where(eq(grants.id, grant_id))
+      .returning({ ends_at: grants.ends_at })
+    await notify(world.db, 'grants', JSON.stringify({ id: grant_id }))
+    await expect
+      .poll(() => client.errors.map(e => e.message).join(), { timeout: 10_000 })
+      .toMatch(/the session has ended: (its time|the time of its grant) is over/)
+    await expect.poll(async () => (await sessionOf(issued.id)).end_code).toBe('expired')
+    const { ended_at, ends_at } = await sessionOf(issued.id)
+    expect(ended_at!.getTime()).toBeGreaterThanOrEqual(cut!.ends_at.getTime())
+    expect([cut!.ends_at, ends_at]).toEqual([ends_at, cut!.ends_at])
+    expect(a.gateway.live.get(id)).toBeUndefined()
   })
 })
 
