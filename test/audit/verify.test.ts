@@ -262,8 +262,11 @@ describe('the outside judge', () => {
     const notes = await sql<{ note: string }[]>`select note from audit_checkpoints c order by c.size`
     const records = await sql<{ index: number; leaf: string }[]>`
       select idx::int as index, leaf from audit_inbox where idx in (0, 1, 255, 256, 299, 300, 511, 512, 698, 699) order by idx`
+    const judge = join(import.meta.dirname, 'judge')
+    const fetched = spawnSync('go', ['mod', 'download'], { cwd: judge, encoding: 'utf8' }) // on a machine that never had them it says so
+    expect(fetched.status, fetched.stderr).toBe(0)
     const judged = spawnSync('go', ['run', '.'], {
-      cwd: join(import.meta.dirname, 'judge'),
+      cwd: judge,
       input: JSON.stringify({ vkey: world.sequencer.vkey, notes: notes.map(row => row.note), tiles: folder, records }),
       encoding: 'utf8',
     })
