@@ -1,17 +1,13 @@
+import { nameIn, readBind, statementText, textOf } from './client-bodies.ts'
 import type { Conversation } from './conversation.ts'
 import type { FrameSink } from './frames.ts'
-import { Body, BodyError, C, errorResponse, frame, utf8 } from './messages.ts'
+import { Body, BodyError, C, errorResponse, frame } from './messages.ts'
 import { Expected, Owed, type Running } from './pending.ts'
-import { type Portal, weightOf } from './prepared.ts'
-import type { Control } from './sql/contract.ts'
+import { cursor, type Portal, weightOf } from './prepared.ts'
 
 const maxPending = 10_000
 const maxPendingBytes = 32 * 1024 * 1024
-const maxParameter = 4096
 const maxNames = 'close some first, or use fewer names'
-/** INVARIANT: the target cuts longer names (NAMEDATALEN), so two names here could be one there. */
-const maxName = 63
-
 /** Reads what the client says. Each message is judged whole before a byte of it goes on. */
 export class ClientSide implements FrameSink {
   readonly #c: Conversation
@@ -143,7 +139,7 @@ export class ClientSide implements FrameSink {
       return true
     }
     const expected = new Expected(Owed.query, c.group, judged.running)
-    for (const { statement } of judged.running) this.#follow(statement.control, expected)
+    this.#follow(expected)
     // A Query destroys the unnamed statement and portal before anything else.
     if (c.statements.get('') !== undefined) expected.change = c.statements.set('', undefined, c.group)
     if (c.portals.get('') !== undefined) expected.changeToo = c.portals.set('', undefined, c.group)
@@ -204,6 +200,7 @@ export class ClientSide implements FrameSink {
         parameters: read.parameters,
         description: null,
         describing: null,
+        cursor: null,
       }
       const expected = new Expected(Owed.bind, c.group)
       expected.change = c.portals.set(portal, value, c.group)
@@ -239,7 +236,7 @@ export class ClientSide implements FrameSink {
         // Rows without a description could not be masked (PG3): ask for one the client does not see.
         this.#askDescription(portal, name, true)
       }
-      this.#follow(running.statement.control, expected)
+      this.#follow(expected)
     }
     c.send(buffer.subarray(start, end), expected)
     return true
@@ -312,75 +309,36 @@ export class ClientSide implements FrameSink {
     c.up.push(buffer.subarray(start, end))
   }
 
-  #follow(control: Control, expected: Expected): void {
+  /** What the statements of a message make of names, once the target says that they are done. */
+  #follow(expected: Expected): void {
     const c = this.#c
-    if (control.kind === 'copy' && control.direction === 'in') {
-      c.copyIn = 'expected'
-      c.copyOwed = expected
-    } else if (control.kind === 'deallocate') {
-      // It may fail or be skipped: names are dropped when the target says that they are.
-      expected.sentAt = c.statements.now
-    } else if (control.kind === 'declare' || control.kind === 'close') {
-      if (control.name) c.portals.forget(control.name)
-      else c.portals.clear()
+    for (const [i, { statement }] of expected.running.entries()) {
+      const { control } = statement
+      if (control.kind === 'none') continue
+      if (control.kind === 'copy' && control.direction === 'in') {
+        c.copyIn = 'expected'
+        c.copyOwed = expected
+        continue
+      }
+      const change =
+        control.kind === 'deallocate'
+          ? c.statements.drop(control.name)
+          : control.kind === 'close'
+            ? c.portals.drop(control.name)
+            : control.kind === 'declare'
+              ? c.portals.set(
+                  control.name,
+                  cursor(control.name, control.inner, c.judge.catalogVersion, control.held),
+                  c.group,
+                )
+              : undefined
+      if (change !== undefined) (expected.changes ??= [])[i] = change
     }
   }
 }
 
 const copiesIn = ({ statement: { control } }: Running): boolean => control.kind === 'copy' && control.direction === 'in'
 
-function nameIn(body: Body): string {
-  const raw = body.cstring()
-  if (raw.length > maxName) throw new BodyError(`a name of more than ${maxName} bytes`)
-  return utf8(raw)
-}
-
-function statementText(buffer: Buffer, from: number, end: number): string | null {
-  const body = new Body(buffer, from, end)
-  const raw = body.cstring()
-  body.done()
-  return textOf(raw)
-}
-
-function textOf(raw: Buffer): string | null {
-  try {
-    return utf8(raw)
-  } catch (error) {
-    if (error instanceof BodyError) return null
-    throw error
-  }
-}
-
 function badText(c: Conversation): Buffer {
   return c.judge.refuse('postgres.encoding', '22021', 'the statement is not valid UTF-8', 'send statements in UTF8')
-}
-
-function readBind(body: Body): { formats: number[]; parameters: (string | null)[] | null } {
-  const codes: number[] = []
-  for (let left = count(body); left > 0; left--) codes.push(body.int16())
-  const parameters: (string | null)[] = []
-  const many = count(body)
-  for (let i = 0; i < many; i++) {
-    const length = body.int32()
-    if (length < -1) throw new BodyError('a parameter has a negative length')
-    const value = length === -1 ? null : body.bytes(length)
-    if (i >= 64) continue
-    const binary = (codes.length === 1 ? codes[0] : codes[i]) === 1
-    parameters.push(value === null ? null : shown(value, binary))
-  }
-  const formats: number[] = []
-  for (let left = count(body); left > 0; left--) formats.push(body.int16())
-  body.done()
-  return { formats, parameters: parameters.length === 0 ? null : parameters }
-}
-
-function shown(value: Buffer, binary: boolean): string {
-  const cut = value.subarray(0, maxParameter)
-  const text = binary ? '\\x' + cut.toString('hex') : cut.toString('utf8')
-  return value.length > maxParameter ? `${text}… (${value.length} bytes)` : text
-}
-
-function count(body: Body): number {
-  const value = body.int16()
-  return value & 0xffff // up to 65535 parameters
 }

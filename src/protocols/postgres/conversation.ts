@@ -84,14 +84,6 @@ export class Conversation {
     this.skipping = false
   }
 
-  /** The target skipped these: whatever they would have defined is as before. */
-  undo(dropped: readonly Expected[]): void {
-    for (let i = dropped.length - 1; i >= 0; i--) {
-      dropped[i]!.changeToo?.undo()
-      dropped[i]!.change?.undo()
-    }
-  }
-
   /** A new plan is in force: what is on its way must still fit. @returns why it does not. */
   refit(): string | undefined {
     for (const expected of this.pending) {
@@ -104,7 +96,7 @@ export class Conversation {
       const { result } = expected
       if (running === undefined || result === null) continue
       if (result.fields !== null) {
-        const formats = expected.portal?.formats ?? []
+        const formats = expected.portal?.formats ?? result.fields.map(f => f.format)
         result.describe(result.fields, this.judge.plan.rows(running.judgement, result.fields, formats))
       } else if (running.judgement.describe)
         return 'rows that must be masked now are on their way without a description'

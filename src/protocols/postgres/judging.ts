@@ -3,7 +3,7 @@ import type { ActionFacts } from '../../policy/points.ts'
 import { errorResponse } from './messages.ts'
 import type { Running } from './pending.ts'
 import type { Portal, Prepared } from './prepared.ts'
-import type { Analyzer, Catalog, ConnectionNames, FitPlan, MaskPlan, Statement } from './sql/contract.ts'
+import type { Analyzer, Catalog, ConnectionNames, FitPlan, MaskPlan, MessageNames, Statement } from './sql/contract.ts'
 
 /** What the SQL side gives a connection. */
 export interface SqlSide {
@@ -22,7 +22,6 @@ export type Judged =
   | { readonly kind: 'wait'; readonly until: Promise<unknown> }
 
 type Phase = 'query' | 'parse' | 'execute'
-type Lookup = (name: string) => readonly Statement[] | undefined
 
 const maxText = 1024 * 1024
 const frozenAction = new WeakMap<Statement, readonly ActionFacts[]>()
@@ -31,7 +30,7 @@ const frozenAction = new WeakMap<Statement, readonly ActionFacts[]>()
 export class Judge {
   readonly #sql: SqlSide
   readonly #gate: Gate
-  readonly #lookup: Lookup
+  readonly #messages: MessageNames
   /** Fitted to the rules and the catalog of `fittedTo`. */
   plan: MaskPlan
   fittedTo = 0
@@ -41,12 +40,12 @@ export class Judge {
   #refreshNext = false
   #unread = false
 
-  constructor(sql: SqlSide, gate: Gate, plan: MaskPlan, lookup: Lookup) {
+  constructor(sql: SqlSide, gate: Gate, plan: MaskPlan, messages: MessageNames) {
     this.#sql = sql
     this.#gate = gate
     this.plan = plan
     this.fittedTo = this.catalogVersion
-    this.#lookup = lookup
+    this.#messages = messages
   }
 
   get catalogVersion(): number {
@@ -79,7 +78,8 @@ export class Judge {
       if (again.kind !== 'statements') return again
       return this.#decide(again.statements, again.texts, 'execute', sql, portal.parameters)
     }
-    if (moved)
+    // the plan of an open cursor is fixed, and so is what it was judged as
+    if (moved && portal.cursor === null)
       return refused(
         '26000',
         'tables changed since this statement was prepared',
@@ -87,6 +87,16 @@ export class Judge {
         'prepare it again',
       )
     return this.#decide([prepared.statement], [sql ?? prepared.text], 'execute', sql, portal.parameters)
+  }
+
+  /** The target has closed a cursor (null: all), and no statement is under way. */
+  closed(name: string | null): void {
+    this.#sql.names.closed(name)
+  }
+
+  /** Nothing is under way, and no transaction is open. */
+  settled(): void {
+    this.#sql.names.settled()
   }
 
   /** What SQL's PREPARE defined, for a Bind that names it. */
@@ -161,7 +171,7 @@ export class Judge {
     let bare = true
     for (let i = 0; i < found.length; i++) {
       const raw = texts[i]!
-      const statement = this.#sql.names.resolve(found[i]!, raw, this.#lookup)
+      const statement = this.#sql.names.resolve(found[i]!, raw, this.#messages)
       const judgement = plan.judge(statement)
       const clean = statement.secret || !judgement.ok || judgement.touches
       if (clean) bare = false

@@ -43,8 +43,8 @@ export class Expected {
   result: ResultRecord | null = null
   change: Change | null = null
   changeToo: Change | null = null
-  /** Which names there were when a DEALLOCATE among these was sent. */
-  sentAt = 0
+  /** What each statement makes of names, by its index; confirmed as it completes. */
+  changes: (Change | undefined)[] | null = null
   /** A Sync that the target ignores if a COPY of the client's is under way by then. */
   ignoredInCopy = false
 
@@ -66,6 +66,20 @@ export class Expected {
 }
 
 const nothing: readonly Running[] = []
+
+/** The target skipped these: whatever they would have defined is as before. */
+export function undo(dropped: readonly Expected[]): void {
+  for (let i = dropped.length - 1; i >= 0; i--) {
+    undoStatements(dropped[i]!)
+    dropped[i]!.changeToo?.undo()
+    dropped[i]!.change?.undo()
+  }
+}
+
+/** Those of a message that did not complete made nothing of names. */
+export function undoStatements({ changes, index }: Expected): void {
+  if (changes !== null) for (let at = changes.length - 1; at >= index; at--) changes[at]?.undo()
+}
 
 /** First in, first out, without moving what is behind at every step. */
 export class Pending {

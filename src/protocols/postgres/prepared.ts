@@ -12,7 +12,7 @@ export interface Prepared {
   readonly catalog: number
 }
 
-/** What a Bind message made. */
+/** What a Bind message or SQL's DECLARE made. */
 export interface Portal {
   readonly prepared: Prepared
   readonly formats: readonly number[]
@@ -21,6 +21,14 @@ export interface Portal {
   description: { readonly plan: object; readonly fields: readonly Field[]; readonly mask: RowMask | null } | null
   /** The plan for which a Describe is under way. */
   describing: object | null
+  /** Set where SQL's DECLARE made it. `held`: WITH HOLD, it outlives its transaction. */
+  readonly cursor: { readonly held: boolean } | null
+}
+
+/** What SQL's DECLARE makes, as a message may address it: rows in text format, its plan fixed from now on. */
+export function cursor(name: string, statement: Statement, catalog: number, held: boolean): Portal {
+  const prepared = { sql: null, text: `cursor ${JSON.stringify(name)}`, statement, catalog }
+  return { prepared, formats: [], parameters: null, description: null, describing: null, cursor: { held } }
 }
 
 /** Roughly what a value keeps in memory. */
@@ -54,16 +62,12 @@ const maxWeight = 64 * 1024 * 1024
  * Names of statements or portals as the target will know them once it has answered everything sent so far.
  * INVARIANT: a name is only used where its meaning is certain: confirmed, or set in the same group (there an error in
  * between makes the target skip the use as well). Otherwise a pipelined client could have one statement judged and
- * another one run.
+ * another one run. Certain is *what* stands behind a name, not that anything does: where the target has dropped it
+ * meanwhile (a transaction rolled back), a use fails there.
  */
 export class Names<V> {
   readonly #slots = new Map<string, Slot<V>>()
   #serial = 0
-
-  /** This moment, for a `forget` that comes later. */
-  get now(): number {
-    return this.#serial
-  }
 
   /** No room for this one: too many names, or too much text and too many values behind them. Light ones are not weighed. */
   full(name: string, weight: number, of: (value: V) => number): boolean {
@@ -76,6 +80,12 @@ export class Names<V> {
 
   get(name: string): V | undefined {
     return this.#slots.get(name)?.value
+  }
+
+  /** Something stands behind it, or may still, that `is` holds for. */
+  has(name: string, is: (value: V) => boolean): boolean {
+    const slot = this.#slots.get(name)
+    return slot !== undefined && (slot.value === undefined || is(slot.value))
   }
 
   /** It is being closed: whether the target has, is not known yet. */
@@ -108,26 +118,22 @@ export class Names<V> {
     }
   }
 
-  forget(name: string): void {
-    this.#slots.delete(name)
+  /** SQL that drops that name (null: all) is sent now: done when the target says so, and what is set later stays. */
+  drop(name: string | null): Change {
+    const slots = this.#slots
+    const then = this.#serial
+    return {
+      confirm() {
+        for (const [each, slot] of name === null ? slots : [[name, slots.get(name)] as const])
+          if (slot !== undefined && slot.serial <= then) slots.delete(each)
+      },
+      undo() {},
+    }
   }
 
-  /** The target has dropped that name (null: all), as it was at the moment `then`; what was set later stays. */
-  dropped(name: string | null, then: number): void {
-    for (const [each, slot] of name === null ? this.#slots : [[name, this.#slots.get(name)] as const])
-      if (slot !== undefined && slot.serial <= then) this.#slots.delete(each)
-  }
-
-  /** All that is certain is gone (a transaction's end closes its portals); what was sent behind it stays. */
-  forgetCertain(): void {
-    for (const [name, slot] of this.#slots) if (slot.group === 0) this.#slots.delete(name)
-  }
-
-  clear(): void {
-    this.#slots.clear()
-  }
-
-  values(): V[] {
-    return [...this.#slots.values()].flatMap(slot => (slot.value === undefined ? [] : [slot.value]))
+  /** What is certain is gone (a transaction's end closes its portals), but what `keeps`; what was sent behind it stays. */
+  forgetCertain(keeps: (value: V) => boolean): void {
+    for (const [name, { group, value }] of this.#slots)
+      if (group === 0 && (value === undefined || !keeps(value))) this.#slots.delete(name)
   }
 }

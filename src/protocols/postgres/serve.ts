@@ -61,7 +61,10 @@ export async function serve(
     }
     const fitted = fitPlan(gate.rules(), shared.catalog.current(), gate.maskKey)
     if (!fitted.ok) throw new MaskingImpossible(fitted.reason)
-    const judge = new Judge(sql, gate, fitted.plan, name => statementsNamed(statements, name))
+    const judge = new Judge(sql, gate, fitted.plan, {
+      statements: name => statementsNamed(statements, name),
+      portal: name => conversation.portals.has(name, portal => portal.cursor === null),
+    })
     const conversation = new Conversation(gate, judge, statements)
     offered = offerCancel(door, () => {
       if (conversation.pending.length > 0) cancelAt(opened, upstream)

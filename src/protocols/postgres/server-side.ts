@@ -1,7 +1,7 @@
 import { type Conversation, idle } from './conversation.ts'
 import type { FrameSink } from './frames.ts'
 import { Body, BodyError, decodeError, decodeRowDescription, encodeError, type Field, frame, S } from './messages.ts'
-import { type Expected, Owed, type Running } from './pending.ts'
+import { type Expected, Owed, type Running, undo, undoStatements } from './pending.ts'
 import { ResultRecord } from './results.ts'
 import type { RowMask } from './sql/contract.ts'
 import { RowWriter } from './sql/row-writer.ts'
@@ -161,8 +161,9 @@ export class ServerSide implements FrameSink {
     if (head === undefined) return this.#outOfTurn(S.rowDescription)
     if (head.kind === Owed.query) {
       const fields = decodeRowDescription(buffer, start, end)
-      head.result = new ResultRecord(c.gate, [])
-      head.result.describe(fields, this.#maskOf(head.running[head.index], fields, []))
+      const formats = formatsOf(fields)
+      head.result = new ResultRecord(c.gate, formats)
+      head.result.describe(fields, this.#maskOf(head.running[head.index], fields, formats))
       return this.#pass(buffer, start, end)
     }
     if (head.kind === Owed.describePortal) {
@@ -200,11 +201,22 @@ export class ServerSide implements FrameSink {
     const result = head.result ?? new ResultRecord(c.gate, [])
     result.finish(tag)
     if (running?.statement.changesCatalog) c.judge.catalogChanged()
-    const control = running?.statement.control
-    if (control?.kind === 'deallocate') c.statements.dropped(control.name, head.sentAt)
+    if (running?.statement.control.kind === 'close' && this.#isLast(head))
+      c.judge.closed(running.statement.control.name)
+    head.changes?.[head.index]?.confirm()
     head.result = null
     if (head.kind === Owed.execute) c.pending.shift()
     else head.index++
+  }
+
+  /** Nothing that runs a statement is under way behind what the head runs now. */
+  #isLast(head: Expected): boolean {
+    const { pending } = this.#c
+    return (
+      head.index === head.running.length - 1 &&
+      pending.length <= 2 &&
+      [...pending].every(e => e === head || e.kind === Owed.sync)
+    )
   }
 
   #withoutTag(head: Expected | undefined, type: number, buffer: Buffer, start: number, end: number): undefined {
@@ -245,13 +257,14 @@ export class ServerSide implements FrameSink {
     head.result?.finish('error')
     head.result = null
     if (kind === Owed.query || kind === Owed.refusedQuery) {
+      undoStatements(head)
       if (c.copyOwed === head) this.#endCopy()
       return
     }
     if (kind === Owed.sync) return // its transaction failed to commit: ReadyForQuery still comes
     const { dropped, synced } = c.pending.skipToSync()
     if (c.copyOwed !== null && dropped.includes(c.copyOwed)) this.#endCopy()
-    c.undo(dropped)
+    undo(dropped)
     if (!synced) c.skipping = true
   }
 
@@ -271,7 +284,10 @@ export class ServerSide implements FrameSink {
     if (c.copyOwed === head) this.#endCopy()
     c.pending.shift()
     c.status = buffer[start + 5]!
-    if (c.status === idle) c.portals.forgetCertain()
+    if (c.status === idle) {
+      c.portals.forgetCertain(portal => portal.cursor?.held === true)
+      if (c.pending.length === 0) c.judge.settled()
+    }
     this.#pass(buffer, start, end)
   }
 
@@ -368,4 +384,11 @@ export class ServerSide implements FrameSink {
     )
     this.#chunk = null
   }
+}
+
+const textOnly: readonly number[] = []
+
+/** FETCH from a binary cursor answers in binary, also in the simple protocol. */
+function formatsOf(fields: readonly Field[]): readonly number[] {
+  return fields.every(f => f.format === 0) ? textOnly : fields.map(f => f.format)
 }

@@ -54,10 +54,18 @@ export type Control =
   /** `verb`: what its arguments do by themselves. */
   | { readonly kind: 'execute'; readonly name: string; readonly verb: ActionFacts['verb'] }
   | { readonly kind: 'deallocate'; readonly name: string | null }
-  | { readonly kind: 'declare'; readonly name: string; readonly inner: Statement }
+  | { readonly kind: 'declare'; readonly name: string; readonly inner: Statement; readonly held: boolean }
   | { readonly kind: 'fetch'; readonly name: string }
   | { readonly kind: 'close'; readonly name: string | null }
   | { readonly kind: 'discard' }
+
+/** What messages defined on a connection. */
+export interface MessageNames {
+  /** What Parse defined under that name; undefined: nothing. */
+  statements(name: string): readonly Statement[] | undefined
+  /** Whether Bind made a portal of that name. */
+  portal(name: string): boolean
+}
 
 /**
  * Names of one connection. SQL PREPARE and Parse share one space, and so do DECLARE and Bind. `resolve` turns an
@@ -65,8 +73,12 @@ export type Control =
  * columns of its cursor. A name this connection did not define is refused.
  */
 export interface ConnectionNames {
-  /** Called for each statement before it is judged. `lookup` finds what a Parse message defined under that name. */
-  resolve(statement: Statement, text: string, lookup: (name: string) => readonly Statement[] | undefined): Statement
+  /** Called for each statement before it is judged. */
+  resolve(statement: Statement, text: string, messages: MessageNames): Statement
+  /** The target has closed that cursor (null: all), and nothing is under way that could open it again. */
+  closed(name: string | null): void
+  /** Outside of a transaction with nothing under way: only cursors WITH HOLD may be left. */
+  settled(): void
   /** Relations this connection created: the catalog, read by another connection, may not show them yet. */
   readonly created: ReadonlySet<string>
   /** What SQL PREPARE defined: for a Bind that names it. */

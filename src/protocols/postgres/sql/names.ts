@@ -1,4 +1,4 @@
-import type { ColumnUse, ConnectionNames, Statement } from './contract.ts'
+import type { ColumnUse, ConnectionNames, MessageNames, Statement } from './contract.ts'
 import { weight } from './facts.ts'
 
 const maxNames = 1000
@@ -14,14 +14,10 @@ const maxMeanings = 8
 export function createNames(): ConnectionNames {
   const prepared = new Map<string, { readonly text: string; readonly statement: Statement }>()
   let preparedText = 0
-  const cursors = new Map<string, readonly Statement[]>()
+  const cursors = new Map<string, { readonly meanings: readonly Statement[]; readonly held: boolean }>()
   const created = new Set<string>()
 
-  function resolve(
-    statement: Statement,
-    text: string,
-    lookup: (name: string) => readonly Statement[] | undefined,
-  ): Statement {
+  function resolve(statement: Statement, text: string, messages: MessageNames): Statement {
     const { control } = statement
     if (statement.creates.length > 0) {
       for (const name of statement.creates) created.add(name)
@@ -35,7 +31,7 @@ export function createNames(): ConnectionNames {
           statement,
           `the name ${control.name} was used for another statement on this connection: choose a new name`,
         )
-      if (lookup(control.name) !== undefined)
+      if (messages.statements(control.name) !== undefined)
         return refused(
           statement,
           `the name ${control.name} belongs to a statement of the extended protocol: choose a new name`,
@@ -47,14 +43,21 @@ export function createNames(): ConnectionNames {
       return statement
     }
     if (control.kind === 'declare') {
-      const before = cursors.get(control.name) ?? []
-      if (before.length === 0 && cursors.size >= maxNames)
-        return refused(statement, 'too many cursors on this connection: open a new one')
-      cursors.set(control.name, [...before.filter(s => s !== control.inner), control.inner].slice(-maxMeanings))
+      const { name, inner } = control
+      const before = cursors.get(name)
+      if (before === undefined && cursors.size >= maxNames)
+        return refused(statement, 'too many open cursors on this connection: CLOSE some first')
+      const meanings = [...(before?.meanings ?? []).filter(s => s !== inner), inner].slice(-maxMeanings)
+      cursors.set(name, { meanings, held: control.held || before?.held === true })
       return statement
     }
     if (control.kind === 'fetch') {
-      const meanings = cursors.get(control.name)
+      const meanings = cursors.get(control.name)?.meanings
+      if (messages.portal(control.name))
+        return refused(
+          statement,
+          `the portal ${control.name} was opened by a message: take its rows by Execute, or DECLARE a cursor`,
+        )
       if (meanings === undefined)
         return refused(
           statement,
@@ -70,7 +73,7 @@ export function createNames(): ConnectionNames {
     }
     if (control.kind === 'execute') {
       const own = prepared.get(control.name)?.statement
-      const others = lookup(control.name)
+      const others = messages.statements(control.name)
       const inner = own ?? (others?.length === 1 ? others[0] : undefined)
       if (inner === undefined || (own !== undefined && others !== undefined))
         return refused(
@@ -82,7 +85,18 @@ export function createNames(): ConnectionNames {
     return statement
   }
 
-  return { resolve, created, prepared: name => prepared.get(name)?.statement }
+  return {
+    resolve,
+    created,
+    prepared: name => prepared.get(name)?.statement,
+    closed(name) {
+      if (name === null) cursors.clear()
+      else cursors.delete(name)
+    },
+    settled() {
+      for (const [name, { held }] of cursors) if (!held) cursors.delete(name)
+    },
+  }
 }
 
 const refused = (statement: Statement, why: string): Statement => ({ ...statement, refusal: statement.refusal ?? why })

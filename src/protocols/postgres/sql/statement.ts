@@ -125,6 +125,9 @@ function inner(draft: Draft, facts: Facts, node: Tree): { statement: Statement; 
   return { statement, columns: part.columns }
 }
 
+/** CURSOR_OPT_HOLD of PostgreSQL's parsenodes.h. */
+const cursorOptionHold = 0x0020
+
 type Binder = (facts: Facts, draft: Draft, node: Tree) => void
 
 const special: Readonly<Record<string, Binder>> = {
@@ -163,7 +166,8 @@ const special: Readonly<Record<string, Binder>> = {
   DeclareCursorStmt(facts, draft, node) {
     draft.kind = 'declare'
     const { statement } = inner(draft, facts, tree(node, 'query') ?? {})
-    draft.control = { kind: 'declare', name: text(node, 'portalname'), inner: statement }
+    const held = typeof node.options === 'number' && (node.options & cursorOptionHold) !== 0
+    draft.control = { kind: 'declare', name: text(node, 'portalname'), inner: statement, held }
   },
   FetchStmt(facts, draft, node) {
     draft.kind = flag(node, 'ismove') ? 'move' : 'fetch'

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { createAnalyzer } from '../../../../src/protocols/postgres/sql/analyze.ts'
+import type { Statement } from '../../../../src/protocols/postgres/sql/contract.ts'
 import { createNames } from '../../../../src/protocols/postgres/sql/names.ts'
 import { loadParser } from '../../../../src/protocols/postgres/sql/parse.ts'
 import { scrubResponse } from '../../../../src/protocols/postgres/sql/scrub.ts'
@@ -7,13 +8,14 @@ import { scrubResponse } from '../../../../src/protocols/postgres/sql/scrub.ts'
 beforeAll(loadParser)
 
 const analyzer = createAnalyzer({ searchPath: ['pg_catalog', 'public'], catalog: () => undefined })
-const none = () => undefined
+type Named = (name: string) => Statement[] | undefined
+const none: Named = () => undefined
 
 function on(names = createNames()) {
-  return (sql: string, lookup: Parameters<typeof names.resolve>[2] = none) => {
+  return (sql: string, statements: Named = none, portal = (_: string) => false) => {
     const analysis = analyzer.analyze(sql, names.created)
     if (!analysis.ok) throw new Error(analysis.message)
-    return names.resolve(analysis.statements[0]!, sql, lookup)
+    return names.resolve(analysis.statements[0]!, sql, { statements, portal })
   }
 }
 
@@ -34,11 +36,11 @@ describe('names of a connection', () => {
   test('PG2: EXECUTE of a Parse name is what Parse sent', () => {
     const send = on()
     const parsed = analyzer.analyze('drop table t')
-    expect(send('execute s1', name => (name === 's1' && parsed.ok ? parsed.statements : undefined)).action.verb).toBe(
-      'ddl',
-    )
     expect(
-      send('prepare s1 as select 1', name => (name === 's1' && parsed.ok ? parsed.statements : undefined)).refusal,
+      send('execute s1', name => (name === 's1' && parsed.ok ? [...parsed.statements] : undefined)).action.verb,
+    ).toBe('ddl')
+    expect(
+      send('prepare s1 as select 1', name => (name === 's1' && parsed.ok ? [...parsed.statements] : undefined)).refusal,
     ).not.toBeNull()
   })
 
