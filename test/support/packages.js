@@ -11,6 +11,8 @@ const needed = {
   chromium: 'chromium',
   git: 'git',
   ps: 'procps',
+  ssh: 'openssh-client',
+  sshd: 'openssh-server',
 }
 
 const folders = [
