@@ -25,6 +25,8 @@ export class Live implements LiveSessions, AsyncDisposable {
   #wholeAt = 0
   #deciding: Promise<void> | undefined
   #again = false
+  /** Sessions that had to end when they were decided, but were still being opened here: nobody was there to be told. */
+  #missed: ReadonlySet<string> = new Set()
   readonly #writing = new Set<Promise<unknown>>()
 
   constructor(ground: GatewayGround) {
@@ -55,6 +57,15 @@ export class Live implements LiveSessions, AsyncDisposable {
 
   remove(session: LiveSession): void {
     if (this.#sessions.get(session.id) === session) this.#sessions.delete(session.id)
+  }
+
+  /**
+   * What was decided about a session while its connection was being opened here found nobody to tell: it is decided again.
+   * @param generation the revision that the opening was decided under.
+   */
+  async joined(session: LiveSession, generation: number | null): Promise<void> {
+    if (generation === (this.#ground.engine.revision?.generation ?? null) && !this.#missed.has(session.id)) return
+    await this.redecide()
   }
 
   /** A session ended by something in this process: the database is told, and with it everybody else. */
@@ -103,6 +114,7 @@ export class Live implements LiveSessions, AsyncDisposable {
       if (this.#sessions.size === 0) continue
       try {
         const { end, keep } = await this.#ground.sessions.redecideLive(this.#ground.process_id)
+        this.#missed = new Set(end.map(each => each.session_id).filter(id => !this.#sessions.has(id)))
         for (const { session_id, code, reason, remedy, decision_id } of end) {
           this.#sessions
             .get(session_id)

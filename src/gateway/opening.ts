@@ -22,6 +22,7 @@ export interface LiveSessions {
   get(id: string): LiveSession | undefined
   add(session: LiveSession): void
   remove(session: LiveSession): void
+  joined(session: LiveSession, generation: number | null): Promise<void>
   onEnd(session: LiveSession, code: EndCode, refusal: Refusal): void
 }
 
@@ -62,7 +63,9 @@ export class Opening {
       presented = answer
       const admitted = await this.#inTurn(answer.session.id, () => this.#admit(protocol, answer))
       if ('refused' in admitted) return await this.#giveBack(presented, admitted)
-      return this.#connection(protocol, answer, admitted)
+      const opened = this.#connection(protocol, answer, admitted)
+      await this.#live.joined(admitted, answer.decision.generation)
+      return opened
     } catch (error) {
       const refusal = faultRefusal(error)
       if (refusal.code === 'internal' || !(error instanceof SallyportError))

@@ -8,6 +8,7 @@ import type { SubjectFacts } from '../../src/policy/points.ts'
 import { decisions } from '../../src/policy/schema.ts'
 import { recordings } from '../../src/recording/schema.ts'
 import { connections, leases, sessions } from '../../src/sessions/schema.ts'
+import { granted } from '../approvals/world.ts'
 import { createGatewayWorld, type GatewayWorld } from './world.ts'
 
 let world: GatewayWorld
@@ -29,6 +30,24 @@ const rolesOfOurs = async () =>
   (await world.admin("select rolname from pg_roles where rolname like 'sp\\_%'")).rows.map(r => r.rolname as string)
 const sessionOf = async (ticket_id: string) =>
   (await world.db.select().from(sessions).where(eq(sessions.ticket_id, ticket_id)))[0]!
+
+/** Lets something happen in the moment between the row of a connection and its session in this process. */
+function whilePresenting(act: (session: { grant_id: string }) => Promise<unknown>) {
+  const { sessions: doors } = a.worker
+  const present = doors.present.bind(doors)
+  const presenting = {
+    met: false,
+    [Symbol.dispose]: () => void delete (doors as { present?: unknown }).present,
+  }
+  doors.present = async presented => {
+    const answer = await present(presented)
+    if (answer.refused) return answer
+    presenting.met = true
+    await act(answer.session)
+    return answer
+  }
+  return presenting
+}
 
 describe('a ticket opens a session', () => {
   test('decided, recorded, leased, masked; and its end leaves nothing on the target', async () => {
@@ -149,6 +168,30 @@ describe('what lives is decided again', () => {
     await expect
       .poll(() => client.errors.map(e => e.message).join(), { timeout: 3000 })
       .toContain('policy no longer allows this')
+  })
+
+  test.each([
+    [
+      'LC1: a grant that is revoked',
+      'its grant was revoked: too late',
+      async (grant_id: string) => {
+        granted(await new Approvals(world.control.ground).revoke({ grant_id, by: dba, reason: 'too late' }))
+        await a.gateway.live.redecide()
+      },
+    ],
+    [
+      'PO8: a revision that is activated',
+      'policy no longer allows this',
+      () => world.activate(['roles/data.yaml', 'dbas:\n', 'nobodies:\n']),
+    ],
+  ])('%s while the connection is being opened ends it at once', async (_, why, act) => {
+    const issued = await world.ticket(dba)
+    using presenting = whilePresenting(session => act(session.grant_id))
+    const client = await world.connect(a.port, issued).catch(message)
+    expect(presenting.met).toBe(true)
+    if (typeof client === 'string') expect(client).toContain(why)
+    else await expect.poll(() => client.errors.map(e => e.message).join()).toContain(why)
+    await world.activate()
   })
 
   test('PO8: a new revision holds for the next statement, and its masking rules for what was prepared before', async () => {
