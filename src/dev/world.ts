@@ -35,6 +35,8 @@ export interface WorldOptions {
   /** Tests: no fsync, a small shop. */
   readonly durable?: boolean
   readonly customers?: number
+  /** Benchmarks: how many connections the demo target takes. */
+  readonly shopConnections?: number
   /** Settings of the roles: more gateway workers, shorter patience. */
   readonly tuning?: Tuning
   /** The program whose `serve` runs the roles. */
@@ -195,6 +197,7 @@ async function startTarget(
     port,
     durable,
     ...(options.customers === undefined ? {} : { customers: options.customers }),
+    ...(options.shopConnections === undefined ? {} : { connections: options.shopConnections }),
   })
   await tree.add({ name: 'the demo shop database', exited: shop.server.exited, stop: () => shop.server.stop() })
   done(`demo shop database is up on port ${shop.server.port}`)

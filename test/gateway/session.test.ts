@@ -44,6 +44,7 @@ function whilePresenting(act: (session: { grant_id: string }) => Promise<unknown
     if (answer.refused) return answer
     presenting.met = true
     await act(answer.session)
+    await new Promise(resolve => setTimeout(resolve, 2100)) // two polls have seen how things are: they will not look again
     return answer
   }
   return presenting
@@ -185,12 +186,15 @@ describe('what lives is decided again', () => {
       () => world.activate(['roles/data.yaml', 'dbas:\n', 'nobodies:\n']),
     ],
   ])('%s while the connection is being opened ends it at once', async (_, why, act) => {
+    const bystander = await world.person('bystander', ['security-admins', 'engineers', 'dbas'])
+    const other = await world.connect(a.port, await world.ticket(bystander)) // the worker has something to decide about
     const issued = await world.ticket(dba)
     using presenting = whilePresenting(session => act(session.grant_id))
     const client = await world.connect(a.port, issued).catch(message)
     expect(presenting.met).toBe(true)
     if (typeof client === 'string') expect(client).toContain(why)
-    else await expect.poll(() => client.errors.map(e => e.message).join()).toContain(why)
+    else await expect.poll(() => client.errors.map(e => e.message).join(), { timeout: 10_000 }).toContain(why)
+    await other.end().catch(() => {})
     await world.activate()
   })
 

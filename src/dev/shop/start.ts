@@ -25,6 +25,7 @@ export async function startShop(options: {
   /** How many customers; everything else follows. */
   readonly customers?: number
   readonly durable?: boolean
+  readonly connections?: number
 }): Promise<Shop> {
   const server = await startEmbedded({
     name: 'the demo shop database',
@@ -32,7 +33,10 @@ export async function startShop(options: {
     port: options.port,
     superuser: 'shop_owner',
     durable: options.durable ?? true,
-    settings: { shared_buffers: '96MB' },
+    settings: {
+      shared_buffers: '96MB',
+      ...(options.connections === undefined ? {} : { max_connections: String(options.connections) }),
+    },
   })
   const file = join(options.dataDir, 'gateway-password')
   if (!existsSync(file)) writeFileSync(file, randomBytes(24).toString('base64url') + '\n', { mode: 0o600, flag: 'wx' })
