@@ -9,6 +9,7 @@ const heavy = [
   /src\/policy\/gate\.ts'/,
   /src\/policy\/opa-binary\.ts'/,
   /src\/dev\/(shop|world|idp)/,
+  /\.\/sshd\.ts'/,
 ]
 
 /**
