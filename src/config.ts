@@ -90,6 +90,8 @@ export const ConfigSchema = T.Object(
       {
         recipients: T.Array(T.String({ pattern: '^age1[0-9a-z]+$' }), { minItems: 1 }), // who can open recordings
         identity: Ref, // the age identity; only the replay role reads it
+        originals_recipients: T.Optional(T.Array(T.String({ pattern: '^age1[0-9a-z]+$' }))), // who can open originals; none of those above
+        originals_identity: T.Optional(Ref), // only the replay role reads it, for the clear view
         spool_mib: T.Integer({ minimum: 16 }),
       },
       closed,
@@ -122,6 +124,12 @@ export function checkConfig(raw: unknown, where: string): Config {
   const zone = (raw as { zone?: unknown } | null)?.zone
   if (typeof zone === 'string' && !isZone(zone))
     problems.push('/zone: must be an IANA time zone, such as UTC or Europe/Berlin')
+  const { recipients, originals_recipients } =
+    (raw as { recording?: Partial<Config['recording']> } | null)?.recording ?? {}
+  if (Array.isArray(recipients) && Array.isArray(originals_recipients)) {
+    const both = originals_recipients.findIndex(recipient => recipients.includes(recipient))
+    if (both >= 0) problems.push(`/recording/originals_recipients/${both}: must not be among recipients too`)
+  }
   if (problems.length > 0) {
     throw new SallyportError(
       'bad_config',

@@ -12,10 +12,12 @@ import { parsePublicKey } from './signing-keys.ts'
 export function startReplay(config: Config): Promise<Running> {
   return runRole('replay', config, { connections: 6 }, async base => {
     const { database, audit, engine, decisions, now } = base
+    const { originals_identity } = config.recording
     const reader = new Reader({
       database,
       store: new FileStore(join(config.data, 'recordings')),
       identities: [secretRef(config.recording.identity)],
+      originals_identities: originals_identity === undefined ? [] : [secretRef(originals_identity)],
     })
     const server = new ReplayServer({
       database,

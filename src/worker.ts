@@ -42,6 +42,7 @@ export async function startGateway(config: Config): Promise<Running> {
       spool_root: join(config.data, 'spool'),
       spool_bytes: config.recording.spool_mib * 1024 * 1024,
       recipients: config.recording.recipients,
+      originals_recipients: config.recording.originals_recipients ?? [],
       watched: watchers.watched,
       dead_after_s: config.gateway.offline_grace_s + 15, // until then it may still record what the database cannot hear
       onAlarm: reason => void raiseAlarm(base, 'recordings cannot be shipped', reason),

@@ -1,6 +1,8 @@
 # METADATA
 # title: Who watches a recording
-# description: Recordings hold what the person saw. There is no clear view in this version.
+# description: |
+#   Recordings hold what the person saw. The clear view adds the layer of originals (what was typed, literals that masks
+#   hide), where the `recording` point asked for one.
 package sallyport.replay
 
 import data.sallyport.lib.people
@@ -20,7 +22,7 @@ default result := {
 
 result := {"effect": "deny", "view": "masked", "reasons": deny} if count(deny) > 0
 
-result := {"effect": "allow", "view": "masked", "reasons": []} if {
+result := {"effect": "allow", "view": input.view, "reasons": []} if {
 	count(deny) == 0
 	allow
 }
@@ -42,8 +44,26 @@ allow if {
 }
 
 # METADATA
-# title: Nobody sees originals
+# title: Originals are for security admins, and never without a reason
 # custom: { rule: replay.clear }
-deny contains {"rule": rego.metadata.rule().custom.rule, "message": "there is no clear view of recordings", "remedy": "ask for the masked view"} if {
+deny contains {
+	"rule": rego.metadata.rule().custom.rule,
+	"message": "the clear view is for security admins who say why in ten characters or more",
+	"remedy": "ask for the masked view, or give the reason",
+} if {
 	input.view == "clear"
+	not may_see_originals
+}
+
+may_see_originals if {
+	people.in_group(people.security)
+	count(trim_space(input.reason)) >= 10
+}
+
+# METADATA
+# title: Not even security admins see the originals of their own sessions
+# custom: { rule: replay.clear-own }
+deny contains {"rule": rego.metadata.rule().custom.rule, "message": "your own session is opened in clear by somebody else", "remedy": "ask another security admin"} if {
+	input.view == "clear"
+	input.own
 }

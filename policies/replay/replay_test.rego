@@ -20,10 +20,28 @@ test_people_do_not_take_their_own_away if effect(question(["engineers"], true, "
 
 test_people_do_not_watch_others if effect(question(["engineers", "dbas"], false, "open", "masked")) == "deny"
 
-test_nobody_sees_clear if {
-	every groups in [["auditors"], ["security-admins"], ["engineers"]] {
-		effect(question(groups, true, "open", "clear")) == "deny"
+clear(groups, own, reason) := object.union(question(groups, own, "open", "clear"), {"reason": reason})
+
+test_security_admins_see_clear_with_a_reason if {
+	r := replay.result with input as clear(["security-admins"], false, "incident 4711: what was typed")
+	r.effect == "allow"
+	r.view == "clear"
+}
+
+test_nobody_sees_clear_without_a_reason if {
+	every reason in [null, "", "because", "            "] {
+		effect(clear(["security-admins"], false, reason)) == "deny"
 	}
+}
+
+test_nobody_else_sees_clear if {
+	every groups in [["auditors"], ["engineers"], ["dbas"]] {
+		effect(clear(groups, false, "incident 4711: what was typed")) == "deny"
+	}
+}
+
+test_nobody_sees_their_own_in_clear if {
+	effect(clear(["security-admins"], true, "incident 4711: what was typed")) == "deny"
 }
 
 test_the_view_is_masked if {

@@ -39,6 +39,7 @@ export const eventTypes = [
   'recording.interrupted',
   'recording.deleted',
   'replay.opened',
+  'replay.originals_opened',
   'replay.refused',
   'hold.set',
   'hold.lifted',

@@ -11,11 +11,13 @@ export interface MadeKeys {
   readonly public_keys: { readonly bundles: string; readonly replay_calls: string }
   /** The recipient of the recording identity, where that is a file on this host. */
   readonly recipient: string | null
+  /** The recipient of the identity for originals, where the configuration names a file for one. */
+  readonly originals_recipient: string | null
 }
 
 interface KeySettings {
   readonly keys?: { readonly control?: string; readonly gateway?: string; readonly replay?: string }
-  readonly recording?: { readonly identity?: string }
+  readonly recording?: { readonly identity?: string; readonly originals_identity?: string }
 }
 
 /** Makes the key files that a configuration names with `file:`, where they are missing. It never replaces one. */
@@ -38,19 +40,27 @@ export async function ensureKeys(config: string | KeySettings): Promise<MadeKeys
     createRootKey(inFolder(replay))
     created.push(replay)
   }
-  const identity = fileOf(settings.recording?.identity, 'recording.identity')
-  if (!existsSync(identity)) {
-    writeFileSync(inFolder(identity), (await generateX25519Identity()) + '\n', { mode: 0o600, flag: 'wx' })
-    chmodSync(identity, 0o600)
-    created.push(identity)
+  const pair = async (ref: string | undefined, name: string): Promise<string> => {
+    const identity = fileOf(ref, name)
+    if (!existsSync(identity)) {
+      writeFileSync(inFolder(identity), (await generateX25519Identity()) + '\n', { mode: 0o600, flag: 'wx' })
+      chmodSync(identity, 0o600)
+      created.push(identity)
+    }
+    return identityToRecipient(readFileSync(identity, 'utf8').trim())
   }
+  const { identity, originals_identity } = settings.recording ?? {}
+  const recipient = await pair(identity, 'recording.identity')
+  const originals_recipient =
+    originals_identity === undefined ? null : await pair(originals_identity, 'recording.originals_identity')
   return {
     created,
     public_keys: {
       bundles: publicKeyText(signingKeys(root, 'bundle-signing').publicKey),
       replay_calls: publicKeyText(signingKeys(root, 'replay-calls').publicKey),
     },
-    recipient: await identityToRecipient(readFileSync(identity, 'utf8').trim()),
+    recipient,
+    originals_recipient,
   }
 }
 

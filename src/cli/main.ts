@@ -128,8 +128,9 @@ program
   .option('--speed <factor>', 'how many times faster than it happened', '1')
   .option('--text', 'all at once, as text')
   .option('--json', 'all at once, as JSON Lines')
+  .option('--view <view>', 'masked, or clear: with the originals that policy had sealed; needs a reason')
   .option('-m, --reason <text>', 'why you look at it, where policy asks')
-  .action(async (id: string, o: { speed: string; text?: boolean; json?: boolean; reason?: string }) =>
+  .action(async (id: string, o: { speed: string; text?: boolean; json?: boolean; view?: string; reason?: string }) =>
     (await import('./sessions.ts')).replay(client(), id, { ...o, speed: Number(o.speed) }),
   )
 program

@@ -178,6 +178,7 @@ export async function makeKeys(options: { config?: string }): Promise<void> {
   say('\nPut into the configuration of every host:\n')
   say(`public_keys:\n  bundles: ${made.public_keys.bundles}\n  replay_calls: ${made.public_keys.replay_calls}`)
   say(`recording:\n  recipients: [${made.recipient ?? 'the age recipients that you chose'}]`)
+  if (made.originals_recipient !== null) say(`  originals_recipients: [${made.originals_recipient}]`)
 }
 
 process.on('unhandledRejection', error => {

@@ -17,6 +17,7 @@ export interface ReplayOptions {
   readonly speed: number
   readonly text?: boolean
   readonly json?: boolean
+  readonly view?: string
   readonly reason?: string
 }
 
@@ -90,9 +91,10 @@ function pathOf(id: string, area: string): string {
   return `/api/${area}/${encodeURIComponent(id)}`
 }
 
-function eventsPath(id: string, options: { json?: boolean; reason?: string; follow?: boolean }): string {
+function eventsPath(id: string, options: { json?: boolean; view?: string; reason?: string; follow?: boolean }): string {
   const query = new URLSearchParams({ verb: options.json ? 'export' : 'open' })
   if (options.follow) query.set('follow', 'true')
+  if (options.view !== undefined) query.set('view', options.view)
   if (options.reason !== undefined) query.set('reason', options.reason)
   return `${pathOf(id, 'recordings')}/events?${query}`
 }

@@ -88,7 +88,8 @@ export async function writeConfig(options: {
     replay: `file:${join(dataDir, 'keys/replay')}`,
   }
   const identity = `file:${join(dataDir, 'keys/recordings')}`
-  const made = await ensureKeys({ keys, recording: { identity } })
+  const originals_identity = `file:${join(dataDir, 'keys/originals')}`
+  const made = await ensureKeys({ keys, recording: { identity, originals_identity } })
   const settings = {
     origin,
     deployment: 'development',
@@ -133,7 +134,13 @@ export async function writeConfig(options: {
     first_admins: 'security-admins',
     secrets: { 'shop-gateway': { from: `file:${options.shopPasswordFile}`, hosts: ['127.0.0.1'] } },
     allow_addresses: [`127.0.0.1:${ports.shop}`], // the demo target lies on loopback, which is refused otherwise
-    recording: { recipients: [made.recipient], identity, spool_mib: 256 },
+    recording: {
+      recipients: [made.recipient],
+      identity,
+      originals_recipients: [made.originals_recipient],
+      originals_identity,
+      spool_mib: 256,
+    },
     audit: { copy: join(dataDir, 'audit-copy') },
     zone: 'UTC',
   }

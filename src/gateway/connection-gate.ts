@@ -3,6 +3,7 @@ import type { Engine } from '../policy/engine.ts'
 import { Permit } from '../policy/permit.ts'
 import type { ActionFacts, MaskRule } from '../policy/points.ts'
 import type { NewRecorded, PackedMember } from '../recording/events.ts'
+import type { SessionRecorder } from '../recording/recorder.ts'
 import type { LiveSession } from './live-session.ts'
 import type { Gate, Verdict } from './protocol.ts'
 
@@ -29,6 +30,7 @@ export class ConnectionGate implements Gate {
   readonly #ports: GatePorts
   readonly #remembered = new WeakMap<ActionFacts, Remembered>()
   #events: NewRecorded[] = []
+  #originals: NewRecorded[] = []
   #refit: Refit | undefined
 
   constructor(session: LiveSession, connection: string, ports: GatePorts) {
@@ -89,15 +91,20 @@ export class ConnectionGate implements Gate {
     this.#events.push({ conn: this.#connection, kind, body, packed })
   }
 
+  recordOriginal(kind: string, body: Record<string, unknown>): void {
+    if (this.#session.settings.originals === 'sealed') this.#originals.push({ conn: this.#connection, kind, body })
+  }
+
   commit(): boolean | Promise<boolean> {
     const session = this.#session
     if (session.isEnded) return false
-    if (this.#events.length === 0) return true
+    if (this.#events.length === 0 && this.#originals.length === 0) return true
     const events = this.#events
     this.#events = []
     const { recorder } = session
     if (recorder === null) return session.lostRecorder('it was closed')
     try {
+      if (this.#originals.length > 0) this.#appendOriginals(recorder)
       if (!recorder.strict) {
         recorder.append(events)
         return true
@@ -116,11 +123,21 @@ export class ConnectionGate implements Gate {
     this.record('disconnected', { reason })
     const events = this.#events
     this.#events = []
+    const { recorder } = this.#session
     try {
-      this.#session.recorder?.append(events)
+      if (recorder !== null && this.#originals.length > 0) this.#appendOriginals(recorder)
+      recorder?.append(events)
     } catch (error) {
       this.#session.lostRecorder((error as Error).message)
     }
+  }
+
+  /** INVARIANT: originals that policy asks for and nobody keeps are a lost recording. */
+  #appendOriginals({ originals }: SessionRecorder): void {
+    if (originals === null) throw new Error('its layer of originals is not there')
+    const events = this.#originals
+    this.#originals = []
+    originals.append(events)
   }
 
   /** The engine remembers by canonical input; this remembers by the very object, which templates share, and spares its making. */

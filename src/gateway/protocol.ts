@@ -182,6 +182,8 @@ export interface Gate {
   refuse(reason: { readonly rule: string; readonly message: string; readonly text: string | null }): void
   /** Journals what happened (already masked); `packed` is a member that is MessagePack already. Throws nothing: a lost journal fires `ended` and fails `commit`. */
   record(kind: string, body: Record<string, unknown>, packed?: PackedMember): void
+  /** Journals into the layer of originals what must not stand in the other one: input, hidden literals. Nothing where policy drops them. */
+  recordOriginal(kind: string, body: Record<string, unknown>): void
   /**
    * Puts what was judged and recorded into the journal. `false`: nothing may be forwarded, the session is ending.
    * A promise where the recording is strict: forward when it says so.
@@ -197,6 +199,7 @@ export interface Gate {
     readonly level: 'full' | 'metadata'
     readonly results: 'all' | 'head' | 'none'
     readonly head_rows: number
+    readonly originals: 'drop' | 'sealed'
   }
 }
 

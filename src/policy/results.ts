@@ -67,14 +67,10 @@ export function unsupported<P extends Point>(point: P, result: Result<P>): strin
   const r = result as {
     effect?: string
     approval?: { step_up?: boolean }
-    view?: string
-    originals?: string
     rules?: Result<'masking'>['rules']
   }
   if (point === 'action' && r.effect === 'ask') return 'an action cannot be held for an approver in this version'
   if (r.effect === 'ask' && r.approval?.step_up === true) return 'approval.step_up is not available in this version'
-  if (point === 'replay' && r.effect === 'allow' && r.view === 'clear') return 'there is no clear view in this version'
-  if (point === 'recording' && r.originals === 'sealed') return 'originals: sealed is not available in this version'
   if (point !== 'masking') return undefined
   for (const rule of r.rules ?? []) {
     if (rule.on_derived === 'mask') return `${rule.rule}: on_derived: mask is not available in this version`

@@ -5,6 +5,7 @@ import { SallyportError } from '../errors.ts'
 import { newId } from '../ids.ts'
 import type { SessionFacts } from './recorder.ts'
 import { recordingKeys, recordingParts, recordingSegments, recordings } from './schema.ts'
+import type { Layer } from './segment.ts'
 
 /** Where the chain of a part's shipped segments ends. */
 export interface Head {
@@ -17,6 +18,14 @@ export interface OpenedPart {
   readonly recording_id: string
   readonly part: number
   readonly started_at_ms: number
+}
+
+export interface NewPart {
+  readonly part_id: string
+  readonly layer: Layer
+  readonly process_id: string
+  readonly spool: string
+  readonly wrapped: Buffer
 }
 
 export interface ShippedSegment {
@@ -50,11 +59,8 @@ export class Catalog {
     this.#audit = audit
   }
 
-  /** Begins a part; the first of a session begins its recording. A sealed recording that goes on is open again. */
-  openPart(
-    facts: SessionFacts,
-    part: { part_id: string; process_id: string; spool: string; wrapped: Buffer },
-  ): Promise<OpenedPart> {
+  /** Begins a part a layer; the first of a session begins its recording. A sealed recording that goes on is open again. */
+  openParts(facts: SessionFacts, parts: readonly NewPart[]): Promise<OpenedPart[]> {
     return this.#database.db.transaction(async tx => {
       const { settings, labels, ...named } = facts
       await tx
@@ -73,25 +79,30 @@ export class Catalog {
         .select({ part: sql<number>`coalesce(max(${recordingParts.part}), 0)::int` })
         .from(recordingParts)
         .where(eq(recordingParts.recording_id, recording.id))
-      const opened = { recording_id: recording.id, part: (last?.part ?? 0) + 1, started_at_ms: Number(recording.now) }
-      const { wrapped, ...owner } = part
-      await tx.insert(recordingParts).values({ ...opened, ...owner })
-      await tx.insert(recordingKeys).values({ recording_id: recording.id, part: opened.part, wrapped })
+      const begun: OpenedPart[] = []
+      for (const [i, { wrapped, ...owner }] of parts.entries()) {
+        const part = (last?.part ?? 0) + 1 + i
+        const opened = { recording_id: recording.id, part, started_at_ms: Number(recording.now) }
+        await tx.insert(recordingParts).values({ ...opened, ...owner })
+        await tx.insert(recordingKeys).values({ recording_id: recording.id, part, wrapped })
+        await this.#audit.record(tx, {
+          type: 'recording.started',
+          body: {
+            recording: recording.id,
+            part,
+            part_id: owner.part_id,
+            layer: owner.layer === 'masked' ? undefined : owner.layer,
+            process: owner.process_id,
+            decision: facts.decision_id,
+          },
+          subject_id: facts.subject_id,
+          session_id: facts.session_id,
+          resource: facts.resource,
+        })
+        begun.push(opened)
+      }
       await reopen(tx, recording)
-      await this.#audit.record(tx, {
-        type: 'recording.started',
-        body: {
-          recording: recording.id,
-          part: opened.part,
-          part_id: part.part_id,
-          process: part.process_id,
-          decision: facts.decision_id,
-        },
-        subject_id: facts.subject_id,
-        session_id: facts.session_id,
-        resource: facts.resource,
-      })
-      return opened
+      return begun
     })
   }
 
@@ -134,9 +145,12 @@ export class Catalog {
 
   async partById(
     partId: string,
-  ): Promise<{ recording_id: string; part: number; gaps: { from_seq: number; to_seq: number }[] } | undefined> {
+  ): Promise<
+    { recording_id: string; part: number; layer: Layer; gaps: { from_seq: number; to_seq: number }[] } | undefined
+  > {
+    const { recording_id, part, layer, gaps } = recordingParts
     const [row] = await this.#database.db
-      .select({ recording_id: recordingParts.recording_id, part: recordingParts.part, gaps: recordingParts.gaps })
+      .select({ recording_id, part, layer, gaps })
       .from(recordingParts)
       .where(eq(recordingParts.part_id, partId))
     return row

@@ -2,16 +2,17 @@ import { randomBytes } from 'node:crypto'
 import { canonical } from '../canonical.ts'
 import { SallyportError } from '../errors.ts'
 import { logger } from '../log.ts'
-import type { Catalog } from './catalog.ts'
+import type { Catalog, NewPart, OpenedPart } from './catalog.ts'
 import { JournalLost } from './errors.ts'
 import { clearFrame, frameKind } from './format.ts'
 import type { JournalFs } from './journal-fs.ts'
-import { JournalWriter } from './journal-writer.ts'
-import { checkRecipients, newPartKey } from './part-key.ts'
+import { JournalWriter, type WrittenPart } from './journal-writer.ts'
+import { checkRecipients, newPartKey, type PartKey } from './part-key.ts'
 import { PartQueue } from './part-queue.ts'
 import { PartRecorder } from './part-recorder.ts'
 import type { SessionFacts, SessionRecorder } from './recorder.ts'
 import { type Recovered, recoverSpool } from './recovery.ts'
+import type { Layer } from './segment.ts'
 import { Shipper } from './shipper.ts'
 import { claimSpool, createSpool, otherSpools, ownerState, ownsSpool, removeSpool } from './spool.ts'
 import type { Store } from './store.ts'
@@ -28,6 +29,8 @@ export interface JournalOptions {
   readonly spool_bytes: number
   /** X25519 recipients of age: only their identities read what is recorded here. */
   readonly recipients: readonly string[]
+  /** Who reads what `originals: sealed` keeps. None: a session for which policy asks that does not start. */
+  readonly originals_recipients?: readonly string[]
   readonly watched?: (sessionId: string) => boolean
   readonly onAlarm?: (reason: string | null) => void
   /** A process on another host counts as dead when it was not heard of for so long. */
@@ -44,6 +47,13 @@ export interface JournalOptions {
   }
 }
 
+/** A part before it has a number: its key, and what its row will hold. */
+interface BegunPart {
+  readonly id: Buffer
+  readonly key: PartKey['key']
+  readonly row: NewPart
+}
+
 /** The journal of this process: one file for all its sessions. INVARIANT: no recorder, no session. */
 export class Journal {
   readonly #options: JournalOptions
@@ -58,7 +68,7 @@ export class Journal {
 
   /** Checks the recipients and makes the spool folder. Call `recoverDue` then, and every few seconds. */
   static async start(options: JournalOptions): Promise<Journal> {
-    checkRecipients(options.recipients)
+    checkRecipients(options.recipients, options.originals_recipients)
     return new Journal(options, await createSpool(options.spool_root, options.process_id))
   }
 
@@ -118,43 +128,21 @@ export class Journal {
   async open(facts: SessionFacts): Promise<SessionRecorder> {
     this.#check()
     await this.#writer.revive()
-    const { key, wrapped } = await newPartKey(this.#options.recipients)
-    const id = randomBytes(16)
-    const part_id = id.toString('hex')
-    const process_id = this.#options.process_id
-    const opened = await this.#options.catalog.openPart(facts, { part_id, process_id, spool: process_id, wrapped })
+    const begun = [await this.#newPart('masked')]
+    if (facts.settings.originals === 'sealed') begun.push(await this.#newPart('originals'))
+    const opened = await this.#options.catalog.openParts(
+      facts,
+      begun.map(part => part.row),
+    )
     const started = performance.now()
-    const intro = canonical({
-      v: 1,
-      part_id,
-      ...opened,
-      session_id: facts.session_id,
-      process_id,
-      seal: 'aes-256-gcm',
-      key: wrapped.toString('base64'),
-    })
-    const queue = new PartQueue({
-      recording_id: opened.recording_id,
-      part: opened.part,
-      part_id: id,
-      session_id: facts.session_id,
-      key,
-    })
-    const written = { part_id, intro: clearFrame(frameKind.part, id, 1, Buffer.from(intro)) }
-    const recorder = new PartRecorder({
-      queue,
-      written,
-      started,
-      strict: facts.settings.strict,
-      writer: this.#writer,
-      shipper: this.#shipper,
-      onClosed: () => this.#recorders.delete(recorder),
-    })
-    this.#shipper.add(queue)
-    this.#recorders.add(recorder)
+    const second =
+      begun[1] === undefined ? null : this.#recorder(facts, begun[1], opened[1]!, { started, originals: null })
+    const first = this.#recorder(facts, begun[0]!, opened[0]!, { started, originals: second?.recorder ?? null })
+    const { recorder } = first
     try {
       this.#check()
-      this.#writer.write(written, Buffer.alloc(0), 0)
+      for (const made of second === null ? [first] : [first, second])
+        this.#writer.write(made.written, Buffer.alloc(0), 0)
       return recorder
     } catch (error) {
       await recorder.close(error instanceof SallyportError ? error.message : 'the journal could not take it')
@@ -179,6 +167,67 @@ export class Journal {
     await this.#shipper.stop()
     await this.#writer.close().catch(() => {})
     if (empty && !this.#taken) await removeSpool(this.#folder)
+  }
+
+  /** @throws SallyportError for a layer that nobody could ever open: what policy asks to keep is not thrown away. */
+  async #newPart(layer: Layer): Promise<BegunPart> {
+    const recipients = layer === 'masked' ? this.#options.recipients : (this.#options.originals_recipients ?? [])
+    if (recipients.length === 0)
+      throw new SallyportError(
+        'recording_unavailable',
+        'policy asks to seal the originals of this session, and this deployment names nobody who could open them',
+        {
+          remedy:
+            'name recording.originals_recipients (`sallyport keys` makes a pair), or let the `recording` point answer originals: drop',
+        },
+      )
+    const id = randomBytes(16)
+    const part_id = id.toString('hex')
+    const { key, wrapped } = await newPartKey(recipients)
+    const { process_id } = this.#options
+    return { id, key, row: { part_id, layer, process_id, spool: process_id, wrapped } }
+  }
+
+  #recorder(
+    facts: SessionFacts,
+    begun: BegunPart,
+    opened: OpenedPart,
+    more: { readonly started: number; readonly originals: PartRecorder | null },
+  ): { readonly recorder: PartRecorder; readonly written: WrittenPart } {
+    const { id, key, row } = begun
+    const { part_id, layer, process_id, wrapped } = row
+    const intro = canonical({
+      v: 1,
+      part_id,
+      ...(layer === 'masked' ? {} : { layer }),
+      ...opened,
+      session_id: facts.session_id,
+      process_id,
+      seal: 'aes-256-gcm',
+      key: wrapped.toString('base64'),
+    })
+    const { session_id } = facts
+    const queue = new PartQueue({
+      recording_id: opened.recording_id,
+      part: opened.part,
+      part_id: id,
+      session_id,
+      layer,
+      key,
+    })
+    const written = { part_id, intro: clearFrame(frameKind.part, id, 1, Buffer.from(intro)) }
+    const recorder = new PartRecorder({
+      ...more,
+      queue,
+      written,
+      strict: facts.settings.strict,
+      writer: this.#writer,
+      shipper: this.#shipper,
+      onClosed: () => this.#recorders.delete(recorder),
+    })
+    this.#shipper.add(queue)
+    this.#recorders.add(recorder)
+    return { recorder, written }
   }
 
   #check(): void {

@@ -25,9 +25,19 @@ export async function newPartKey(recipients: readonly string[]): Promise<PartKey
 }
 
 /** Checks the recipients once at start, so that a typing error is told then and not at the first session. */
-export function checkRecipients(recipients: readonly string[]): void {
+export function checkRecipients(recipients: readonly string[], originals: readonly string[] = []): void {
   if (recipients.length === 0)
     throw new SallyportError('bad_config', 'recording.recipients is empty: name at least one age1… recipient')
+  checkEach(recipients, 'recording.recipients')
+  checkEach(originals, 'recording.originals_recipients')
+  const both = originals.find(recipient => recipients.includes(recipient))
+  if (both !== undefined)
+    throw new SallyportError('bad_config', `${both} is among recording.recipients and recording.originals_recipients`, {
+      remedy: 'originals are for other people: `sallyport keys` makes a pair of their own',
+    })
+}
+
+function checkEach(recipients: readonly string[], setting: string): void {
   for (const recipient of recipients) {
     try {
       if (!/^age1[0-9a-z]{58}$/.test(recipient)) throw new Error('not an X25519 recipient')
@@ -35,7 +45,7 @@ export function checkRecipients(recipients: readonly string[]): void {
     } catch (cause) {
       throw new SallyportError(
         'bad_config',
-        `recording.recipients: ${JSON.stringify(recipient)} is no X25519 recipient of age (age1…)`,
+        `${setting}: ${JSON.stringify(recipient)} is no X25519 recipient of age (age1…)`,
         { cause },
       )
     }

@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto'
 import type { Head } from './catalog.ts'
 import type { Position } from './journal-writer.ts'
+import type { Layer } from './segment.ts'
 
 /** The events of one journal record, in clear, waiting to be shipped. */
 export interface Chunk {
@@ -15,6 +16,7 @@ export interface QueuedPart {
   readonly part: number
   readonly part_id: Buffer
   readonly session_id: string
+  readonly layer: Layer
   readonly key: KeyObject
 }
 

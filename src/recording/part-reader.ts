@@ -22,7 +22,7 @@ export interface Played extends Recorded {
  */
 export class PartReader {
   readonly #row: PartRow
-  readonly #key: KeyObject
+  readonly #key: KeyObject | null
   readonly #store: Store
   #n = 0
   #prev = ''
@@ -31,7 +31,8 @@ export class PartReader {
   #bytes = 0
   #events = 0
 
-  constructor(row: PartRow, key: KeyObject, store: Store) {
+  /** Without a key it checks what needs none, and gives no events. */
+  constructor(row: PartRow, key: KeyObject | null, store: Store) {
     this.#row = row
     this.#key = key
     this.#store = store
@@ -39,6 +40,10 @@ export class PartReader {
 
   get row(): PartRow {
     return this.#row
+  }
+
+  get opens(): boolean {
+    return this.#key !== null
   }
 
   /** Number of the segment that comes next. */
@@ -63,18 +68,19 @@ export class PartReader {
     const segment = this.#parsed(stored)
     const played: Played[] = []
     if (segment.first_seq > this.#seq + 1) played.push(this.#gap(segment.first_seq - 1))
-    for (const event of await this.#open(segment)) {
+    const opened = this.#key === null ? null : await this.#open(segment, this.#key)
+    for (const event of opened ?? []) {
       const expected: number = played.length === 0 ? this.#seq + 1 : played.at(-1)!.seq + 1
       if (event.seq > expected && segment.kind === 'records')
         throw this.#damaged(`seq ${expected} is missing inside the segment`)
       if (event.seq !== expected) throw this.#damaged(`seq ${event.seq} comes where ${expected} is due`)
       played.push({ ...event, part: this.#row.part, at_us: this.#row.started_at_ms * 1000 + event.t })
     }
-    const last = played.at(-1)?.seq
+    const last = opened === null ? segment.last_seq : played.at(-1)?.seq
     if (last !== segment.last_seq)
       throw this.#damaged(`it ends at seq ${last}, but its header says ${segment.last_seq}`)
     this.#events += played.filter(event => event.kind !== 'gap').length
-    this.#t = played.at(-1)!.t
+    this.#t = played.at(-1)?.t ?? this.#t
     this.#seq = segment.last_seq
     this.#prev = hash
     this.#bytes += stored.length
@@ -92,6 +98,7 @@ export class PartReader {
   finish(sealed: SealedPart): void {
     const facts: [string, unknown, unknown][] = [
       ['id', this.#row.part_id, sealed.part_id],
+      ['layer', this.#row.layer, sealed.layer ?? 'masked'],
       ['start', this.#row.started_at_ms, sealed.started_at_ms],
       ['number of segments', this.#n, sealed.segments],
       ['last seq', this.#seq, sealed.last_seq],
@@ -109,6 +116,7 @@ export class PartReader {
     try {
       const segment = parseSegment(stored)
       if (segment.part_id.toString('hex') !== this.#row.part_id) throw new Error('it belongs to another part')
+      if (segment.layer !== this.#row.layer) throw new Error(`it belongs to the layer ${segment.layer}`)
       if (segment.n !== this.#n) throw new Error(`it is segment ${segment.n} of its part`)
       if (segment.prev !== this.#prev) throw new Error('its chain does not lead to the segment before')
       if (segment.first_seq <= this.#seq) throw new Error(`it repeats seq ${segment.first_seq}`)
@@ -124,16 +132,16 @@ export class PartReader {
     }
   }
 
-  async #open(segment: Segment): Promise<Recorded[]> {
+  async #open(segment: Segment, key: KeyObject): Promise<Recorded[]> {
     try {
-      if (segment.kind === 'events') return unpackEvents(await openEvents(this.#key, segment))
-      return this.#records(segment)
+      if (segment.kind === 'events') return unpackEvents(await openEvents(key, segment))
+      return this.#records(segment, key)
     } catch (error) {
       throw this.#damaged(`it does not open with the key of its part (${(error as Error).message})`)
     }
   }
 
-  #records(segment: Segment): Recorded[] {
+  #records(segment: Segment, key: KeyObject): Recorded[] {
     const events: Recorded[] = []
     for (let at = 0; at < segment.payload.length; ) {
       const parsed = parseFrame(segment.payload, at)
@@ -141,7 +149,7 @@ export class PartReader {
       const { frame } = parsed
       if (frame.kind !== frameKind.record || !frame.part_id.equals(segment.part_id))
         throw new Error('it holds a frame that is not its own')
-      const record = unpackEvents(openRecord(this.#key, frame))
+      const record = unpackEvents(openRecord(key, frame))
       if (record.length !== frame.count || record[0]?.seq !== frame.first_seq)
         throw new Error('a record is not what its header says')
       events.push(...record)

@@ -15,6 +15,7 @@ export interface PartRecorderOptions {
   readonly strict: boolean
   readonly writer: JournalWriter
   readonly shipper: Shipper
+  readonly originals: PartRecorder | null
   readonly onClosed: () => void
 }
 
@@ -39,6 +40,10 @@ export class PartRecorder implements SessionRecorder {
   }
   get strict(): boolean {
     return this.#options.strict
+  }
+
+  get originals(): PartRecorder | null {
+    return this.#options.originals
   }
 
   append(events: readonly NewRecorded[]): void {
@@ -109,7 +114,8 @@ export class PartRecorder implements SessionRecorder {
   }
 
   async #end(reason: string): Promise<void> {
-    const { queue, written, writer, shipper, onClosed } = this.#options
+    const { queue, written, writer, shipper, originals, onClosed } = this.#options
+    await originals?.close(reason)
     const ending = this.#lost === undefined ? 'clean' : 'lost'
     const why = this.#lost === undefined ? reason : `${reason}: ${this.#lost}`
     try {

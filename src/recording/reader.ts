@@ -7,12 +7,16 @@ import { unwrapPartKey } from './part-key.ts'
 import { PartReader, type Played, type SegmentRow } from './part-reader.ts'
 import { recordingKeys, recordingParts, recordingSegments, recordings } from './schema.ts'
 import { sealHash } from './seal.ts'
+import type { Layer } from './segment.ts'
 import type { Store } from './store.ts'
 
 export type RecordingRow = typeof recordings.$inferSelect
 
 export interface PartReport {
   readonly part: number
+  readonly layer: Layer
+  /** Whether its events were read; without an identity for the layer, hashes, chain and seal are checked all the same. */
+  readonly opened: boolean
   readonly process_id: string
   readonly ending: string
   readonly segments: number
@@ -35,18 +39,31 @@ export interface VerifyReport {
   readonly parts: readonly PartReport[]
 }
 
+export type View = 'masked' | 'clear'
+
 const page = 256
 
 /** Opens recordings. INVARIANT: it lives in the replay process only, which alone holds identities. */
 export class Reader {
   readonly #database: Database
   readonly #store: Store
-  readonly #identities: readonly Secret[]
+  readonly #identities: Readonly<Record<Layer, readonly Secret[]>>
 
-  constructor(options: { database: Database; store: Store; identities: readonly Secret[] }) {
+  constructor(options: {
+    database: Database
+    store: Store
+    identities: readonly Secret[]
+    originals_identities?: readonly Secret[]
+  }) {
     this.#database = options.database
     this.#store = options.store
-    this.#identities = options.identities
+    // INVARIANT: a layer's keys are tried with that layer's identities only, whatever a row says of its layer.
+    this.#identities = { masked: options.identities, originals: options.originals_identities ?? [] }
+  }
+
+  /** Whether this process could open originals at all. */
+  get opensOriginals(): boolean {
+    return this.#identities.originals.length > 0
   }
 
   async find(sessionId: string): Promise<RecordingRow | undefined> {
@@ -55,19 +72,23 @@ export class Reader {
   }
 
   /**
-   * The events of a recording in the order of time over its parts, as far as they verify.
+   * The events of a recording in the order of time over its parts, as far as they verify; with the clear view those of the
+   * originals layer among them.
    * @param options.follow goes on with what is shipped until the recording is sealed or the signal fires.
    * @throws RecordingDamaged after the verified prefix; SallyportError `gone` when it was deleted.
    */
-  async *events(sessionId: string, options: { follow?: AbortSignal; pollMs?: number } = {}): AsyncGenerator<Played> {
+  async *events(
+    sessionId: string,
+    options: { follow?: AbortSignal; pollMs?: number; view?: View } = {},
+  ): AsyncGenerator<Played> {
     const readers = new Map<number, PartReader>()
     for (;;) {
       const row = await this.#present(sessionId)
-      await this.#addParts(row, readers)
+      await this.#addParts(row, readers, options.view === 'clear' ? 'open' : 'leave out')
       yield* this.#pass(row, readers)
       if (options.follow?.aborted) return
       if (row.state !== 'open') {
-        checkSeal(row, [...readers.values()])
+        checkSeal(row, [...readers.values()], options.view ?? 'masked')
         return
       }
       if (options.follow === undefined) return
@@ -81,13 +102,13 @@ export class Reader {
     const readers = new Map<number, PartReader>()
     const base = { recording_id: row.id, session_id: row.session_id, state: row.state, seal_hash: row.seal_hash }
     try {
-      await this.#addParts(row, readers)
+      await this.#addParts(row, readers, this.opensOriginals ? 'open' : 'check')
     } catch (error) {
       return { ...base, ok: false, problem: (error as Error).message, parts: [] }
     }
     const parts: PartReport[] = []
     for (const reader of readers.values()) parts.push(await this.#verifyPart(row, reader))
-    const problem = sealProblem(row, [...readers.keys()])
+    const problem = sealProblem(row, [...readers.keys()], 'clear')
     return { ...base, ok: problem === null && parts.every(part => part.problem === null), problem, parts }
   }
 
@@ -104,6 +125,8 @@ export class Reader {
     const { part, process_id, ending, gaps, tail_missing_from } = reader.row
     return {
       part,
+      layer: reader.row.layer,
+      opened: reader.opens,
       process_id,
       ending: ending ?? (tail_missing_from === null ? 'open' : 'missing'),
       ...reader.counted,
@@ -128,7 +151,11 @@ export class Reader {
     return row
   }
 
-  async #addParts(row: RecordingRow, readers: Map<number, PartReader>): Promise<void> {
+  async #addParts(
+    row: RecordingRow,
+    readers: Map<number, PartReader>,
+    originals: 'leave out' | 'check' | 'open',
+  ): Promise<void> {
     const rows = await this.#database.db
       .select({ part: recordingParts, wrapped: recordingKeys.wrapped })
       .from(recordingParts)
@@ -139,9 +166,12 @@ export class Reader {
       .where(eq(recordingParts.recording_id, row.id))
       .orderBy(asc(recordingParts.part))
     for (const { part, wrapped } of rows) {
-      if (readers.has(part.part)) continue
+      const { layer } = part
+      if (readers.has(part.part) || (layer === 'originals' && originals === 'leave out')) continue
       if (wrapped === null) throw new RecordingDamaged(part.part, -1, 'its key is not there')
-      readers.set(part.part, new PartReader(part, await unwrapPartKey(this.#identities, wrapped), this.#store))
+      const opens = layer === 'masked' || originals === 'open'
+      const key = opens ? await unwrapPartKey(this.#identities[layer], wrapped) : null
+      readers.set(part.part, new PartReader(part, key, this.#store))
     }
   }
 
@@ -202,22 +232,23 @@ export class Reader {
 const sealOf = (row: RecordingRow) => (row.state === 'open' ? null : row.seal)
 
 /** What is wrong with the seal itself; null when nothing is, or when there is none yet. */
-function sealProblem(row: RecordingRow, parts: readonly number[]): string | null {
+function sealProblem(row: RecordingRow, parts: readonly number[], view: View): string | null {
   if (row.state === 'open') return null
   if (row.seal === null || row.seal_hash === null) return 'the seal is missing'
   if (sealHash(row.seal) !== row.seal_hash) return 'the seal does not have the hash that was noted'
   if (row.seal.recording_id !== row.id || row.seal.session_id !== row.session_id)
     return 'the seal is that of another recording'
-  const sealed = row.seal.parts.map(part => part.part)
+  const sealed = row.seal.parts.filter(part => view === 'clear' || part.layer === undefined).map(part => part.part)
   return sealed.join() === [...parts].sort((a, b) => a - b).join()
     ? null
     : `the seal names the parts ${sealed.join(', ')}, but ${parts.join(', ')} are there`
 }
 
-function checkSeal(row: RecordingRow, readers: readonly PartReader[]): void {
+function checkSeal(row: RecordingRow, readers: readonly PartReader[], view: View): void {
   const problem = sealProblem(
     row,
     readers.map(reader => reader.row.part),
+    view,
   )
   if (problem !== null) throw new RecordingDamaged(0, -1, problem)
   for (const reader of readers) {

@@ -19,6 +19,8 @@ export interface SessionRecorder {
   readonly recording_id: string
   readonly part: number
   readonly strict: boolean
+  /** The second layer, where the `recording` point said `originals: sealed`; it ends with this one. */
+  readonly originals: Pick<SessionRecorder, 'append'> | null
   /**
    * Seals and writes events; when it returns they are in the kernel. It takes some 10 µs and does not wait for the disk.
    * @throws JournalLost on any failure. INVARIANT: then nothing more is forwarded and the session is cut.

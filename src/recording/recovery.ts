@@ -3,7 +3,7 @@ import { logger } from '../log.ts'
 import type { Catalog, Head } from './catalog.ts'
 import { type Frame, frameKind, payloadOf } from './format.ts'
 import { scanJournal } from './journal-scan.ts'
-import { copyRecords, hashOf, segmentTarget } from './segment.ts'
+import { copyRecords, hashOf, type Layer, segmentTarget } from './segment.ts'
 import { journalFiles, removeSpool } from './spool.ts'
 import { type Store, segmentName } from './store.ts'
 
@@ -13,6 +13,7 @@ const heldBytes = 8 * 1024 * 1024
 interface Found {
   readonly recording_id: string
   readonly part: number
+  readonly layer: Layer
   readonly part_id: Buffer
   head: Head
   seen: number // last seq shipped or held
@@ -132,12 +133,12 @@ class Recovery {
 
   async #ship(part: Found): Promise<void> {
     if (part.held.length === 0) return
-    const { recording_id, part: number, part_id } = part
+    const { recording_id, part: number, part_id, layer } = part
     const { n, hash: prev } = part.head
     const first_seq = part.held[0]!.first_seq
     const last_seq = part.seen
     const stored = copyRecords(
-      { part_id, n, first_seq, last_seq, prev },
+      { layer, part_id, n, first_seq, last_seq, prev },
       part.held.map(frame => frame.bytes),
     )
     const hash = hashOf(stored)

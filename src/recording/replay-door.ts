@@ -29,6 +29,8 @@ export interface ReplayDoorOptions {
   /** The database's clock, in this process. */
   readonly now: () => number
   readonly zone: string
+  /** Whether this process holds an identity for the originals layer. */
+  readonly opensOriginals: boolean
 }
 
 /** Decides `replay` in the process that holds the identity. What it decides is written down before anything is shown. */
@@ -45,11 +47,16 @@ export class ReplayDoor {
    */
   async open(row: RecordingRow, request: ReplayRequest): Promise<Decision<'replay'>> {
     const decision = await this.#decide(row, request)
-    const refusal = refusalOf(row, request, decision)
+    const refusal = refusalOf(row, request, decision) ?? this.#cannot(row, request)
     await this.#options.database.db.transaction(async tx => {
       await this.#options.decisions.insert(tx, decision)
       await this.#options.audit.record(tx, {
-        type: refusal === undefined ? 'replay.opened' : 'replay.refused',
+        type:
+          refusal !== undefined
+            ? 'replay.refused'
+            : request.view === 'clear'
+              ? 'replay.originals_opened'
+              : 'replay.opened',
         body: {
           recording: row.id,
           decision: decision.id,
@@ -77,6 +84,23 @@ export class ReplayDoor {
     if (decision === undefined || refusalOf(row, request, decision) === undefined) return decision !== undefined
     await this.#options.decisions.insert(this.#options.database.db, decision)
     return false
+  }
+
+  /** Why what policy allows cannot be shown. */
+  #cannot(row: RecordingRow, { view }: ReplayRequest): SallyportError | undefined {
+    if (view !== 'clear') return undefined
+    if (row.settings['originals'] !== 'sealed')
+      return new SallyportError(
+        'unsupported',
+        'this recording has no originals layer: policy did not ask to keep one',
+        {
+          remedy: 'ask for the masked view',
+        },
+      )
+    if (this.#options.opensOriginals) return undefined
+    return new SallyportError('bad_config', 'the replay process holds no identity for originals', {
+      remedy: 'set recording.originals_identity where the replay role runs, or ask for the masked view',
+    })
   }
 
   async #decide(row: RecordingRow, request: ReplayRequest): Promise<Decision<'replay'>> {
@@ -114,11 +138,8 @@ function refusalOf(
     const message = decision.reasons.map(reason => reason.message).join('; ')
     return refuse('policy_denied', message || `policy denied this replay (${decision.code})`, told?.remedy)
   }
-  if (request.view === 'clear') {
-    return decision.result.view === 'clear'
-      ? refuse('unsupported', 'this recording has no originals layer', 'ask for the masked view')
-      : refuse('policy_denied', 'policy allows the masked view only', 'ask for the masked view')
-  }
+  if (request.view === 'clear' && decision.result.view !== 'clear')
+    return refuse('policy_denied', 'policy allows the masked view only', 'ask for the masked view')
   if (row.state === 'deleted')
     return refuse('gone', `the recording of session ${row.session_id} was deleted`, 'its receipt says under which rule')
   return undefined

@@ -12,7 +12,7 @@ const log = logger('recording')
 const maxStreams = 16
 const maxStreamsOfOne = 4
 
-export interface ReplayServerOptions extends ReplayDoorOptions {
+export interface ReplayServerOptions extends Omit<ReplayDoorOptions, 'opensOriginals'> {
   readonly reader: Reader
   /** Control's public key for calls (`public_keys.replay_calls`). */
   readonly callKey: KeyObject
@@ -31,7 +31,7 @@ export class ReplayServer {
 
   constructor(options: ReplayServerOptions) {
     this.#options = options
-    this.#door = new ReplayDoor(options)
+    this.#door = new ReplayDoor({ ...options, opensOriginals: options.reader.opensOriginals })
     this.#calls = new CallVerifier(options.callKey, options.now)
     this.#server = createServer(
       { requestTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 32_768 },
@@ -130,11 +130,15 @@ function viewOf(query: URLSearchParams): Pick<ReplayRequest, 'follow' | 'view' |
     if (found === undefined) throw new SallyportError('bad_request', `${name} is one of ${allowed.join(', ')}`)
     return found
   }
+  const view = one('view', ['masked', 'clear'], 'masked')
+  const reason = query.get('reason')?.trim().slice(0, 500) || null
+  if (view === 'clear' && reason === null)
+    throw new SallyportError('bad_request', 'the clear view needs a reason', { remedy: 'say why, with --reason' })
   return {
     follow: one('follow', ['true', 'false'], 'false') === 'true',
-    view: one('view', ['masked', 'clear'], 'masked'),
+    view,
     verb: one('verb', ['open', 'download', 'export'], 'open'),
-    reason: query.get('reason')?.slice(0, 500) ?? null,
+    reason,
   }
 }
 

@@ -49,8 +49,9 @@ export async function streamReplay(response: ServerResponse, stream: ReplayStrea
   }, decideAgainMs)
   try {
     if (request.follow) await watch(stream)
-    await send(response, stop, header(row, opened))
-    const events = stream.reader.events(row.session_id, request.follow ? { follow: stop.signal } : {})
+    await send(response, stop, header(row, request, opened))
+    const { view, follow } = request
+    const events = stream.reader.events(row.session_id, { view, ...(follow ? { follow: stop.signal } : {}) })
     for await (const event of events) {
       if (stop.signal.aborted) break
       if (!(await redecide())) {
@@ -78,7 +79,7 @@ export async function streamReplay(response: ServerResponse, stream: ReplayStrea
 const cutBecause = (signal: AbortSignal): string =>
   signal.reason === 'policy' ? 'policy no longer allows this replay' : 'the replay process is stopping'
 
-function header(row: RecordingRow, opened: Decision<'replay'>): object {
+function header(row: RecordingRow, request: ReplayRequest, opened: Decision<'replay'>): object {
   const { session_id, subject_id, subject_name, resource, role, protocol, state } = row
   const facts = { session_id, subject_id, subject_name, resource, role, protocol, state }
   return {
@@ -86,7 +87,7 @@ function header(row: RecordingRow, opened: Decision<'replay'>): object {
     recording_id: row.id,
     ...facts,
     started_at_ms: row.started_at.getTime(),
-    view: 'masked',
+    view: request.view,
     decision_id: opened.id,
   }
 }

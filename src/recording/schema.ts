@@ -3,6 +3,7 @@ import { index, integer, jsonb, pgTable, primaryKey, text, timestamp, uniqueInde
 import { bytes, integer53 } from '../db/columns.ts'
 import type { Receipt } from './receipt.ts'
 import type { Seal } from './seal.ts'
+import type { Layer } from './segment.ts'
 
 const at = () => timestamp({ withTimezone: true })
 
@@ -33,7 +34,10 @@ export const recordings = pgTable(
   t => [uniqueIndex().on(t.session_id), index().on(t.state, t.sealed_at), index().on(t.subject_id)],
 )
 
-/** One part for each process that served the session; `spool` names the journal's owner. */
+/**
+ * One part for each process that served the session, and one more for the originals it kept; `spool` names the journal's
+ * owner.
+ */
 export const recordingParts = pgTable(
   'recording_parts',
   {
@@ -44,6 +48,7 @@ export const recordingParts = pgTable(
     process_id: text().notNull(),
     spool: text().notNull(), // id of the spool folder, stable over restarts of its owner
     started_at_ms: integer53().notNull(),
+    layer: text().$type<Layer>().notNull().default('masked'), // who may open it: `originals` has other recipients
     part_id: text().notNull(), // 32 hex digits, in the header of each record and segment
     ended_at: at(), // when everything that will ever come of it was shipped
     ending: text().$type<'clean' | 'lost' | 'recovered'>(), // lost: cut by its own recorder; recovered: its process died
@@ -82,7 +87,7 @@ export const recordingKeys = pgTable(
   {
     recording_id: text().notNull(),
     part: integer().notNull(),
-    wrapped: bytes(), // an age file for the deployment's recipients; null once destroyed
+    wrapped: bytes(), // an age file for the recipients of the part's layer; null once destroyed
     destroyed_at: at(),
   },
   t => [primaryKey({ columns: [t.recording_id, t.part] })],

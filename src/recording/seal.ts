@@ -17,6 +17,7 @@ export interface Seal {
 export interface SealedPart {
   readonly part: number
   readonly part_id: string
+  readonly layer?: 'originals' // absent: what the person saw
   readonly process_id: string
   readonly started_at_ms: number
   readonly ending: 'clean' | 'lost' | 'recovered' | 'missing'

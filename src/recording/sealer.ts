@@ -149,6 +149,7 @@ export class Sealer {
       parts.push({
         part: part.part,
         part_id: part.part_id,
+        ...(part.layer === 'originals' ? { layer: part.layer } : {}),
         process_id: part.process_id,
         started_at_ms: part.started_at_ms,
         ending: ended ? part.ending! : 'missing',

@@ -7,7 +7,7 @@ import { nonce, tagBytes } from './format.ts'
 /**
  * A segment as it lies in the store: a clear header of 92 bytes, then the payload.
  *
- *   0 `SALLYSEG` · 8 version 1 · 9 kind (1 events, 2 records) · 10 codec (0 none, 1 brotli) · 11 zero · 12 part id (16) ·
+ *   0 `SALLYSEG` · 8 version 1 · 9 kind (1 events, 2 records) · 10 codec (0 none, 1 brotli) · 11 layer (0 masked, 1 originals) · 12 part id (16) ·
  *   28 n (4) · 32 first_seq (8) · 40 last_seq (8) · 48 nonce counter (8) · 56 prev (32) · 88 length of the payload (4)
  *
  * `events`: AES-256-GCM over brotli over length-prefixed events; the header is the additional data. `records`: record frames
@@ -19,9 +19,14 @@ export const segmentTarget = 256 * 1024
 export const maxSegmentBytes = maxEventBytes + segmentTarget + 65_536
 const magic = Buffer.from('SALLYSEG', 'latin1')
 const kinds = { events: 1, records: 2 } as const
+const layers = { masked: 0, originals: 1 } as const
+
+/** What the person saw, or what must not be seen: literals that masks hide, what was typed. A layer has its own keys. */
+export type Layer = keyof typeof layers
 
 export interface SegmentHeader {
   readonly kind: 'events' | 'records'
+  readonly layer: Layer
   readonly part_id: Buffer
   readonly n: number
   readonly first_seq: number
@@ -29,6 +34,9 @@ export interface SegmentHeader {
   readonly nonce: number
   readonly prev: string // hex, '' for the first
 }
+
+/** A segment to be made; of the masked layer where nothing is said. */
+export type NewSegment = Omit<SegmentHeader, 'kind' | 'layer'> & { readonly layer?: Layer }
 
 export interface Segment extends SegmentHeader {
   readonly header: Buffer
@@ -41,10 +49,10 @@ const decompress = promisify(brotliDecompress)
 export const hashOf = (stored: Buffer): string => createHash('sha256').update(stored).digest('hex')
 
 /** Compresses and seals events. The event loop is not held: brotli runs on the thread pool. */
-export async function sealEvents(key: KeyObject, header: Omit<SegmentHeader, 'kind'>, events: Buffer): Promise<Buffer> {
+export async function sealEvents(key: KeyObject, header: NewSegment, events: Buffer): Promise<Buffer> {
   const params = { [constants.BROTLI_PARAM_QUALITY]: 1, [constants.BROTLI_PARAM_SIZE_HINT]: events.length }
   const packed = await compress(events, { params })
-  const clear = encodeHeader({ ...header, kind: 'events' }, 1, packed.length + tagBytes)
+  const clear = encodeHeader({ layer: 'masked', ...header, kind: 'events' }, 1, packed.length + tagBytes)
   const cipher = createCipheriv('aes-256-gcm', key, nonce('seg', header.nonce), { authTagLength: tagBytes })
   cipher.setAAD(clear)
   return Buffer.concat([clear, cipher.update(packed), cipher.final(), cipher.getAuthTag()])
@@ -62,9 +70,12 @@ export async function openEvents(key: KeyObject, segment: Segment): Promise<Buff
 }
 
 /** Journal records as they are: whoever copies them needs no key. */
-export function copyRecords(header: Omit<SegmentHeader, 'kind' | 'nonce'>, frames: readonly Buffer[]): Buffer {
+export function copyRecords(header: Omit<NewSegment, 'nonce'>, frames: readonly Buffer[]): Buffer {
   const payload = Buffer.concat(frames)
-  return Buffer.concat([encodeHeader({ ...header, kind: 'records', nonce: 0 }, 0, payload.length), payload])
+  return Buffer.concat([
+    encodeHeader({ layer: 'masked', ...header, kind: 'records', nonce: 0 }, 0, payload.length),
+    payload,
+  ])
 }
 
 /** @throws RangeError or TypeError, saying what is wrong, for anything that is not exactly one segment. */
@@ -75,8 +86,8 @@ export function parseSegment(stored: Buffer): Segment {
   const kind =
     stored.readUInt8(9) === kinds.events ? 'events' : stored.readUInt8(9) === kinds.records ? 'records' : undefined
   if (kind === undefined) throw new TypeError(`unknown segment kind ${stored.readUInt8(9)}`)
-  if (stored.readUInt8(10) !== (kind === 'events' ? 1 : 0) || stored.readUInt8(11) !== 0)
-    throw new TypeError('unknown codec')
+  if (stored.readUInt8(10) !== (kind === 'events' ? 1 : 0)) throw new TypeError('unknown codec')
+  if (stored.readUInt8(11) > layers.originals) throw new TypeError('unknown layer')
   for (const at of [32, 40, 48]) if (stored.readUInt16BE(at) !== 0) throw new RangeError('a number is out of range')
   if (stored.readUInt32BE(88) !== stored.length - segmentHeaderBytes)
     throw new RangeError('its length is not what its header says')
@@ -85,6 +96,7 @@ export function parseSegment(stored: Buffer): Segment {
   const prev = stored.subarray(56, 88)
   return {
     kind,
+    layer: stored.readUInt8(11) === layers.originals ? 'originals' : 'masked',
     part_id: stored.subarray(12, 28),
     n: stored.readUInt32BE(28),
     first_seq: stored.readUIntBE(34, 6),
@@ -102,6 +114,7 @@ function encodeHeader(header: SegmentHeader, codec: number, length: number): Buf
   bytes.writeUInt8(1, 8)
   bytes.writeUInt8(kinds[header.kind], 9)
   bytes.writeUInt8(codec, 10)
+  bytes.writeUInt8(layers[header.layer], 11)
   bytes.set(header.part_id, 12)
   bytes.writeUInt32BE(header.n, 28)
   bytes.writeUIntBE(header.first_seq, 34, 6)

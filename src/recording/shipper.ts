@@ -169,11 +169,11 @@ export class Shipper {
 
   async #ship(part: PartQueue): Promise<void> {
     const chunks = part.peek(part.bytes > behindTarget ? behindTarget : segmentTarget)
-    const { recording_id, part: number, part_id, key } = part.facts
+    const { recording_id, part: number, part_id, key, layer } = part.facts
     const { n, hash: prev } = part.head
     const first_seq = chunks[0]!.first_seq
     const last_seq = chunks.at(-1)!.last_seq
-    const header = { part_id, n, first_seq, last_seq, nonce: part.nextNonce(), prev }
+    const header = { layer, part_id, n, first_seq, last_seq, nonce: part.nextNonce(), prev }
     const stored = await sealEvents(key, header, Buffer.concat(chunks.map(chunk => chunk.events)))
     const hash = hashOf(stored)
     const name = segmentName(recording_id, number, n, hash)

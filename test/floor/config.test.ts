@@ -8,7 +8,10 @@ import { SallyportError } from '../../src/errors.ts'
 
 const page = readFileSync(resolve(import.meta.dirname, '../../src/README.md'), 'utf8')
 const example = /```yaml\n([\s\S]+?)```/.exec(page)![1]!
-const filled = example.replaceAll('ed25519:…', `ed25519:${'A'.repeat(43)}`).replaceAll('age1…', 'age1qqq')
+const filled = example
+  .replaceAll('ed25519:…', `ed25519:${'A'.repeat(43)}`)
+  .replaceAll('age1…', 'age1qqq')
+  .replaceAll('age1other…', 'age1ppp')
 
 function messageOf(run: () => unknown): string {
   try {
@@ -38,6 +41,16 @@ describe('the configuration', () => {
     const message = messageOf(() => checkConfig(wrong, 'sallyport.yaml'))
     for (const place of ['zone', 'origin', 'issuer', '/gateway/workers', '/policy/poll_s', 'recordings'])
       expect(message).toContain(place)
+  })
+
+  test('originals that the recipients of recordings could open are refused', () => {
+    const wrong = parse(filled)
+    wrong.recording.originals_recipients = ['age1zzz', ...wrong.recording.recipients]
+    const message = messageOf(() => checkConfig(wrong, 'sallyport.yaml'))
+    expect(message).toContain('/recording/originals_recipients/1: must not be among recipients too')
+    wrong.recording.originals_recipients = undefined
+    delete wrong.recording.originals_recipients
+    expect(messageOf(() => checkConfig(wrong, 'sallyport.yaml'))).toBe('it was accepted')
   })
 
   test('a secret itself in the place of its reference is refused, and not repeated', () => {

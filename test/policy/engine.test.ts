@@ -191,11 +191,6 @@ strings_of(xs) := [concat("", [s, s, s, s]) | some x in xs; s := format_int(x + 
     ['an action that must wait', 'package sallyport.action\nresult := {"effect": "ask", "reasons": []}', 'action'],
     ['on_derived: mask', masking('"on_derived": "mask"'), 'masking'],
     ['predicates: allow', masking('"predicates": "allow"'), 'masking'],
-    [
-      'sealed originals',
-      'package sallyport.recording\nresult := {"level": "full", "results": "all", "head_rows": 0, "strict": false, "originals": "sealed"}',
-      'recording',
-    ],
   ])('%s is refused as unsupported', async (_, module, point) => {
     const engine = await rawEngine({ [point]: module })
     const { action, ...session } = actionInput()

@@ -144,9 +144,15 @@ describe('the gate', () => {
     })
     expect((await problems(recording('result := {"level": "ful"}')))[0]?.code).toBe('policy_shape')
     expect((await problems(recording('result := 1 if input.role == "x"')))[0]?.code).toBe('policy_undefined')
-    const sealed =
-      'result := {"level": "full", "results": "all", "head_rows": 0, "strict": false, "originals": "sealed"}'
-    expect((await problems(recording(sealed)))[0]?.code).toBe('unsupported')
+    const allowing = {
+      'masking/masking.rego': `package sallyport.masking
+
+# METADATA
+# custom: { rule: m }
+result := {"rules": [{"rule": "m", "match": {"schema": "*", "table": "*", "column": "ssn"}, "transform": {"kind": "redact"}, "predicates": "allow"}]}`,
+      'masking/masking_test.rego': null,
+    }
+    expect((await problems(allowing))[0]?.code).toBe('unsupported')
     const endless = 'result := 1 if { xs := numbers.range(1, 3000); some a in xs; some b in xs; a < b; b < a }'
     expect((await problems(recording(endless)))[0]?.code).toBe('policy_fuel')
   })

@@ -57,6 +57,7 @@ export async function buildPart(): Promise<BuiltPart> {
     row: {
       ...shared,
       recording_id: fixedRecording,
+      layer: 'masked',
       spool: 'prc_1',
       ended_at: new Date(0),
       ending: 'clean',

@@ -56,6 +56,18 @@ describe('the formats that outlive the program', () => {
     expect(unpackEvents(await openEvents(fixedKey, segment)).map(event => event.seq)).toEqual([3, 4])
   })
 
+  test('a segment of the originals layer says so in its header, which its key covers', async () => {
+    const bytes = vector('originals.seg')
+    const segment = parseSegment(bytes)
+    expect(segment).toMatchObject({ kind: 'events', layer: 'originals', n: 0, first_seq: 1, last_seq: 2, prev: '' })
+    expect(unpackEvents(await openEvents(fixedKey, segment)).map(event => event.seq)).toEqual([1, 2])
+    const masked = Buffer.from(bytes)
+    masked[11] = 0
+    await expect(openEvents(fixedKey, parseSegment(masked))).rejects.toThrow()
+    masked[11] = 2
+    expect(() => parseSegment(masked)).toThrow('unknown layer')
+  })
+
   test('a segment of copied records is byte for byte what the vector says, but for the chain', async () => {
     const part = await buildPart()
     const made = part.segments[3]!.stored

@@ -28,6 +28,8 @@ export interface RecordingWorld extends AsyncDisposable {
   readonly store: Store
   readonly identity: Secret
   readonly recipient: string
+  /** The pair of the originals layer. */
+  readonly originals: { readonly identity: Secret; readonly recipient: string }
   readonly gateway: Side
   readonly control: Side
   readonly replay: Side
@@ -46,6 +48,7 @@ export async function createWorld(): Promise<RecordingWorld> {
   const store = new FileStore(join(folder, 'store'))
   const identity = await generateX25519Identity()
   const recipient = await identityToRecipient(identity)
+  const originals = await generateX25519Identity()
   const pools: Database[] = []
   const side = async (role: 'gateway' | 'control' | 'replay'): Promise<Side> => {
     const database = openDatabase({ url: test.roleUrls[role], max: 6, application: `test ${role}` })
@@ -66,6 +69,7 @@ export async function createWorld(): Promise<RecordingWorld> {
     store,
     identity: new Secret(identity),
     recipient,
+    originals: { identity: new Secret(originals), recipient: await identityToRecipient(originals) },
     gateway,
     control,
     replay,
@@ -82,6 +86,7 @@ export async function createWorld(): Promise<RecordingWorld> {
         spool_root: join(folder, 'spool'),
         spool_bytes: 64 * 1024 * 1024,
         recipients: [recipient],
+        originals_recipients: [await identityToRecipient(originals)],
         tuning: { cutMs: 50 },
         ...options,
       })

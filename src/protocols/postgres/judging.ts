@@ -185,6 +185,8 @@ export class Judge {
     }
     if (text.length > maxText) text = `${text.slice(0, maxText)}… (${text.length} characters)`
     const extra = phase === 'execute' ? { phase, ...(bare && parameters !== null ? { parameters } : {}) } : { phase }
+    if (!bare && this.#gate.settings.originals === 'sealed')
+      this.#gate.recordOriginal('statement', { phase, text: texts.join(';\n').slice(0, maxText), parameters })
     const verdict = this.#gate.judge(actions, { text, extra })
     if (!verdict.allowed) return { kind: 'refused', error: denial(verdict) }
     if (refusal !== null) {

@@ -18,9 +18,10 @@ afterAll(() => world?.close())
 beforeEach(() => {
   world.deny = () => undefined
   world.rules = []
-  world.settings = { level: 'full', results: 'head', head_rows: 2 }
+  world.settings = { level: 'full', results: 'head', head_rows: 2, originals: 'drop' }
   world.onCommit = () => true
   world.journal.length = 0
+  world.originals.length = 0
 })
 
 const Q = (sql: string) => frame(C.query, sql, 0)
@@ -252,6 +253,27 @@ describe('the extended protocol', () => {
 })
 
 describe('masking on the wire', () => {
+  test('literals and parameters on a masked relation go into the originals where policy seals them, and nowhere else', async () => {
+    world.rules = [ssnRule]
+    const ask = async () => {
+      const client = await world.client()
+      await client.query("select id from customers where name = 'SECRET-Ada'")
+      await client.query('select id from customers where name = $1', ['SECRET-Bob'])
+      await client.query("select body from notes where body = 'not hidden'")
+      await client.end()
+    }
+    await ask()
+    expect(world.originals).toEqual([])
+    world.settings = { ...world.settings, originals: 'sealed' }
+    await ask()
+    expect(JSON.stringify(world.journal)).not.toContain('SECRET-')
+    expect(world.originals.map(event => event.body)).toMatchObject([
+      { phase: 'query', text: "select id from customers where name = 'SECRET-Ada'" },
+      { phase: 'parse', text: 'select id from customers where name = $1' },
+      { phase: 'execute', parameters: ['SECRET-Bob'] },
+    ])
+  })
+
   test('masked columns in the simple protocol', async () => {
     world.rules = [ssnRule]
     const { out } = await psql(['select id, ssn as x from customers order by id'])

@@ -25,6 +25,8 @@ export interface WireWorld {
   readonly ca: string
   /** What was journalled, oldest first. */
   readonly journal: { kind: string; body: Record<string, unknown> }[]
+  /** What went into the layer of originals. */
+  readonly originals: { kind: string; body: Record<string, unknown> }[]
   readonly failures: string[]
   /** Denies an action when it answers with a message. */
   deny: (action: ActionFacts) => string | undefined
@@ -117,10 +119,11 @@ export async function startWireWorld(seed: string): Promise<WireWorld> {
     ticket,
     ca: caFile,
     journal: [],
+    originals: [],
     failures: [],
     deny: () => undefined,
     rules: [],
-    settings: { level: 'full', results: 'head', head_rows: 2 },
+    settings: { level: 'full', results: 'head', head_rows: 2, originals: 'drop' },
     onCommit: () => true,
     end(reason) {
       const refusal: Refusal = {
@@ -211,6 +214,7 @@ export async function startWireWorld(seed: string): Promise<WireWorld> {
         const { t: _t, conn: _conn, seq: _seq, kind: _kind, ...kept } = event!
         world.journal.push({ kind, body: kept })
       },
+      recordOriginal: (kind, body) => void world.originals.push({ kind, body }),
       commit: () => world.onCommit(),
       rules: () => world.rules,
       maskKey: Buffer.alloc(32, 7),

@@ -1,0 +1,1 @@
+ALTER TABLE "recording_parts" ADD COLUMN "layer" text DEFAULT 'masked' NOT NULL;
