@@ -1,4 +1,5 @@
-import { Packr, RESERVE_START_SPACE } from 'msgpackr'
+import { Packr } from 'msgpackr'
+import { EventWriter, maxEventBytes } from './event-writer.ts'
 
 /** What a caller records. Everything but the envelope is the protocol's own. */
 export interface NewRecorded {
@@ -23,36 +24,14 @@ export interface Recorded {
   readonly [member: string]: unknown
 }
 
-export const maxEventBytes = 32 * 1024 * 1024
+/** Plain MessagePack: no record extension. */
+const packr = new Packr({ useRecords: false })
 
-/** Plain MessagePack: no record extension, so that any MessagePack library reads it. */
-const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
-
-/** Asks the packer for four free bytes at the start, so that the length need not be put before a copy. */
-const leaveLength = RESERVE_START_SPACE + 4
-const pack = packr.pack.bind(packr) as (value: object, options: number) => Buffer
-
-/** Four bytes of length, then MessagePack. The envelope wins over members of the body of the same name. */
+/** One event as it stands in a record: four bytes of length, then MessagePack. The envelope wins over members of the body of the same name. */
 export function packEvent(event: NewRecorded, seq: number, t: number): Buffer {
-  const members = { ...event.body, t, conn: event.conn, seq, kind: event.kind }
-  const plain = pack(members, leaveLength)
-  const framed = event.packed === undefined ? plain : withMember(plain, members, event.packed)
-  const length = framed.length - 4
-  if (length > maxEventBytes) throw new RangeError(`an event of ${length} bytes is longer than ${maxEventBytes}`)
-  framed.writeUInt32BE(length, 0)
-  return framed
-}
-
-const map16 = 0xde // how the packer begins every plain object; then its number of members
-const mostMembers = 0xffff
-
-/** Puts one more member behind those of a map. */
-function withMember(framed: Buffer, members: object, { name, bytes }: PackedMember): Buffer {
-  const count = framed.readUInt16BE(5)
-  if (framed[4] !== map16 || count === mostMembers || Object.hasOwn(members, name))
-    throw new RangeError(`an event cannot hold ${name} beside its other members`)
-  framed.writeUInt16BE(count + 1, 5)
-  return Buffer.concat([framed, packr.pack(name), bytes])
+  const writer = new EventWriter()
+  writer.write(event, seq, t)
+  return writer.written
 }
 
 /**

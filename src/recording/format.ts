@@ -1,6 +1,6 @@
-import { createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto'
+import { type CipherGCM, createCipheriv, createDecipheriv, type KeyObject } from 'node:crypto'
 import { crc32 } from 'node:zlib'
-import { maxEventBytes } from './events.ts'
+import { maxEventBytes } from './event-writer.ts'
 
 /**
  * The journal file: `SALLYJNL`, version, four zero bytes; then frames. A frame is a clear header of 41 bytes, a payload, and
@@ -45,12 +45,23 @@ export function nonce(domain: NonceDomain, counter: number): Buffer {
 
 const domains = { rec: Buffer.from('rec', 'latin1'), seg: Buffer.from('seg', 'latin1') } as const
 
-/** Seals the events of one write into a record frame. */
-export function sealRecord(key: KeyObject, header: Omit<FrameHeader, 'kind' | 'length'>, plain: Buffer): Buffer {
+/** The cipher of the record with this counter. INVARIANT: it seals one record. It can be made before there is anything to seal. */
+export function recordCipher(key: KeyObject, counter: number): CipherGCM {
+  return createCipheriv('aes-256-gcm', key, nonce('rec', counter), { authTagLength: tagBytes })
+}
+
+export const recordBytes = (plain: number): number => headerBytes + plain + tagBytes + crcBytes
+
+/** Seals the events of one write into a record frame, which takes the beginning of `space`. */
+export function sealRecord(
+  cipher: CipherGCM,
+  header: Omit<FrameHeader, 'kind' | 'length'>,
+  plain: Buffer,
+  space: Buffer = Buffer.allocUnsafe(recordBytes(plain.length)),
+): Buffer {
   const length = plain.length + tagBytes
-  const frame = Buffer.allocUnsafe(headerBytes + length + crcBytes)
-  writeHeader(frame, { ...header, kind: frameKind.record, length })
-  const cipher = createCipheriv('aes-256-gcm', key, nonce('rec', header.counter), { authTagLength: tagBytes })
+  const frame = space.subarray(0, recordBytes(plain.length))
+  writeHeader(frame, frameKind.record, header, length)
   cipher.setAAD(frame.subarray(0, headerBytes))
   frame.set(cipher.update(plain), headerBytes)
   cipher.final()
@@ -71,7 +82,7 @@ export function openRecord(key: KeyObject, frame: Frame): Buffer {
 /** A frame whose payload is clear: what a part is (`part`), or how it ended (`end`). */
 export function clearFrame(kind: FrameKind, partId: Buffer, firstSeq: number, payload: Buffer): Buffer {
   const frame = Buffer.allocUnsafe(headerBytes + payload.length + crcBytes)
-  writeHeader(frame, { kind, part_id: partId, counter: 0, first_seq: firstSeq, count: 0, length: payload.length })
+  writeHeader(frame, kind, { part_id: partId, counter: 0, first_seq: firstSeq, count: 0 }, payload.length)
   frame.set(payload, headerBytes)
   return closeFrame(frame)
 }
@@ -108,15 +119,24 @@ export function parseFrame(bytes: Buffer, at: number): Parsed {
   }
 }
 
-function writeHeader(frame: Buffer, header: FrameHeader): void {
-  frame.writeUInt8(header.kind, 0)
+function writeHeader(
+  frame: Buffer,
+  kind: FrameKind,
+  header: Omit<FrameHeader, 'kind' | 'length'>,
+  length: number,
+): void {
+  frame[0] = kind
   frame.set(header.part_id, 1)
-  frame.writeUInt16BE(0, 17)
-  frame.writeUIntBE(header.counter, 19, 6)
-  frame.writeUInt16BE(0, 25)
-  frame.writeUIntBE(header.first_seq, 27, 6)
+  writeUInt64(frame, 17, header.counter)
+  writeUInt64(frame, 25, header.first_seq)
   frame.writeUInt32BE(header.count, 33)
-  frame.writeUInt32BE(header.length, 37)
+  frame.writeUInt32BE(length, 37)
+}
+
+/** A whole number below 2^48. */
+function writeUInt64(frame: Buffer, at: number, value: number): void {
+  frame.writeUInt32BE(Math.floor(value / 2 ** 32), at)
+  frame.writeUInt32BE(value % 2 ** 32, at + 4)
 }
 
 function closeFrame(frame: Buffer): Buffer {

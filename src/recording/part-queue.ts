@@ -3,12 +3,46 @@ import type { Head } from './catalog.ts'
 import type { Position } from './journal-writer.ts'
 import type { Layer } from './segment.ts'
 
-/** The events of one journal record, in clear, waiting to be shipped. */
+/** The events of one or more journal records, in clear, waiting to be shipped. */
 export interface Chunk {
   readonly first_seq: number
   readonly last_seq: number
   readonly events: Buffer
+  /** Where the first of the records begins. */
   readonly at: Position
+}
+
+const leastBytes = 2 * 1024
+const mostBytes = 64 * 1024
+
+/** Records side by side in one piece of memory: thousands of small ones would be as many objects for the collector. */
+class Gathered implements Chunk {
+  readonly first_seq: number
+  readonly at: Position
+  last_seq: number
+  readonly #memory: Buffer
+  #used = 0
+
+  constructor(first: Chunk, size: number) {
+    this.first_seq = first.first_seq
+    this.at = first.at
+    this.last_seq = first.last_seq
+    this.#memory = Buffer.allocUnsafeSlow(Math.max(size, first.events.length))
+    this.add(first)
+  }
+
+  get events(): Buffer {
+    return this.#memory.subarray(0, this.#used)
+  }
+
+  /** @returns false when there is no room for it. */
+  add({ events, last_seq }: Chunk): boolean {
+    if (this.#memory.length - this.#used < events.length) return false
+    this.#memory.set(events, this.#used)
+    this.#used += events.length
+    this.last_seq = last_seq
+    return true
+  }
 }
 
 export interface QueuedPart {
@@ -36,6 +70,9 @@ export class PartQueue {
   bytes = 0
   since = 0
   #chunks: Chunk[] = []
+  /** The last chunk, as long as nothing of it is on its way to the store. */
+  #open: Gathered | undefined
+  #nextBytes = leastBytes
   #nonce = 0
   #queued = 0
 
@@ -56,15 +93,21 @@ export class PartQueue {
     return this.#chunks.length === 0 && this.lagging === undefined && this.head.last_seq === this.written
   }
 
+  /** Copies the events of a record. */
   push(chunk: Chunk, now: number): void {
     if (this.#chunks.length === 0) this.since = now
-    this.#chunks.push(chunk)
+    if (this.#open === undefined || !this.#open.add(chunk)) {
+      this.#open = new Gathered(chunk, this.#nextBytes)
+      this.#nextBytes = Math.min(mostBytes, 2 * this.#nextBytes)
+      this.#chunks.push(this.#open)
+    }
     this.#queued = chunk.last_seq
     this.bytes += chunk.events.length
   }
 
-  /** The oldest events, up to `target` bytes but at least one record. */
+  /** The oldest events, up to `target` bytes but at least one chunk. What they are stays as it is now. */
   peek(target: number): Chunk[] {
+    this.#open = undefined
     let bytes = 0
     let count = 0
     for (const chunk of this.#chunks) {
@@ -85,6 +128,10 @@ export class PartQueue {
       count++
     }
     this.#chunks.splice(0, count)
+    if (this.#chunks.length === 0) {
+      this.#open = undefined
+      this.#nextBytes = leastBytes
+    }
     this.since = now
     if (this.#queued < head.last_seq) this.#queued = head.last_seq
   }
@@ -96,6 +143,7 @@ export class PartQueue {
     this.lagging ??= first.at
     this.#queued = this.head.last_seq
     this.#chunks = []
+    this.#open = undefined
     this.bytes = 0
   }
 

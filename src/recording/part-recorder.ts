@@ -1,8 +1,10 @@
+import type { CipherGCM } from 'node:crypto'
 import { JournalLost } from './errors.ts'
-import { type NewRecorded, packEvent } from './events.ts'
-import { clearFrame, frameKind, sealRecord } from './format.ts'
+import { EventWriter } from './event-writer.ts'
+import type { NewRecorded } from './events.ts'
+import { clearFrame, frameKind, recordBytes, recordCipher, sealRecord } from './format.ts'
 import type { JournalWriter, WrittenPart } from './journal-writer.ts'
-import type { Chunk, PartQueue } from './part-queue.ts'
+import type { PartQueue } from './part-queue.ts'
 import type { SessionRecorder } from './recorder.ts'
 import { segmentTarget } from './segment.ts'
 import type { Shipper } from './shipper.ts'
@@ -19,12 +21,23 @@ export interface PartRecorderOptions {
   readonly onClosed: () => void
 }
 
+const mostKept = 1024 * 1024
+/** Memory that every append uses again: an append is synchronous, and one inside of another finds none and takes its own. */
+const spare: { packed: EventWriter | undefined; sealed: Buffer | undefined } = { packed: undefined, sealed: undefined }
+
+function spaceFor(bytes: number): Buffer {
+  const { sealed } = spare
+  spare.sealed = undefined
+  return sealed !== undefined && sealed.length >= bytes ? sealed : Buffer.allocUnsafeSlow(Math.max(2 * bytes, 4096))
+}
+
 /** Seals events into records of its part. The key, the counter and the seq are its own; nothing else uses them. */
 export class PartRecorder implements SessionRecorder {
   readonly #options: PartRecorderOptions
   readonly #listeners = new Set<(reason: string) => void>()
   #seq = 0
   #counter = 0
+  #cipher: CipherGCM | undefined
   #lost: string | undefined
   #closed: Promise<void> | undefined
 
@@ -50,26 +63,34 @@ export class PartRecorder implements SessionRecorder {
     if (this.#lost !== undefined) throw new JournalLost(this.#lost)
     if (this.#closed !== undefined) throw new JournalLost('it has ended')
     const t = Math.round((performance.now() - this.#options.started) * 1000)
+    const packed = spare.packed ?? new EventWriter()
+    spare.packed = undefined
     try {
-      let packed: Buffer[] = []
-      let bytes = 0
-      let seq = this.#seq
+      let count = 0
       for (const event of events) {
-        const one = packEvent(event, ++seq, t)
-        if (bytes > 0 && bytes + one.length > segmentTarget) {
-          this.#write(packed)
-          packed = []
-          bytes = 0
+        const before = packed.length
+        packed.write(event, this.#seq + count + 1, t)
+        if (count > 0 && packed.length > segmentTarget) {
+          this.#write(packed.written.subarray(0, before), count)
+          packed.drop(before)
+          count = 0
         }
-        packed.push(one)
-        bytes += one.length
+        count++
       }
-      if (packed.length > 0) this.#write(packed)
+      if (count > 0) this.#write(packed.written, count)
     } catch (error) {
       const lost = error instanceof JournalLost ? error : new JournalLost((error as Error).message, error)
       this.lost(String(lost.facts['reason']))
       throw lost
+    } finally {
+      packed.reset()
+      spare.packed = packed
     }
+  }
+
+  prepare(): void {
+    if (this.#lost === undefined && this.#closed === undefined)
+      this.#cipher ??= recordCipher(this.#options.queue.facts.key, this.#counter)
   }
 
   async appendDurable(events: readonly NewRecorded[]): Promise<void> {
@@ -101,16 +122,21 @@ export class PartRecorder implements SessionRecorder {
     for (const run of listeners) run(reason)
   }
 
-  #write(packed: readonly Buffer[]): void {
+  #write(events: Buffer, count: number): void {
     const { queue, written, writer, shipper } = this.#options
-    const events = packed.length === 1 ? packed[0]! : Buffer.concat(packed)
+    const { part_id, key } = queue.facts
     const first_seq = this.#seq + 1
-    const last_seq = this.#seq + packed.length
-    const header = { part_id: queue.facts.part_id, counter: this.#counter++, first_seq, count: packed.length }
-    const at = writer.write(written, sealRecord(queue.facts.key, header, events), last_seq)
+    const last_seq = this.#seq + count
+    // INVARIANT: each counter is taken once, and so is the cipher that was prepared for it.
+    const counter = this.#counter++
+    const cipher = this.#cipher ?? recordCipher(key, counter)
+    this.#cipher = undefined
+    const space = spaceFor(recordBytes(events.length))
+    const frame = sealRecord(cipher, { part_id, counter, first_seq, count }, events, space)
+    const at = writer.write(written, frame, last_seq)
+    spare.sealed = space.length > mostKept ? undefined : space
     this.#seq = last_seq
-    const chunk: Chunk = { first_seq, last_seq, events, at }
-    shipper.wrote(queue, chunk)
+    shipper.wrote(queue, { first_seq, last_seq, events, at })
   }
 
   async #end(reason: string): Promise<void> {

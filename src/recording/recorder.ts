@@ -26,6 +26,8 @@ export interface SessionRecorder {
    * @throws JournalLost on any failure. INVARIANT: then nothing more is forwarded and the session is cut.
    */
   append(events: readonly NewRecorded[]): void
+  /** Does what the next append can be spared. */
+  prepare(): void
   /** `append`, and resolves when they are on disk. Calls of all sessions that come together share one sync. */
   appendDurable(events: readonly NewRecorded[]): Promise<void>
   /** Resolves when all that was appended is on disk. */

@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHash, type KeyObject } from 'node:crypto'
 import { promisify } from 'node:util'
 import { brotliCompress, brotliDecompress, constants } from 'node:zlib'
-import { maxEventBytes } from './events.ts'
+import { maxEventBytes } from './event-writer.ts'
 import { nonce, tagBytes } from './format.ts'
 
 /**

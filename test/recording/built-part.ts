@@ -1,6 +1,6 @@
 import { createSecretKey } from 'node:crypto'
 import { packEvent } from '../../src/recording/events.ts'
-import { sealRecord } from '../../src/recording/format.ts'
+import { recordCipher, sealRecord } from '../../src/recording/format.ts'
 import { PartReader, type PartRow, type Played, type SegmentRow } from '../../src/recording/part-reader.ts'
 import type { SealedPart } from '../../src/recording/seal.ts'
 import { copyRecords, hashOf, sealEvents } from '../../src/recording/segment.ts'
@@ -16,7 +16,7 @@ export const fixedEvent = (seq: number) =>
 
 export const fixedRecord = (counter: number, first: number, count: number): Buffer =>
   sealRecord(
-    fixedKey,
+    recordCipher(fixedKey, counter),
     { part_id: fixedPart, counter, first_seq: first, count },
     Buffer.concat(Array.from({ length: count }, (_, i) => fixedEvent(first + i))),
   )
