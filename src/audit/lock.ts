@@ -3,7 +3,7 @@ import type { Secret } from '../secret.ts'
 
 /**
  * An advisory lock on a connection of its own, so that it is gone when the process is, and known to be gone when the
- * connection is. (`reserve()` of postgres.js reconnects silently, and takes the process down when it cannot.)
+ * connection is.
  */
 export class SessionLock {
   readonly #url: Secret

@@ -188,19 +188,6 @@ process.on('unhandledRejection', error => {
 })
 
 process.on('uncaughtException', error => {
-  if (isWriteToLostConnection(error)) {
-    log.warn('the driver wrote to a database connection that was lost meanwhile; its transaction has failed already')
-    return
-  }
   complain(error)
   process.exit(70)
 })
-
-/**
- * postgres.js 3.4 rolls a transaction back on a connection that closed under it, and its write throws where nobody can
- * catch it. The transaction was rejected before that: nothing is decided on its account, and the process must outlive an outage.
- */
-function isWriteToLostConnection(error: Error): boolean {
-  const stack = error.stack ?? ''
-  return error instanceof TypeError && /\bnextWrite\b/.test(stack) && /\/postgres\/src\/connection\.js/.test(stack)
-}
