@@ -34,6 +34,8 @@ export interface InnerProtocol {
   }
   readonly _authsQueue: string[]
   readonly _hostVerifier: unknown
+  /** What waits for the end of a key exchange. */
+  readonly _queue: readonly Buffer[] | undefined
   readonly _handlers: Record<string, Handler | undefined>
   /** What is offered in the first key exchange and in each later one. */
   _offer: unknown
@@ -66,12 +68,13 @@ interface Side {
   state: 'open' | 'eof' | 'closing' | 'closed'
 }
 
-export interface InnerChannel extends Duplex {
+export interface InnerChannel extends Omit<Duplex, '_write'> {
   readonly _client: InnerClient
   readonly server: boolean
   readonly incoming: Side
   readonly outgoing: Side
-  readonly stderr: (Readable | Writable) & { _write?: Write }
+  readonly stderr: (Readable | Writable) & { _write: Write }
+  _write: Write
   _waitWindow: boolean
   _chunk: Buffer | undefined
   _chunkcb: Done | undefined
@@ -88,7 +91,9 @@ export interface InnerSession {
 export type Done = (error?: Error | null) => void
 export type Write = (data: Buffer, encoding: BufferEncoding, done: Done) => void
 
-export const innerChannel = (require('ssh2/lib/Channel.js') as { Channel: { prototype: InnerChannel } }).Channel
+type ChannelClass = new (client: object, info: { incoming: object; outgoing: object }, options: object) => InnerChannel
+
+export const { Channel } = require('ssh2/lib/Channel.js') as { Channel: ChannelClass }
 
 /** Both ends look the same inside; what only one of them has is optional. */
 export function inner(connection: ssh2.Client | ssh2.Connection): InnerClient {
