@@ -25,6 +25,7 @@ export function startReplay(config: Config): Promise<Running> {
       engine,
       decisions,
       reader,
+      process_id: base.row.id,
       callKey: parsePublicKey(config.public_keys.replay_calls),
       subjectFacts: id => findSubject(database.db, id),
       now,

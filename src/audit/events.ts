@@ -28,6 +28,7 @@ export const eventTypes = [
   'ticket.refused',
   'session.opened',
   'session.ended',
+  'session.moderated',
   'connection.opened',
   'connection.closed',
   'lease.minted',

@@ -96,6 +96,8 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     gateway: ['insert', 'select(recording_id, part, destroyed_at)'],
     replay: read,
   },
+  // Who watches opens a moderated session: nobody but the replay process, which let them, may say so.
+  recording_watches: { control: read, gateway: read, replay: ['select', 'insert', 'update(seen_at)', 'delete'] },
   legal_holds: { control: ['select', 'insert', 'update(lifted_by, lifted_at)'], gateway: none, replay: read },
 
   // slack

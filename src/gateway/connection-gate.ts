@@ -69,6 +69,7 @@ export class ConnectionGate implements Gate {
   }
 
   judge(actions: readonly ActionFacts[], record: Parameters<Gate['judge']>[1]): Verdict {
+    if (this.#session.moderation.state() === 'waiting') return this.#unwatched(record)
     let last: Decision<'action'> | null = null
     for (const action of actions) {
       const { decision, allowed } = this.#decide(action)
@@ -170,6 +171,14 @@ export class ConnectionGate implements Gate {
 
   #text(text: string | null): { text?: string } {
     return text === null || this.#session.settings.level !== 'full' ? {} : { text }
+  }
+
+  /** Behind a protocol that cannot wait, and before one that did not: what nobody watches is not done. */
+  #unwatched(record: Parameters<Gate['judge']>[1]): Verdict {
+    const { message } = this.#session.moderation
+    this.refuse({ rule: 'moderation', message, text: record.text })
+    const remedy = 'try again when a moderator watches'
+    return { allowed: false, decision: null, message, detail: 'policy demands a moderator for this session', remedy }
   }
 
   #logFull(decision: Decision, record: Parameters<Gate['judge']>[1]): Verdict {

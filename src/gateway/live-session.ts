@@ -2,6 +2,7 @@ import type { MaskRule, RecordingSettings, ResourceFacts, SubjectFacts } from '.
 import type { SessionRecorder } from '../recording/recorder.ts'
 import type { EndCode } from '../sessions/ports.ts'
 import type { ConnectionGate } from './connection-gate.ts'
+import { type ModerationTerms, SessionModeration } from './moderation.ts'
 import type { Minted, Refusal, Resource } from './protocol.ts'
 
 /** A connection of a live session, as far as ending it goes. */
@@ -18,6 +19,7 @@ export interface LiveSessionOptions {
   readonly settings: RecordingSettings
   readonly rules: readonly MaskRule[]
   readonly maskKey: Buffer
+  readonly moderation: ModerationTerms
   /** Called once, when the session must end for a reason that arose here. */
   readonly onEnd: (session: LiveSession, code: EndCode, refusal: Refusal) => void
 }
@@ -33,10 +35,12 @@ export class LiveSession {
   #rules: readonly MaskRule[]
   #rulesText: string
   #ended: Refusal | null = null
+  readonly moderation: SessionModeration
 
   constructor(options: LiveSessionOptions) {
     this.#options = options
     this.#rules = options.rules
+    this.moderation = new SessionModeration(options.id, options.moderation)
     this.#rulesText = JSON.stringify(options.rules)
   }
 
@@ -74,6 +78,15 @@ export class LiveSession {
       decision_id: null,
     })
     return false
+  }
+
+  /** Who watches from now on stands in the recording too. */
+  recordModeration(state: 'watched' | 'waiting', by: readonly string[]): void {
+    try {
+      this.recorder?.append([{ conn: '', kind: 'moderation', body: { state, by: [...by] } }])
+    } catch (error) {
+      this.lostRecorder((error as Error).message)
+    }
   }
 
   /** Ends it here, once; `onEnd` tells the database. */

@@ -3,6 +3,7 @@ import { Permit } from '../policy/permit.ts'
 import type { EndCode } from '../sessions/ports.ts'
 import type { GatewayGround } from './ground.ts'
 import type { LiveSession } from './live-session.ts'
+import { Moderators } from './moderators.ts'
 import type { LiveSessions } from './opening.ts'
 import type { Refusal } from './protocol.ts'
 
@@ -40,6 +41,7 @@ export class Live implements LiveSessions, AsyncDisposable {
     }
     this.#disposables.push(notices.listen('sessions', payload => this.#told(payload)))
     this.#disposables.push(engine.onSwitched(() => void this.#switched()))
+    this.#disposables.push(new Moderators(this.#ground, () => this.#sessions.values()))
     this.#timer = setInterval(() => this.#tick(), tickMs)
   }
 
@@ -120,9 +122,11 @@ export class Live implements LiveSessions, AsyncDisposable {
             .get(session_id)
             ?.end(code, { code: 'session_ended', message: `the session has ended: ${reason}`, remedy, decision_id })
         }
-        for (const { session_id, ends_at_ms } of keep) {
+        for (const { session_id, ends_at_ms, moderators, idle_s } of keep) {
           const session = this.#sessions.get(session_id)
-          if (session !== undefined) session.ends_at_ms = ends_at_ms
+          if (session === undefined) continue
+          session.ends_at_ms = ends_at_ms
+          session.moderation.renew({ moderators, idle_s })
         }
         for (const session of [...this.#sessions.values()]) await this.#refit(session)
         this.#wholeAt = performance.now()
@@ -193,6 +197,8 @@ export class Live implements LiveSessions, AsyncDisposable {
     }
     const now = Date.now() - this.#ground.skewMs()
     for (const session of this.#sessions.values()) {
+      session.moderation.check()
+      if (session.moderation.waitedTooLong) this.#unwatched(session)
       if (session.ends_at_ms > now) continue
       session.end('expired', {
         code: 'session_ended',
@@ -202,6 +208,15 @@ export class Live implements LiveSessions, AsyncDisposable {
       })
     }
     if (performance.now() - this.#wholeAt > wholeEveryMs) void this.redecide()
+  }
+
+  #unwatched(session: LiveSession): void {
+    session.end('idle', {
+      code: 'session_ended',
+      message: `the session has ended: no moderator watched it for ${session.moderation.terms.idle_s} s`,
+      remedy: 'agree with a moderator on a time, then connect again',
+      decision_id: null,
+    })
   }
 
   /** Why nobody may go on: this process does not know what is true now. */

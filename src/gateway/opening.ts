@@ -12,6 +12,7 @@ import type { OpenedConnection } from '../sessions/present.ts'
 import { ConnectionGate } from './connection-gate.ts'
 import type { GatewayGround } from './ground.ts'
 import { LiveSession } from './live-session.ts'
+import type { ModerationTerms } from './moderation.ts'
 import type { Minted, Opened, PresentedTicket, Protocol, Refusal } from './protocol.ts'
 import { GuardedTarget } from './target.ts'
 
@@ -138,9 +139,10 @@ export class Opening {
         settings: recording.result,
         rules: masking.result.rules,
         maskKey: this.#ground.maskKey,
+        moderation: moderationTerms(presented),
         onEnd: (ending, code, refusal) => this.#live.onEnd(ending, code, refusal),
       })
-    }
+    } else live.moderation.renew(moderationTerms(presented))
     live.ends_at_ms = session.ends_at.getTime()
     if (live.recorder === null) {
       const { id, name } = subject
@@ -257,6 +259,7 @@ export class Opening {
       user: live.minted!.user,
       password: live.minted!.password,
       gate,
+      moderation: live.moderation,
       ended: ended.signal,
       close: reason => (closing ??= close(reason)),
     }
@@ -276,6 +279,10 @@ export class Opening {
 export function plain(refused: Refused): Refusal {
   const { code, message, remedy, decision_id } = refused
   return { refused: true, code, message, remedy, decision_id }
+}
+
+function moderationTerms({ decision, session }: OpenedConnection): ModerationTerms {
+  return { moderators: decision.result?.session?.moderators ?? [], idle_s: session.idle_s }
 }
 
 function faultRefusal(error: unknown): Refusal {

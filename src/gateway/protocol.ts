@@ -161,10 +161,25 @@ export interface Opened {
   readonly user: string
   readonly password: Secret
   readonly gate: Gate
+  readonly moderation: Moderation
   /** Fires once when the session must end now: revoked, expired, policy changed, recorder lost. `reason` is a Refusal. */
   readonly ended: AbortSignal
   /** The peer is gone or the protocol is done. Idempotent. */
   close(reason: string): Promise<void>
+}
+
+/**
+ * Where policy demands that somebody watches, nothing passes while nobody does: a protocol that can wait holds what it has
+ * read, both ways and bounded, and shows `message`; the gate refuses what is judged meanwhile.
+ */
+export interface Moderation {
+  /** It may change while the session lives. */
+  readonly required: boolean
+  /** `watched` also where nobody is demanded. */
+  state(): 'watched' | 'waiting'
+  /** For the person who waits: for whom, and what those people do. */
+  readonly message: string
+  onChange(run: (state: 'watched' | 'waiting') => void): Disposable
 }
 
 /**

@@ -191,6 +191,7 @@ export const AccessResult = T.Object(
           idle_s: Seconds,
           max_connections: T.Integer({ minimum: 1, maximum: 1000 }),
           from: T.Array(Text), // addresses and ranges of clients; an empty list admits nobody
+          moderators: T.Optional(T.Array(Text, { minItems: 1 })), // groups and subjects: the session waits until one of them watches
         },
         closed,
       ),

@@ -10,7 +10,16 @@ const actions = Compile(ActionFacts)
 const maxResultChars = 4 << 20
 
 /** Arrays that are sets in the policy: they leave the WASM in hash order, so their canonical text orders them. */
-const sets: ReadonlySet<string> = new Set(['reasons', 'approvers', 'rules', 'alerts', 'erase', 'mask', 'from'])
+const sets: ReadonlySet<string> = new Set([
+  'reasons',
+  'approvers',
+  'rules',
+  'alerts',
+  'erase',
+  'mask',
+  'from',
+  'moderators',
+])
 
 export function isInput<P extends Point>(point: P, value: unknown): value is Input<P> {
   return inputs[point].Check(value)

@@ -16,6 +16,7 @@ export interface ReplayServerOptions extends Omit<ReplayDoorOptions, 'opensOrigi
   readonly reader: Reader
   /** Control's public key for calls (`public_keys.replay_calls`). */
   readonly callKey: KeyObject
+  readonly process_id: string
 }
 
 /**

@@ -9,11 +9,12 @@ import type { Played } from './part-reader.ts'
 import type { Reader, RecordingRow } from './reader.ts'
 import { jsonLine } from './render.ts'
 import type { ReplayDoor, ReplayRequest } from './replay-door.ts'
-import { watchChannel } from './watchers.ts'
+import { type Follower, Watch } from './watches.ts'
 
 const log = logger('recording')
 const decideAgainMs = 15_000
-const watchMs = 5_000
+/** A follower that takes nothing for so long is not watching. */
+const stalledMs = 3_000
 
 export interface ReplayStream {
   readonly reader: Reader
@@ -23,6 +24,8 @@ export interface ReplayStream {
   readonly opened: Decision<'replay'>
   readonly door: ReplayDoor
   readonly stop: AbortController
+  /** Of this process, in the row that says who watches. */
+  readonly process_id: string
 }
 
 /**
@@ -34,7 +37,8 @@ export async function streamReplay(response: ServerResponse, stream: ReplayStrea
   response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
   let again = performance.now() + decideAgainMs
   let ending: { ok: boolean; problem: string | null } = { ok: true, problem: null }
-  const watching = request.follow ? setInterval(() => void watch(stream), watchMs) : undefined
+  const line = new Line(response, stop)
+  let watch: Watch | undefined
   const redecide = async () => {
     if (performance.now() < again) return true
     again = performance.now() + decideAgainMs
@@ -48,8 +52,8 @@ export async function streamReplay(response: ServerResponse, stream: ReplayStrea
     )
   }, decideAgainMs)
   try {
-    if (request.follow) await watch(stream)
-    await send(response, stop, header(row, request, opened))
+    if (request.follow) watch = await Watch.begin(stream.database, followerOf(stream), () => line.stalledMs < stalledMs)
+    await line.send(header(row, request, opened))
     const { view, follow } = request
     const events = stream.reader.events(row.session_id, { view, ...(follow ? { follow: stop.signal } : {}) })
     for await (const event of events) {
@@ -58,7 +62,7 @@ export async function streamReplay(response: ServerResponse, stream: ReplayStrea
         stop.abort('policy')
         break
       }
-      await send(response, stop, line(event))
+      await line.send(lineOf(event))
     }
     if (stop.signal.aborted) ending = { ok: false, problem: cutBecause(stop.signal) }
   } catch (error) {
@@ -66,8 +70,8 @@ export async function streamReplay(response: ServerResponse, stream: ReplayStrea
     log.warn({ err: error, recording: row.id }, 'a replay ended early')
     ending = { ok: false, problem: error.message }
   } finally {
-    clearInterval(watching)
     clearInterval(guard)
+    await watch?.end()
   }
   if (response.destroyed) return
   const now = await stream.reader.find(row.session_id)
@@ -93,18 +97,34 @@ function header(row: RecordingRow, request: ReplayRequest, opened: Decision<'rep
 }
 
 /** The body of an event may hold members of any name; the envelope wins. */
-function line({ at_us, t: _t, at_ms: _at, part, conn, seq, kind, ...body }: Played): object {
+function lineOf({ at_us, t: _t, at_ms: _at, part, conn, seq, kind, ...body }: Played): object {
   return { at_ms: at_us / 1000, part, conn, seq, kind, ...body }
 }
 
-async function send(response: ServerResponse, stop: AbortController, value: object): Promise<void> {
-  if (response.destroyed || response.write(`${jsonLine(value)}\n`)) return
-  await once(response, 'drain', { signal: stop.signal }).catch(() => {})
+/** What goes to the client, one line after the other, and for how long it has taken none. */
+class Line {
+  readonly #response: ServerResponse
+  readonly #stop: AbortController
+  #stalledAt: number | undefined
+
+  constructor(response: ServerResponse, stop: AbortController) {
+    this.#response = response
+    this.#stop = stop
+  }
+
+  get stalledMs(): number {
+    return this.#stalledAt === undefined ? 0 : performance.now() - this.#stalledAt
+  }
+
+  async send(value: object): Promise<void> {
+    if (this.#response.destroyed || this.#response.write(`${jsonLine(value)}\n`)) return
+    this.#stalledAt = performance.now()
+    await once(this.#response, 'drain', { signal: this.#stop.signal }).catch(() => {})
+    this.#stalledAt = undefined
+  }
 }
 
-/** Tells the gateways that somebody follows, so that they ship sooner. */
-async function watch(stream: ReplayStream): Promise<void> {
-  await stream.database.sql`select pg_notify(${watchChannel}, ${stream.row.session_id})`.catch((error: unknown) => {
-    log.warn({ err: error }, 'the gateways could not be told that somebody follows')
-  })
+function followerOf({ row, request, opened, process_id }: ReplayStream): Follower {
+  const { subject_id, on_behalf_of } = request.call
+  return { decision_id: opened.id, session_id: row.session_id, subject_id, on_behalf_of, process_id }
 }

@@ -93,6 +93,20 @@ export const recordingKeys = pgTable(
   t => [primaryKey({ columns: [t.recording_id, t.part] })],
 )
 
+/** Who follows a live recording now. Written by the replay process alone, and beaten each second while it is true. */
+export const recordingWatches = pgTable(
+  'recording_watches',
+  {
+    decision_id: text().primaryKey(), // that let them: one for each opening
+    session_id: text().notNull(),
+    subject_id: text().notNull(),
+    on_behalf_of: text(),
+    process_id: text().notNull(),
+    seen_at: at().notNull().defaultNow(),
+  },
+  t => [index().on(t.session_id)],
+)
+
 export const legalHolds = pgTable(
   'legal_holds',
   {

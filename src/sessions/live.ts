@@ -26,6 +26,9 @@ export interface ToKeep {
   readonly session_id: string
   readonly grant_id: string
   readonly ends_at_ms: number
+  readonly idle_s: number
+  /** Who must watch; empty: nobody. */
+  readonly moderators: readonly string[]
 }
 
 export interface Redecided {
@@ -171,7 +174,8 @@ function judge(
       reason: `the session has lasted the ${terms.max_s} seconds that policy gives`,
       remedy: 'connect again',
     }
-  return { session_id: row.id, grant_id: cover.id, ends_at_ms }
+  const { idle_s, moderators = [] } = terms
+  return { session_id: row.id, grant_id: cover.id, ends_at_ms, idle_s, moderators }
 }
 
 /** Why a session whose grant covers nothing any more ends, in the words of whoever revoked it. */

@@ -51,6 +51,8 @@ describe('the grants of the three database users', () => {
     ['delete from recordings'],
     ['delete from audit_inbox'],
     ['update audit_inbox set body = null'],
+    ["insert into recording_watches (decision_id) values ('x')"],
+    ['update recording_watches set seen_at = now()'],
     ['select * from audit_state'],
     ['update decisions set effect = effect'],
     ['create table mine (id int)'],
@@ -72,6 +74,7 @@ describe('the grants of the three database users', () => {
 
   test.each([
     ['select wrapped from recording_keys'],
+    ["insert into recording_watches (decision_id) values ('x')"],
     ['delete from audit_inbox'],
     ['update audit_checkpoints set note = note'],
     ['update votes set answer = answer'],

@@ -51,6 +51,7 @@ beforeAll(async () => {
     engine,
     decisions: api.decisions,
     callKey: publicKey,
+    process_id: newId('prc'),
     now: Date.now,
     zone: 'UTC',
     reader: new Reader({ database, store, identities: [new Secret(identity)] }),

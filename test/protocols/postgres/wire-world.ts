@@ -234,6 +234,12 @@ export async function startWireWorld(seed: string): Promise<WireWorld> {
       target,
       user: server.superuser,
       password: target.secret(permit),
+      moderation: {
+        required: false,
+        state: () => 'watched',
+        message: '',
+        onChange: () => ({ [Symbol.dispose]: () => {} }),
+      },
       gate,
       ended: abort.signal,
       close: async reason => {
