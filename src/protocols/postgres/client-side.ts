@@ -3,7 +3,7 @@ import type { Conversation } from './conversation.ts'
 import type { FrameSink } from './frames.ts'
 import { Body, BodyError, C, errorResponse, frame } from './messages.ts'
 import { Expected, Owed, type Running } from './pending.ts'
-import { cursor, type Portal, weightOf } from './prepared.ts'
+import { type Change, cursor, type Portal, weightOf } from './prepared.ts'
 
 const maxPending = 10_000
 const maxPendingBytes = 32 * 1024 * 1024
@@ -323,17 +323,32 @@ export class ClientSide implements FrameSink {
       const change =
         control.kind === 'deallocate'
           ? c.statements.drop(control.name)
-          : control.kind === 'close'
-            ? c.portals.drop(control.name)
-            : control.kind === 'declare'
-              ? c.portals.set(
-                  control.name,
-                  cursor(control.name, control.inner, c.judge.catalogVersion, control.held),
-                  c.group,
-                )
-              : undefined
+          : control.kind === 'discard' && control.all
+            ? both(c.statements.drop(null), c.portals.drop(null))
+            : control.kind === 'close'
+              ? c.portals.drop(control.name)
+              : control.kind === 'declare'
+                ? c.portals.set(
+                    control.name,
+                    cursor(control.name, control.inner, c.judge.catalogVersion, control.held),
+                    c.group,
+                  )
+                : undefined
       if (change !== undefined) (expected.changes ??= [])[i] = change
     }
+  }
+}
+
+function both(one: Change, other: Change): Change {
+  return {
+    confirm() {
+      one.confirm()
+      other.confirm()
+    },
+    undo() {
+      other.undo()
+      one.undo()
+    },
   }
 }
 

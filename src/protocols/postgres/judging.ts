@@ -1,6 +1,8 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Gate, Verdict } from '../../gateway/protocol.ts'
 import type { ActionFacts } from '../../policy/points.ts'
 import { errorResponse } from './messages.ts'
+import { type EmptyPath, leavesPath, OtherPath } from './other-path.ts'
 import type { Running } from './pending.ts'
 import type { Portal, Prepared } from './prepared.ts'
 import type { Analyzer, Catalog, ConnectionNames, FitPlan, MaskPlan, MessageNames, Statement } from './sql/contract.ts'
@@ -12,6 +14,7 @@ export interface SqlSide {
   readonly catalog: Catalog
   readonly fitPlan: FitPlan
   readonly withoutLiterals: (sql: string) => string
+  readonly emptyPath: EmptyPath
 }
 
 export type Judged =
@@ -36,6 +39,7 @@ export class Judge {
   fittedTo = 0
   /** Fits the plan again. @returns why it cannot be. */
   refit: () => string | undefined = () => undefined
+  readonly path: OtherPath
   #refreshedFor: string | null = null
   #refreshNext = false
   #unread = false
@@ -46,6 +50,7 @@ export class Judge {
     this.plan = plan
     this.fittedTo = this.catalogVersion
     this.#messages = messages
+    this.path = new OtherPath(sql.emptyPath, messages)
   }
 
   get catalogVersion(): number {
@@ -73,16 +78,16 @@ export class Judge {
     if (prepared.statement === null) return { kind: 'run', running: [], prepared: null }
     const { sql } = prepared
     const moved = prepared.catalog !== this.catalogVersion
-    if (sql !== null && (moved || prepared.statement.control.kind !== 'none')) {
+    if (sql !== null && (moved || this.path.moved || prepared.statement.control.kind !== 'none')) {
       const again = this.#analyze(sql)
       if (again.kind !== 'statements') return again
       return this.#decide(again.statements, again.texts, 'execute', sql, portal.parameters)
     }
     // the plan of an open cursor is fixed, and so is what it was judged as
-    if (moved && portal.cursor === null)
+    if ((moved || this.path.moved) && portal.cursor === null)
       return refused(
         '26000',
-        'tables changed since this statement was prepared',
+        'what names mean changed since this statement was prepared',
         'postgres.prepared',
         'prepare it again',
       )
@@ -92,6 +97,11 @@ export class Judge {
   /** The target has closed a cursor (null: all), and no statement is under way. */
   closed(name: string | null): void {
     this.#sql.names.closed(name)
+  }
+
+  /** DISCARD ALL is done, and nothing is under way. */
+  discarded(): void {
+    this.#sql.names.discarded()
   }
 
   /** Nothing is under way, and no transaction is open. */
@@ -183,6 +193,15 @@ export class Judge {
       else if (!judgement.ok) refusal ??= { rule: 'masking', message: judgement.reason }
       else running.push({ statement, judgement })
     }
+    for (const other of sql === null ? [] : this.path.read(sql, found, texts)) {
+      if (!actions.some(action => isDeepStrictEqual(action, other.action))) actions = [...actions, other.action]
+      if (other.refusal !== null) refusal ??= { rule: 'postgres.refused', message: other.refusal }
+    }
+    if (!plan.empty && found.some(leavesPath))
+      refusal ??= {
+        rule: 'postgres.path',
+        message: 'where columns are masked, search_path stays as it is: write the names of schemas out',
+      }
     if (text.length > maxText) text = `${text.slice(0, maxText)}… (${text.length} characters)`
     const extra = phase === 'execute' ? { phase, ...(bare && parameters !== null ? { parameters } : {}) } : { phase }
     if (!bare && this.#gate.settings.originals === 'sealed')
@@ -193,6 +212,7 @@ export class Judge {
       this.#gate.refuse({ ...refusal, text })
       return refused('42501', refusal.message, refusal.rule, '')
     }
+    if (phase !== 'parse') this.path.sent(found)
     const first = running[0]?.statement ?? null
     const prepared = phase === 'parse' ? { sql, text, statement: first, catalog: this.catalogVersion } : null
     return { kind: 'run', running, prepared }

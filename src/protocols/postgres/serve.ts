@@ -17,7 +17,7 @@ import { withoutLiterals } from './sql/literals.ts'
 import { createNames } from './sql/names.ts'
 import { fitPlan } from './sql/plan.ts'
 import { scrubResponse } from './sql/scrub.ts'
-import { pinnedSettings, watchedSettings } from './sql/settings.ts'
+import { isEmptyPath, pinnedSettings, watchedSettings } from './sql/settings.ts'
 import type { Startup } from './startup.ts'
 
 const log = logger('postgres')
@@ -58,6 +58,7 @@ export async function serve(
       catalog: shared.catalog,
       fitPlan,
       withoutLiterals,
+      emptyPath: { analyzer: shared.analyzer(['pg_catalog']), newNames: createNames },
     }
     const fitted = fitPlan(gate.rules(), shared.catalog.current(), gate.maskKey)
     if (!fitted.ok) throw new MaskingImpossible(fitted.reason)
@@ -87,7 +88,7 @@ export async function serve(
       ended: opened.ended,
       frameBytes: door.limits.frame_bytes,
       scrub: fields => (judge.plan.empty ? fields : scrubResponse(fields)),
-      reported: (name, value) => drift(upstream, name, value),
+      reported: (name, value) => drift(upstream, judge.path.moved, name, value),
       cancel: () => cancelAt(opened, upstream),
     })
     parts.relay = relay
@@ -140,16 +141,19 @@ function refitTo(
 ): string | undefined {
   const fitted = fitPlan(gate.rules(), snapshot, gate.maskKey)
   if (!fitted.ok) return fitted.reason
+  if (judge.path.moved && !fitted.plan.empty)
+    return 'columns are masked now, and this connection changed its search_path'
   judge.plan = fitted.plan
   judge.fittedTo = snapshot?.version ?? 0
   return conversation.refit()
 }
 
 /** PG15, PG16: how text is read must stay what the parser assumes; where names are looked up must stay what was analysed. */
-function drift(upstream: Upstream, name: string, value: string): string | undefined {
+function drift(upstream: Upstream, moved: boolean, name: string, value: string): string | undefined {
   const pinned = watchedSettings.get(name)
   if (pinned !== undefined && pinned !== value) return `the target changed the pinned setting ${name}`
-  if (name === 'search_path' && upstream.parameters.get(name) !== value) return 'the target changed search_path'
+  if (name === 'search_path' && upstream.parameters.get(name) !== value && !(moved && isEmptyPath(value)))
+    return 'the target changed search_path'
   return undefined
 }
 

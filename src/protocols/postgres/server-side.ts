@@ -3,7 +3,7 @@ import type { FrameSink } from './frames.ts'
 import { Body, BodyError, decodeError, decodeRowDescription, encodeError, type Field, frame, S } from './messages.ts'
 import { type Expected, Owed, type Running, undo, undoStatements } from './pending.ts'
 import { ResultRecord } from './results.ts'
-import type { RowMask } from './sql/contract.ts'
+import type { RowMask, Statement } from './sql/contract.ts'
 import { RowWriter } from './sql/row-writer.ts'
 
 const packBytes = 64 * 1024
@@ -28,6 +28,8 @@ export class ServerSide implements FrameSink {
   #packed: RowWriter | null = null
   #rowAt = 0
   #to = 0
+  /** Whether search_path went back to where it began since the last ReadyForQuery; uncertain with a transaction's own words in between. */
+  #goneBack: 'no' | 'yes' | 'uncertain' = 'no'
 
   constructor(conversation: Conversation, ports: ServerPorts) {
     this.#c = conversation
@@ -201,12 +203,19 @@ export class ServerSide implements FrameSink {
     const result = head.result ?? new ResultRecord(c.gate, [])
     result.finish(tag)
     if (running?.statement.changesCatalog) c.judge.catalogChanged()
-    if (running?.statement.control.kind === 'close' && this.#isLast(head))
-      c.judge.closed(running.statement.control.name)
+    if (running !== undefined) this.#completed(head, running.statement)
     head.changes?.[head.index]?.confirm()
     head.result = null
     if (head.kind === Owed.execute) c.pending.shift()
     else head.index++
+  }
+
+  #completed(head: Expected, { control, path }: Statement): void {
+    const { judge } = this.#c
+    if (control.kind === 'close' && this.#isLast(head)) judge.closed(control.name)
+    if (control.kind === 'discard' && control.all && this.#isLast(head)) judge.discarded()
+    if (control.kind === 'transaction') this.#goneBack = 'uncertain'
+    if (path !== null && this.#goneBack !== 'uncertain') this.#goneBack = path === 'initial' ? 'yes' : 'no'
   }
 
   /** Nothing that runs a statement is under way behind what the head runs now. */
@@ -254,6 +263,7 @@ export class ServerSide implements FrameSink {
       else this.#replace(encodeError(S.error, new Map([...fields, ['C', 'XX000']]))) // PG10
     }
     if (head === undefined) return
+    this.#goneBack = 'uncertain'
     head.result?.finish('error')
     head.result = null
     if (kind === Owed.query || kind === Owed.refusedQuery) {
@@ -283,11 +293,14 @@ export class ServerSide implements FrameSink {
     head.changeToo?.confirm()
     if (c.copyOwed === head) this.#endCopy()
     c.pending.shift()
+    const before = c.status
     c.status = buffer[start + 5]!
     if (c.status === idle) {
+      if (before === idle && this.#goneBack === 'yes' && c.pending.length === 0) c.judge.path.restored()
       c.portals.forgetCertain(portal => portal.cursor?.held === true)
       if (c.pending.length === 0) c.judge.settled()
     }
+    this.#goneBack = 'no'
     this.#pass(buffer, start, end)
   }
 

@@ -19,7 +19,7 @@ import { Secret } from '../../../src/secret.ts'
 
 /** A real PostgreSQL behind the wire side, with a gate whose answers the test chooses. */
 export interface WireWorld {
-  readonly server: EmbeddedServer
+  readonly server: Pick<EmbeddedServer, 'port' | 'superuser' | 'url' | 'stop'>
   readonly port: number
   readonly ticket: { readonly id: string; readonly secret: Secret }
   readonly ca: string
@@ -67,9 +67,14 @@ export class RawClient {
   }
 }
 
-export async function startWireWorld(seed: string): Promise<WireWorld> {
+/** @param target another server than the embedded one; it is stopped at the end. */
+export async function startWireWorld(
+  seed: string,
+  target?: Pick<EmbeddedServer, 'port' | 'superuser' | 'url' | 'stop'>,
+): Promise<WireWorld> {
   const dataDir = mkdtempSync(join(tmpdir(), 'sallyport-wire-'))
-  const server = await startEmbedded({ name: 'the target', dataDir, port: 0, superuser: 'boss', durable: false })
+  const server =
+    target ?? (await startEmbedded({ name: 'the target', dataDir, port: 0, superuser: 'boss', durable: false }))
   const admin = async (sql: string) => {
     const client = new pg.Client({ connectionString: server.url('postgres').reveal() })
     await client.connect()
@@ -97,7 +102,7 @@ export async function startWireWorld(seed: string): Promise<WireWorld> {
     options: { database: 'postgres', sslmode: 'disable', lease: { kind: 'stored', user: server.superuser } },
   }
   const permit = {} as Permit
-  const target: Target = {
+  const dialled: Target = {
     resource,
     connect: () =>
       new Promise((resolve, reject) => {
@@ -231,9 +236,9 @@ export async function startWireWorld(seed: string): Promise<WireWorld> {
       resource,
       role: 'reader',
       permit,
-      target,
+      target: dialled,
       user: server.superuser,
-      password: target.secret(permit),
+      password: dialled.secret(permit),
       moderation: {
         required: false,
         state: () => 'watched',

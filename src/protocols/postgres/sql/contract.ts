@@ -37,6 +37,8 @@ export interface Statement {
   readonly creates: readonly string[]
   /** The text holds a password or the like: only `withoutLiterals(text)` may be recorded. */
   readonly secret: boolean
+  /** It may change where names are looked up: to pg_catalog only, or back to where the connection began. */
+  readonly path: 'empty' | 'initial' | null
   /** What it does with columns; only a MaskPlan reads it. */
   readonly columns: ColumnUse
 }
@@ -57,7 +59,7 @@ export type Control =
   | { readonly kind: 'declare'; readonly name: string; readonly inner: Statement; readonly held: boolean }
   | { readonly kind: 'fetch'; readonly name: string }
   | { readonly kind: 'close'; readonly name: string | null }
-  | { readonly kind: 'discard' }
+  | { readonly kind: 'discard'; readonly all: boolean }
 
 /** What messages defined on a connection. */
 export interface MessageNames {
@@ -77,6 +79,8 @@ export interface ConnectionNames {
   resolve(statement: Statement, text: string, messages: MessageNames): Statement
   /** The target has closed that cursor (null: all), and nothing is under way that could open it again. */
   closed(name: string | null): void
+  /** DISCARD ALL is done, and nothing is under way: no name means anything any more. */
+  discarded(): void
   /** Outside of a transaction with nothing under way: only cursors WITH HOLD may be left. */
   settled(): void
   /** Relations this connection created: the catalog, read by another connection, may not show them yet. */

@@ -1,6 +1,8 @@
 import type { ActionFacts } from '../../../policy/points.ts'
-import type { CatalogSnapshot, ColumnId, ColumnUse, Relation, Use } from './contract.ts'
+import type { CatalogSnapshot, ColumnId, ColumnUse, Relation, Statement, Use } from './contract.ts'
 import { classOfFunction, harmlessFunctions } from './functions.ts'
+import { refuseSetting } from './settings.ts'
+import { stringConstant, type Tree, unwrap } from './tree.ts'
 
 export type Verb = 'read' | 'write' | 'ddl' | 'admin' | 'session' | 'dynamic' | 'unknown'
 export const weight: Record<Verb, number> = { session: 0, read: 1, write: 2, ddl: 3, admin: 4, dynamic: 5, unknown: 6 }
@@ -37,6 +39,10 @@ export class Facts {
   /** It was resolved by what this connection created: not for other connections. */
   contextMatters = false
   locking = false
+  /** Settings that calls of set_config by their literal names make. */
+  readonly sets = new Set<string>()
+  refusal: string | null = null
+  path: Statement['path'] = null
   unknownRelation = false
   readonly created = new Set<string>()
   depth = 0
@@ -130,6 +136,28 @@ export class Facts {
     )
   }
 
+  movesPath(to: 'empty' | 'initial'): void {
+    if (this.path !== 'empty') this.path = to
+  }
+
+  /** `set_config('name', …)` is SET by another word where the name is plain: judged as such. @returns whether it was one. */
+  configures(schema: string, args: readonly Tree[]): boolean {
+    const name = plainString(args[0])?.toLowerCase()
+    const elsewhere =
+      schema !== 'pg_catalog' && (schema !== '' || this.names.catalog?.functions.has('set_config') === true)
+    if (name === undefined || args.length !== 3 || elsewhere) return false
+    this.literalMatters = true
+    this.sets.add(name)
+    this.refusal ??= refuseSetting(name, plainString(args[1]) ?? null, false)
+    if (name === 'search_path') this.movesPath('empty')
+    return true
+  }
+
+  /** The same where it does not run now, or not only now: then nobody can follow it. */
+  setsLater(): void {
+    this.#function('pg_catalog', 'set_config', 'dynamic')
+  }
+
   /** EXPLAIN without ANALYZE: what would be written is only read about. */
   plans(): void {
     for (const [key, entry] of this.#writes) this.#reads.set(key, entry)
@@ -203,6 +231,11 @@ export class Facts {
       calls: [...this.#calls],
     }
   }
+}
+
+/** A string as it is: a cast could make another one of it. */
+function plainString(node: Tree | undefined): string | undefined {
+  return unwrap(node)[0] === 'A_Const' ? stringConstant(node) : undefined
 }
 
 function sorted(entries: ReadonlyMap<string, { schema: string; name: string }>): { name: string; schema: string }[] {

@@ -93,6 +93,11 @@ export function createNames(): ConnectionNames {
       if (name === null) cursors.clear()
       else cursors.delete(name)
     },
+    discarded() {
+      prepared.clear()
+      preparedText = 0
+      cursors.clear()
+    },
     settled() {
       for (const [name, { held }] of cursors) if (!held) cursors.delete(name)
     },

@@ -340,7 +340,9 @@ function expressionNode(facts: Facts, type: string, node: Tree, scope: Scope, ct
     }
     case 'FuncCall': {
       const name = words(list(node, 'funcname'))
-      facts.calls(name.length > 1 ? (name.at(-2) ?? '') : '', name.at(-1) ?? '')
+      const schema = name.length > 1 ? (name.at(-2) ?? '') : ''
+      const last = name.at(-1) ?? ''
+      if (last !== 'set_config' || !facts.configures(schema, list(node, 'args'))) facts.calls(schema, last)
       break
     }
     case 'A_Expr':

@@ -17,7 +17,6 @@ export const pinnedSettings: ReadonlyMap<string, string | null> = new Map<string
   ['local_preload_libraries', null],
   ['session_preload_libraries', null],
   ['dynamic_library_path', null],
-  ['row_security', null],
   ['allow_system_table_mods', null],
   ['zero_damaged_pages', null],
   ['ignore_system_indexes', null],
@@ -44,16 +43,24 @@ export const watchedSettings: ReadonlyMap<string, string> = new Map(
 /**
  * Why a SET or RESET is refused, or null. `value` is what the text sets, when it is one word: setting a pinned setting
  * to the value it has is harmless, and drivers do so.
+ * @param back it comes back to what the connection began with
  */
-export function refuseSetting(name: string, value: string | null): string | null {
+export function refuseSetting(name: string, value: string | null, back: boolean): string | null {
   const setting = name.toLowerCase()
   if (!pinnedSettings.has(setting)) return null
+  if (setting === 'search_path') {
+    if (back || (value !== null && isEmptyPath(value))) return null
+    return 'of search_path only the empty one is followed by the gateway: write the names of schemas out'
+  }
   const pinned = pinnedSettings.get(setting)
   if (pinned !== null && value !== null && sameValue(setting, value)) return null
   if (setting === 'default_transaction_read_only' || setting === 'transaction_read_only')
     return value !== null && /^(on|true|yes|1)$/i.test(value) ? null : pinnedMessage(setting)
   return pinnedMessage(setting)
 }
+
+/** Where names are then looked up is certain: in pg_catalog, and among this connection's temporary tables. */
+export const isEmptyPath = (value: string): boolean => value === '' || value === '""' || value === 'pg_catalog'
 
 function sameValue(setting: string, value: string): boolean {
   if (setting === 'client_encoding') return /^(utf-?8|unicode)$/i.test(value)

@@ -1,10 +1,11 @@
-import type { Control, Statement } from './contract.ts'
+import type { Statement } from './contract.ts'
 import { bindDml } from './dml.ts'
+import type { Binder, Draft } from './draft.ts'
 import { Facts, type NameContext, Unfollowable } from './facts.ts'
 import { type Columns, openColumns } from './scope.ts'
 import { bindInto, bindSelect, expression, outputsOf } from './select.ts'
-import { refuseSetting } from './settings.ts'
-import { flag, integerConstant, list, stringConstant, type Tree, text, tree, unwrap, words } from './tree.ts'
+import { sessionBinders } from './session.ts'
+import { flag, list, type Tree, text, tree, unwrap, words } from './tree.ts'
 import { bindUtility, utilities } from './utility.ts'
 
 export interface Analyzed {
@@ -12,16 +13,6 @@ export interface Analyzed {
   /** Neither a literal nor this connection's own tables had a part in it: it holds for every text of its shape. */
   readonly reusable: boolean
   readonly unknownRelation: boolean
-}
-
-interface Draft {
-  kind: string
-  control: Control
-  refusal: string | null
-  facts: Record<string, unknown>
-  columns: Columns
-  changesCatalog: boolean
-  secret: boolean
 }
 
 /** One statement of the parser's tree. Never throws: what cannot be followed is refused. */
@@ -51,6 +42,11 @@ export function analyzeStatement(node: Tree, names: NameContext): Analyzed {
     draft.refusal = `the statement was refused because ${why}; split it into simpler ones`
   }
   if (facts.locking) draft.facts.locking = true
+  if (facts.sets.size > 0) {
+    if (draft.kind === 'select') draft.facts.sets = [...facts.sets].sort()
+    else facts.setsLater()
+    draft.refusal ??= facts.refusal
+  }
   const statement: Statement = {
     action: facts.action(draft.kind, draft.facts),
     refusal: draft.refusal,
@@ -58,6 +54,7 @@ export function analyzeStatement(node: Tree, names: NameContext): Analyzed {
     changesCatalog: draft.changesCatalog,
     creates: [...facts.created],
     secret: draft.secret,
+    path: facts.path,
     columns: facts.columns(outputsOf(draft.columns)),
   }
   return {
@@ -111,6 +108,8 @@ function inner(draft: Draft, facts: Facts, node: Tree): { statement: Statement; 
   const part: Draft = { ...draft, kind: 'unknown', control: { kind: 'none' }, facts: {}, columns: [] }
   const [type, body] = unwrap(node)
   bindStatement(facts, part, type, body)
+  // set_config where it runs later, or more often than this connection sees
+  if (facts.sets.size > 0) facts.setsLater()
   draft.refusal ??= part.refusal
   draft.changesCatalog ||= part.changesCatalog
   const statement: Statement = {
@@ -120,6 +119,7 @@ function inner(draft: Draft, facts: Facts, node: Tree): { statement: Statement; 
     changesCatalog: part.changesCatalog,
     creates: [...facts.created],
     secret: part.secret,
+    path: facts.path,
     columns: facts.columns(outputsOf(part.columns)),
   }
   return { statement, columns: part.columns }
@@ -127,8 +127,6 @@ function inner(draft: Draft, facts: Facts, node: Tree): { statement: Statement; 
 
 /** CURSOR_OPT_HOLD of PostgreSQL's parsenodes.h. */
 const cursorOptionHold = 0x0020
-
-type Binder = (facts: Facts, draft: Draft, node: Tree) => void
 
 const special: Readonly<Record<string, Binder>> = {
   ExplainStmt(facts, draft, node) {
@@ -227,43 +225,7 @@ const special: Readonly<Record<string, Binder>> = {
       'predicate',
     )
   },
-  VariableSetStmt(_facts, draft, node) {
-    setVariable(draft, node)
-  },
-  VariableShowStmt(facts, draft, node) {
-    draft.kind = 'show'
-    draft.columns = openColumns
-    facts.atLeast('session')
-    draft.facts = { variable: text(node, 'name').toLowerCase() }
-  },
-  DiscardStmt(_facts, draft, node) {
-    draft.kind = 'discard'
-    draft.control = { kind: 'discard' }
-    draft.facts = { target: text(node, 'target').replace('DISCARD_', '').toLowerCase() }
-    if (node.target === 'DISCARD_ALL') {
-      draft.refusal =
-        'DISCARD ALL would reset settings that the gateway pins: use DISCARD TEMP, DEALLOCATE ALL and CLOSE ALL, or open a new connection'
-    }
-  },
-  TransactionStmt(facts, draft, node) {
-    const verb = transactions[text(node, 'kind')] ?? 'two_phase'
-    draft.kind = verb === 'two_phase' ? text(node, 'kind').replace('TRANS_STMT_', '').toLowerCase() : verb
-    draft.control = { kind: 'transaction', verb }
-    facts.atLeast(verb === 'two_phase' ? 'admin' : 'session')
-    for (const option of list(node, 'options')) draft.refusal ??= refuseOption(draft, unwrap(option)[1])
-  },
-}
-
-const transactions: Readonly<
-  Record<string, 'begin' | 'commit' | 'rollback' | 'savepoint' | 'release' | 'rollback_to'>
-> = {
-  TRANS_STMT_BEGIN: 'begin',
-  TRANS_STMT_START: 'begin',
-  TRANS_STMT_COMMIT: 'commit',
-  TRANS_STMT_ROLLBACK: 'rollback',
-  TRANS_STMT_SAVEPOINT: 'savepoint',
-  TRANS_STMT_RELEASE: 'release',
-  TRANS_STMT_ROLLBACK_TO: 'rollback_to',
+  ...sessionBinders,
 }
 
 function isOn(argument: Tree | undefined): boolean {
@@ -278,39 +240,4 @@ function isOn(argument: Tree | undefined): boolean {
           ? String(body.ival ?? 0)
           : ''
   return !/^(off|false|no|0)$/i.test(word)
-}
-
-function setVariable(draft: Draft, node: Tree): void {
-  const kind = text(node, 'kind')
-  const name = text(node, 'name')
-  draft.kind = kind === 'VAR_RESET' || kind === 'VAR_RESET_ALL' ? 'reset' : 'set'
-  if (kind === 'VAR_RESET_ALL') {
-    draft.facts = { variable: 'all' }
-    draft.refusal =
-      'RESET ALL would reset settings that the gateway pins: reset them one by one, or open a new connection'
-    return
-  }
-  draft.facts = { local: flag(node, 'is_local'), variable: name.toLowerCase() }
-  if (kind === 'VAR_SET_MULTI') {
-    if (name === 'TRANSACTION SNAPSHOT') return
-    for (const option of list(node, 'args')) draft.refusal ??= refuseOption(draft, unwrap(option)[1])
-    return
-  }
-  const values = list(node, 'args')
-  const value =
-    kind === 'VAR_SET_VALUE' && values.length === 1
-      ? (stringConstant(values[0]) ?? integerConstant(values[0])?.toString() ?? null)
-      : null
-  draft.refusal = refuseSetting(name, value)
-}
-
-/** BEGIN READ WRITE and SET TRANSACTION READ WRITE undo a read-only session (PG14). */
-function refuseOption(draft: Draft, option: Tree): string | null {
-  const name = text(option, 'defname')
-  draft.facts = {
-    ...draft.facts,
-    [name]: stringConstant(tree(option, 'arg')) ?? integerConstant(tree(option, 'arg')) ?? 0,
-  }
-  if (name !== 'transaction_read_only' || integerConstant(tree(option, 'arg')) === 1) return null
-  return 'READ WRITE would undo a read-only session: leave it out, a session that may write can do so without it'
 }
