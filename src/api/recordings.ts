@@ -1,7 +1,9 @@
+import { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
 import type { AuditWriter } from '../audit/events.ts'
 import type { Caller } from '../identity/facts.ts'
+import { asciicast } from '../recording/asciicast.ts'
 import { liftHold, listHolds, setHold } from '../recording/holds.ts'
 import {
   findRecording,
@@ -10,6 +12,7 @@ import {
   type RecordingFilter,
   sealIsInLog,
 } from '../recording/listing.ts'
+import { replayLines } from '../recording/render.ts'
 import type { ReplayClient } from '../recording/replay-client.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
@@ -73,6 +76,15 @@ const View = T.Object(
     view: T.Optional(T.Union([T.Literal('masked'), T.Literal('clear')])),
     verb: T.Optional(T.Union([T.Literal('open'), T.Literal('download'), T.Literal('export')])),
     reason: T.Optional(T.String({ maxLength: 500 })),
+  },
+  closed,
+)
+const Cast = T.Object(
+  {
+    channel: T.Optional(T.Integer({ minimum: 0, maximum: 0xffffffff })),
+    view: View.properties.view,
+    verb: T.Optional(T.Union([T.Literal('download'), T.Literal('export')])),
+    reason: View.properties.reason,
   },
   closed,
 )
@@ -161,6 +173,37 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
       const query = Object.fromEntries(Object.entries(request.query).map(([name, value]) => [name, String(value)]))
       const lines = await replay.events(callerOf(request), sessionOf(request), query, gone.signal)
       return reply.type('application/x-ndjson').header('cache-control', 'no-store').send(lines)
+    },
+  )
+
+  app.get(
+    '/api/recordings/:session/asciicast',
+    {
+      config: { guard: { point: 'replay' } },
+      schema: {
+        summary: 'One terminal of a recording as asciicast v2',
+        params,
+        querystring: Cast,
+      },
+    },
+    async (request, reply) => {
+      const gone = new AbortController()
+      reply.raw.once('close', () => gone.abort())
+      const { channel, ...view } = request.query
+      const query = { verb: 'export', ...(view as Record<string, string>) }
+      const lines = await replay.events(callerOf(request), sessionOf(request), query, gone.signal)
+      const cast = asciicast(replayLines(lines as AsyncIterable<Uint8Array>), { channel })
+      // The first line is awaited, so that a recording without a terminal is an answer and not half of one.
+      const first = await cast.next()
+      const whole = async function* () {
+        if (!first.done) yield first.value
+        yield* cast
+      }
+      return reply
+        .type('application/x-asciicast')
+        .header('cache-control', 'no-store')
+        .header('content-disposition', `attachment; filename="${sessionOf(request)}.cast"`)
+        .send(Readable.from(whole()))
     },
   )
 

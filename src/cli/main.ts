@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { openClient } from './client.ts'
 import { complain, seconds } from './output.ts'
 import { loadProfile } from './profile.ts'
+import type { ReplayOptions, ShowOptions } from './sessions.ts'
 
 /** The `sallyport` command. Each command loads its own code when it runs, so that a short call stays short. */
 const program = new Command('sallyport')
@@ -126,21 +127,31 @@ program
   .command('replay <session>')
   .description('replay a recording')
   .option('--speed <factor>', 'how many times faster than it happened', '1')
+  .option('--max-pause <seconds>', 'the longest pause', '3')
+  .option('--terminal', 'play its terminal alone; where it is one, that is what happens anyway')
+  .option('--channel <number>', 'which terminal, where there are several', Number)
   .option('--text', 'all at once, as text')
   .option('--json', 'all at once, as JSON Lines')
+  .option('--asciicast', 'one terminal as asciicast v2, for asciinema')
+  .option('-o, --output <file>', 'where the asciicast goes; default standard output')
   .option('--view <view>', 'masked, or clear: with the originals that policy had sealed; needs a reason')
   .option('-m, --reason <text>', 'why you look at it, where policy asks')
-  .action(async (id: string, o: { speed: string; text?: boolean; json?: boolean; view?: string; reason?: string }) =>
-    (await import('./sessions.ts')).replay(client(), id, { ...o, speed: Number(o.speed) }),
+  .action(async (id: string, o: Omit<ReplayOptions, 'speed'> & { speed: string; maxPause: string }) =>
+    (await import('./sessions.ts')).replay(client(), id, {
+      ...o,
+      speed: Number(o.speed),
+      max_pause_s: Number(o.maxPause),
+    }),
   )
 program
   .command('tail <session>')
-  .description('follow a live session')
+  .description('follow a live session; where it waits for a moderator, this is what it waits for')
+  .option('--text', 'as text, also where it is a terminal')
+  .option('--terminal', 'its terminal alone')
+  .option('--channel <number>', 'which terminal, where there are several', Number)
   .option('--json', 'as JSON Lines')
   .option('-m, --reason <text>', 'why you look at it, where policy asks')
-  .action(async (id: string, o: { json?: boolean; reason?: string }) =>
-    (await import('./sessions.ts')).tail(client(), id, o),
-  )
+  .action(async (id: string, o: ShowOptions) => (await import('./sessions.ts')).tail(client(), id, o))
 program
   .command('hold <session>')
   .description('set a legal hold: the recording is not deleted while it stands')

@@ -1,7 +1,10 @@
+import { open } from 'node:fs/promises'
 import { SallyportError } from '../errors.ts'
-import { createPlayback, parseLine, type ReplayLine, renderLine } from '../recording/render.ts'
+import { asciicast } from '../recording/asciicast.ts'
+import { createPlayback, parseLine, type ReplayLine } from '../recording/render.ts'
 import type { Client } from './client.ts'
 import { instant, say, table } from './output.ts'
+import { JsonScreen, type Screen, TerminalScreen, TextScreen } from './screens.ts'
 
 interface SessionAnswer {
   readonly id: string
@@ -13,12 +16,20 @@ interface SessionAnswer {
   readonly end_reason: string | null
 }
 
-export interface ReplayOptions {
-  readonly speed: number
+export interface ShowOptions {
   readonly text?: boolean
   readonly json?: boolean
-  readonly view?: string
+  readonly terminal?: boolean
+  readonly channel?: number | undefined
   readonly reason?: string
+}
+
+export interface ReplayOptions extends ShowOptions {
+  readonly speed: number
+  readonly max_pause_s?: number
+  readonly asciicast?: boolean
+  readonly output?: string
+  readonly view?: string
 }
 
 /** Lists sessions, newest first, as far as policy lets the caller see them. */
@@ -48,17 +59,52 @@ export async function endSession(client: Client, id: string, reason: string): Pr
 
 /** Replays a recording: as it happened, faster, or all at once. */
 export async function replay(client: Client, id: string, options: ReplayOptions): Promise<void> {
-  if (!(options.speed > 0)) throw new SallyportError('bad_request', 'the speed must be a number greater than 0')
-  const playback = createPlayback({ speed: options.text || options.json ? Number.POSITIVE_INFINITY : options.speed })
-  await show(client, eventsPath(id, options), options.json === true, line => playback.due(line))
+  const { speed, max_pause_s = 3 } = options
+  if (!(speed > 0)) throw new SallyportError('bad_request', 'the speed must be a number greater than 0')
+  if (!(max_pause_s > 0)) throw new SallyportError('bad_request', 'the longest pause must be longer than 0 seconds')
+  if (options.asciicast) return await exportAsciicast(client, id, options)
+  const atOnce = options.text === true || options.json === true
+  const playback = createPlayback({
+    speed: atOnce ? Number.POSITIVE_INFINITY : speed,
+    maxPauseMs: max_pause_s * 1000,
+  })
+  await show(client, eventsPath(id, options), screenOf(options), line => playback.due(line))
+}
+
+/** Writes one channel as asciicast v2, to a file or to standard output. */
+async function exportAsciicast(client: Client, id: string, options: ReplayOptions): Promise<void> {
+  const lines = async function* () {
+    for await (const text of client.lines(eventsPath(id, { ...options, json: true }))) yield parseLine(text)
+  }
+  const file = options.output === undefined ? undefined : await open(options.output, 'w', 0o600)
+  try {
+    for await (const line of asciicast(lines(), { channel: options.channel })) {
+      if (file === undefined) process.stdout.write(line)
+      else await file.write(line)
+    }
+  } finally {
+    await file?.close()
+  }
+  if (options.output !== undefined) say(`written to ${options.output}`)
+}
+
+/** How it is shown: as JSON Lines, as text, or as the terminal that it was. */
+function screenOf(options: ShowOptions): Screen {
+  const { json, text, terminal, channel } = options
+  if (json) return new JsonScreen()
+  if (terminal && !process.stdout.isTTY)
+    throw new SallyportError('bad_request', 'this is no terminal: --terminal has nothing to play to', {
+      remedy: 'use --text, --json or --asciicast',
+    })
+  return text || !process.stdout.isTTY ? new TextScreen() : new TerminalScreen(process.stdout, { terminal, channel })
 }
 
 /** Follows a live session until it ends or Ctrl-C. */
-export async function tail(client: Client, id: string, options: { json?: boolean; reason?: string }): Promise<void> {
+export async function tail(client: Client, id: string, options: ShowOptions): Promise<void> {
   const stop = new AbortController()
   process.once('SIGINT', () => stop.abort())
   try {
-    await show(client, eventsPath(id, { ...options, follow: true }), options.json === true, async () => {}, stop.signal)
+    await show(client, eventsPath(id, { ...options, follow: true }), screenOf(options), async () => {}, stop.signal)
   } catch (error) {
     if (!stop.signal.aborted) throw error
   }
@@ -102,16 +148,20 @@ function eventsPath(id: string, options: { json?: boolean; view?: string; reason
 async function show(
   client: Client,
   path: string,
-  json: boolean,
+  screen: Screen,
   due: (line: ReplayLine) => Promise<void>,
   signal?: AbortSignal,
 ): Promise<void> {
   let whole = false
-  for await (const text of client.lines(path, signal)) {
-    const line = parseLine(text)
-    await due(line)
-    say(json ? text : renderLine(line))
-    whole = line.kind === 'end' && line['ok'] !== false
+  try {
+    for await (const text of client.lines(path, signal)) {
+      const line = parseLine(text)
+      await due(line)
+      screen.show(line, text)
+      whole = line.kind === 'end' && line['ok'] !== false
+    }
+  } finally {
+    screen.restore()
   }
   if (!whole)
     throw new SallyportError('internal', 'the replay is not whole', {

@@ -13,6 +13,8 @@ export interface ReplayLine {
   readonly [member: string]: unknown
 }
 
+const maxLine = 64 * 1024 * 1024
+
 /** JSON of an event: bytes become `{"base64": …}`, big integers text. One line, whatever the values hold. */
 export function jsonLine(line: object): string {
   return JSON.stringify(line, (_, value: unknown) => {
@@ -32,7 +34,8 @@ export function parseLine(text: string): ReplayLine {
   return value as ReplayLine
 }
 
-const envelope = new Set(['kind', 'at_ms', 'part', 'seq', 'conn', 't', 'text', 'columns', 'values'])
+const placed = new Set(['at_ms', 'part', 'seq', 't'])
+const envelope = new Set(['kind', 'at_ms', 'part', 'seq', 'conn', 't', 'text', 'columns', 'values', 'data'])
 
 /**
  * An event as text for a terminal, without a newline at its end. What was recorded cannot steer the terminal: control
@@ -48,10 +51,17 @@ export function renderLine(line: ReplayLine): string {
   const time = typeof line.at_ms === 'number' ? new Date(line.at_ms).toISOString().slice(11, 23) : ''
   const conn = line.conn === undefined || line.conn === '' ? '' : ` ${line.conn.slice(-6)}`
   const facts = Object.entries(line)
-    .filter(([name, value]) => !envelope.has(name) && value !== null && value !== undefined && value !== '')
+    .filter(
+      ([name, value]) =>
+        (!envelope.has(name) || typeof value === 'number') &&
+        !placed.has(name) &&
+        value !== null &&
+        value !== undefined &&
+        value !== '',
+    )
     .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
   const head = plain([`${time}${conn} ${line.kind}`, ...facts].join(' '))
-  const body = typeof line['text'] === 'string' ? indent(line['text']) : ''
+  const body = typeof line['text'] === 'string' ? indent(line['text']) : dataText(line['data'])
   return head + body + rowsText(line)
 }
 
@@ -76,6 +86,36 @@ export function createPlayback(options: { speed: number; maxPauseMs?: number; si
       if (pause >= 1) await sleep(pause, undefined, signal === undefined ? {} : { signal })
     },
   }
+}
+
+/** Bytes of a terminal or a file, as text with every control character visible. */
+function dataText(data: unknown): string {
+  const bytes = bytesOf(data)
+  return bytes === undefined || bytes.length === 0
+    ? ''
+    : indent(Buffer.from(bytes).toString('utf8').replaceAll('\r\n', '\n'))
+}
+
+/** Bytes of an event: as they are in this process, or as a line of JSON carries them. */
+export function bytesOf(value: unknown): Uint8Array | undefined {
+  if (value instanceof Uint8Array) return value
+  if (typeof value === 'string') return Buffer.from(value)
+  if (typeof value !== 'object' || value === null) return undefined
+  const { base64 } = value as { base64?: unknown }
+  return typeof base64 === 'string' ? Buffer.from(base64, 'base64') : undefined
+}
+
+/** The lines of a streamed replay. @throws for a line that is longer than any that the replay process sends. */
+export async function* replayLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<ReplayLine> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  for await (const chunk of chunks) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+    rest = lines.pop()!
+    if (rest.length > maxLine) throw new RangeError('a line of the replay is too long')
+    for (const line of lines) if (line !== '') yield parseLine(line)
+  }
+  if (rest !== '') yield parseLine(rest)
 }
 
 function gapText(line: ReplayLine): string {
@@ -110,7 +150,7 @@ function indent(block: string): string {
 }
 
 /** No control, format or line-separating character gets through (RE6). */
-function plain(value: string): string {
+export function plain(value: string): string {
   return value.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, char => {
     const code = char.codePointAt(0) ?? 0
     return code > 0xffff ? `\\u{${code.toString(16)}}` : `\\u${code.toString(16).padStart(4, '0')}`

@@ -117,6 +117,29 @@ describe('recordings in the API', () => {
     expect(details).toMatchObject({ seal_in_log: true, verified: { ok: true, parts: [{ events: 1, problem: null }] } })
   })
 
+  test('RE5: a terminal is exported as asciicast v2, decided as an export; what is none is refused', async () => {
+    const facts = sessionFacts({ subject_id: own })
+    const recorder = await journal.open(facts)
+    const of = (kind: string, body: object) => ({ conn: 'con_1', kind, body: { channel: 0, ...body } })
+    recorder.append([of('resize', { columns: 100, rows: 30, term: 'xterm' })])
+    recorder.append([of('output', { stream: 'out', data: Buffer.from('hällo\x1b]0;x\x07') })])
+    await recorder.close('done')
+    await until(() => journal.pending === 0)
+    engine.answer = () => ({ effect: 'allow', view: 'masked', reasons: [] })
+    engine.asked.length = 0
+    const cast = await call('sam', 'GET', `/api/recordings/${facts.session_id}/asciicast`)
+    expect(cast.status).toBe(200)
+    const lines = cast.text.trimEnd().split('\n')
+    expect(JSON.parse(lines[0]!)).toMatchObject({ version: 2, width: 100, height: 30, env: { TERM: 'xterm' } })
+    expect(lines.slice(1).map(line => JSON.parse(line) as unknown)).toEqual([[0, 'o', 'hällo']])
+    expect(engine.asked).toMatchObject([{ point: 'replay', input: { verb: 'export', view: 'masked' } }])
+    expect((await call('sam', 'GET', `/api/recordings/${facts.session_id}/asciicast?channel=7`)).status).toBe(404)
+    const none = await call('sam', 'GET', `/api/recordings/${session}/asciicast`)
+    expect([none.status, none.text]).toEqual([404, expect.stringContaining('terminal output')])
+    engine.answer = () => ({ effect: 'deny', view: 'masked', reasons: [] })
+    expect((await call('sam', 'GET', `/api/recordings/${facts.session_id}/asciicast`)).status).toBe(403)
+  })
+
   test('RE5: events come through from the replay process when it allows, and its refusal comes through with rule and remedy', async () => {
     engine.answer = () => ({ effect: 'allow', view: 'masked', reasons: [] })
     const allowed = await call('sam', 'GET', `/api/recordings/${session}/events?verb=export`)
