@@ -1,0 +1,72 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { decodePacket, encodePacket, maxPacketBytes, PacketReader } from '../../../src/protocols/ssh/sftp/packets.ts'
+import { FieldError, u8, u32 } from '../../../src/protocols/ssh/wire/fields.ts'
+import { somePacket } from './sftp-kit.ts'
+
+describe('SFTP packets', () => {
+  test('decode ∘ encode is the identity, and encode ∘ decode gives the same bytes', () => {
+    fc.assert(
+      fc.property(somePacket, packet => {
+        const bytes = encodePacket(packet)
+        expect(decodePacket(bytes)).toEqual(packet)
+        expect(encodePacket(decodePacket(bytes)).equals(bytes)).toBe(true)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  test('split at every byte, the packets are the same', () => {
+    fc.assert(
+      fc.property(fc.array(somePacket, { minLength: 1, maxLength: 4 }), packets => {
+        const frames = packets.map(encodePacket)
+        const all = Buffer.concat(frames)
+        for (let cut = 0; cut <= all.length; cut++) {
+          const reader = new PacketReader()
+          const got = [...reader.push(all.subarray(0, cut)), ...reader.push(all.subarray(cut))]
+          expect(got.map(each => each.toString('hex'))).toEqual(frames.map(each => each.toString('hex')))
+          expect(reader.held).toBe(0)
+        }
+      }),
+      { numRuns: 15 },
+    )
+  })
+
+  test('byte by byte, nothing is lost', () => {
+    fc.assert(
+      fc.property(fc.array(somePacket, { minLength: 1, maxLength: 3 }), packets => {
+        const all = Buffer.concat(packets.map(encodePacket))
+        const reader = new PacketReader()
+        const got = [...all].flatMap(byte => reader.push(Buffer.of(byte)))
+        expect(got.map(decodePacket)).toEqual(packets)
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  test('a length of zero and one beyond the limit are refused before anything is kept', () => {
+    for (const length of [0, maxPacketBytes + 1, 0xffffffff])
+      expect(() => new PacketReader().push(u32(length))).toThrow(FieldError)
+    const reader = new PacketReader()
+    reader.push(Buffer.of(0xff, 0xff))
+    expect(() => reader.push(Buffer.of(0xff, 0xff))).toThrow(FieldError)
+  })
+
+  test('unknown types, unknown attributes and trailing bytes are refused', () => {
+    const packet = (...body: Buffer[]) => {
+      const bytes = Buffer.concat(body)
+      return Buffer.concat([u32(bytes.length), bytes])
+    }
+    for (const wrong of [
+      packet(u8(21), u32(1)),
+      packet(u8(0)),
+      packet(u8(202), u32(1)),
+      packet(u8(4), u32(1), u32(1), u8(9), u8(9)),
+      packet(u8(105), u32(1), u32(0x10)),
+      packet(u8(104), u32(1), u32(0xffffffff)),
+      packet(u8(17), u32(1), u32(0xffffffff)),
+      packet(u8(3), u32(1)),
+    ])
+      expect(() => decodePacket(wrong)).toThrow(FieldError)
+  })
+})
