@@ -3,17 +3,19 @@ import { splitTests } from './test/support/projects.ts'
 
 const { fast, servers } = splitTests()
 const env = { SALLYPORT_LOG_LEVEL: process.env['SALLYPORT_LOG_LEVEL'] ?? 'silent' } // what a test fails of, it says itself
+const expect = { poll: { timeout: 10_000 } } // a wait, not a promise: how fast something is, a benchmark shows
 
 // `unit` needs no server and is part of `npm run check`; `servers` and `journeys` run in `npm test`.
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: fast, env, testTimeout: 30_000, hookTimeout: 60_000 } },
+      { test: { name: 'unit', include: fast, env, expect, testTimeout: 30_000, hookTimeout: 60_000 } },
       {
         test: {
           name: 'servers',
           include: servers,
           env,
+          expect,
           globalSetup: 'test/support/database-setup.ts',
           testTimeout: 60_000,
           hookTimeout: 120_000,
@@ -24,6 +26,7 @@ export default defineConfig({
           name: 'journeys',
           include: ['test/journeys/**/*.test.ts'],
           env,
+          expect,
           globalSetup: 'test/support/database-setup.ts',
           testTimeout: 120_000,
           hookTimeout: 420_000,

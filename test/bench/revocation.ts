@@ -3,7 +3,7 @@ import { figure, quantile } from './live/figure.ts'
 import { type LiveClient, System } from './live/system.ts'
 
 /**
- * `npm run bench -- revocation [SESSIONS] [ROUNDS]`: live sessions of one grant over two gateway workers, every second one
+ * `npm run bench -- revocation [SESSIONS] [ROUNDS]`: live sessions of two people over two gateway workers, every second one
  * with a running query, the roles in processes of their own under their own database users. How long after the click (the
  * API call that revokes), after the activation of a merge, and after the moment when a grant runs out each client's
  * connection is closed. One JSON line a figure.
@@ -19,17 +19,18 @@ const system = await System.start({ tuning: { gateway_workers: 2 }, shopConnecti
 /** Opens everything, lets something end it, and takes the time from `act`'s moment to each close. */
 async function measure(
   what: string,
-  act: (grant: string) => Promise<number>,
+  act: (grants: readonly string[]) => Promise<number>,
   why: RegExp,
   after: () => Promise<unknown> = async () => {},
 ): Promise<void> {
   const took: number[] = []
   for (let round = 0; round < rounds; round++) {
-    const grant = await system.grant()
-    const clients = await system.connectAll(sessions)
+    const people = [system.person('erin'), system.person('eli')] // a grant takes 100 open tickets
+    const grants = await Promise.all(people.map(who => system.grant(who)))
+    const clients = (await Promise.all(people.map(who => system.connectAll(who, sessions / 2)))).flat()
     for (const [n, live] of clients.entries()) if (n % 2 === 0) live.run('select pg_sleep(600)')
     await settled(clients)
-    const from = await act(grant)
+    const from = await act(grants)
     const closed = await Promise.all(clients.map(live => live.closed))
     const silent = clients.filter(live => !why.test(live.words.join('\n')))
     if (silent.length > 0) throw new Error(`${silent.length} clients did not read why: ${silent[0]!.words.join('; ')}`)
@@ -98,9 +99,9 @@ try {
     'from the end of its time to the close',
     async grant => {
       const [row] = await system.owner<{ at: number }[]>`
-      update grants set ends_at = clock_timestamp() + interval '2 s' where id = ${grant}
+      update grants set ends_at = clock_timestamp() + interval '2 s' where id = any(${grants as string[]})
       returning (extract(epoch from ends_at) * 1000)::float8 as at`
-      await system.owner`select pg_notify('grants', ${JSON.stringify({ id: grant })})`
+      await system.owner`select pg_notify('grants', ${JSON.stringify({ ids: grants })})`
       return row!.at
     },
     /the session has ended: (its time|the time of its grant) is over/,

@@ -82,9 +82,7 @@ result := {"effect": "allow", "reasons": []} if input.role == "writer"`
     const endless = `package sallyport.action
 result := {"effect": "allow", "reasons": []} if { xs := numbers.range(1, 3000); some a in xs; some b in xs; a < b; b < a }`
     const engine = await rawEngine({ action: endless })
-    const started = performance.now()
     for (let i = 0; i < 3; i++) expect(engine.decide('action', actionInput()).decision.code).toBe('policy_fuel')
-    expect(performance.now() - started).toBeLessThan(2000)
     expect(engine.decide('approve', approval()).decision.effect).toBe('allow')
   })
 

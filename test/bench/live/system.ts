@@ -56,20 +56,20 @@ export class System implements AsyncDisposable {
     return person
   }
 
-  /** Erin asks, Dana approves. @returns the grant. */
-  async grant(): Promise<string> {
-    const request = await this.person('erin').ask()
+  /** Somebody asks, Dana approves. @returns the grant. */
+  async grant(who: Person, resource = 'shop-db'): Promise<string> {
+    const request = await who.ask({ resource })
     const { body } = await this.person('dana').vote(request)
     const { grant } = body as unknown as RequestBody
     if (grant === null || grant === undefined) throw new Error(`not approved: ${JSON.stringify(body)}`)
     return grant.id
   }
 
-  /** One session a ticket, a few at a time, as people come. */
-  async connectAll(count: number): Promise<LiveClient[]> {
+  /** One session a ticket, a few at a time, as people come. A grant takes 100 open tickets at most. */
+  async connectAll(who: Person, count: number, resource = 'shop-db'): Promise<LiveClient[]> {
     const clients: LiveClient[] = []
     const tickets: Ticket[] = []
-    for (let n = 0; n < count; n++) tickets.push(await this.person('erin').ticket())
+    for (let n = 0; n < count; n++) tickets.push(await who.ticket({ resource }))
     const open = async () => {
       for (let ticket = tickets.pop(); ticket !== undefined; ticket = tickets.pop())
         clients.push(await LiveClient.connect(ticket))

@@ -275,16 +275,4 @@ describe('the cache', () => {
     const first = analyzer.analyze('select 1')
     expect(analyzer.analyze('select 2').ok && first.ok).toBe(true)
   })
-
-  test('a hit costs a few microseconds', () => {
-    const analyzer = createAnalyzer(context)
-    const sql = (i: number) => `SELECT abalance FROM pgbench_accounts WHERE aid = ${i};`
-    for (let i = 0; i < 20_000; i++) analyzer.analyze(sql(i))
-    const texts = Array.from({ length: 50_000 }, (_, i) => sql(i))
-    const from = performance.now()
-    for (const text of texts) analyzer.analyze(text)
-    const each = ((performance.now() - from) * 1000) / texts.length
-    console.log(`template hit: ${each.toFixed(2)} µs`)
-    expect(each).toBeLessThan(20) // ≤ 3 alone on the machine; others may be busy
-  })
 })
