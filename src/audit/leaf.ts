@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { canonical, type Json } from '../canonical.ts'
 import { SallyportError } from '../errors.ts'
 import type { EventType, NewEvent } from './events.ts'
@@ -27,11 +27,12 @@ export function newSalts(n: number): Buffer[] {
 
 /** Hex SHA-256(salt ‖ canonical body). The salt keeps an erased body from being guessed. */
 export function bodyHash(salt: Uint8Array, body: string): string {
-  return createHash('sha256').update(salt).update(body, 'utf8').digest('hex')
+  return hash('sha256', Buffer.concat([salt, Buffer.from(body, 'utf8')]), 'hex')
 }
 
-export function leafText(leaf: Leaf): string {
-  return canonical({ ...leaf })
+/** The canonical JSON of a leaf, its seven members in their order: written out, because every event pays for it twice. */
+export function leafText({ at_ms, body_hash, prev, type, v, writer, wseq }: Leaf): string {
+  return `{"at_ms":${canonical(at_ms)},"body_hash":${canonical(body_hash)},"prev":${canonical(prev)},"type":${canonical(type)},"v":${v},"writer":${canonical(writer)},"wseq":${canonical(wseq)}}`
 }
 
 /** The leaf that a text says, or null where it is not exactly the text that `leafText` writes. */
@@ -81,18 +82,37 @@ export function bodyText(id: string, event: NewEvent): string {
     body[key] = value
   }
   const text = canonical(body)
-  if (Buffer.byteLength(text) > maxBody)
+  if (text.length * 3 > maxBody && Buffer.byteLength(text) > maxBody)
     throw new SallyportError('internal', `an event of type ${event.type} is larger than ${maxBody} bytes`)
   return text
 }
 
+export interface SearchColumns {
+  readonly subject_id: string | null
+  readonly session_id: string | null
+  readonly resource: string | null
+}
+
 /** The columns for search, as a body says them. */
-export function searchColumns(body: string): {
-  subject_id: string | null
-  session_id: string | null
-  resource: string | null
-} {
-  const parsed = JSON.parse(body) as Record<string, unknown>
-  const text = (key: string) => (typeof parsed[key] === 'string' ? (parsed[key] as string) : null)
-  return { subject_id: text('subject_id'), session_id: text('session_id'), resource: text('resource') }
+export function searchColumns(body: string): SearchColumns {
+  return columnsOf(JSON.parse(body) as Record<string, unknown>)
+}
+
+/** The same of an event whose body `bodyText` has written. */
+export function eventColumns({ body, subject_id, session_id, resource }: NewEvent): SearchColumns {
+  const said = columnsOf(body)
+  return {
+    subject_id: subject_id ?? said.subject_id,
+    session_id: session_id ?? said.session_id,
+    resource: resource ?? said.resource,
+  }
+}
+
+function columnsOf(said: Readonly<Record<string, unknown>>): SearchColumns {
+  const text = (value: unknown) => (typeof value === 'string' ? value : null)
+  return {
+    subject_id: text(said['subject_id']),
+    session_id: text(said['session_id']),
+    resource: text(said['resource']),
+  }
 }

@@ -36,9 +36,16 @@ export function originOf(deployment: string): string {
 
 interface Waiting {
   id: string
+  seq: string
   writer: string
   wseq: string
   leaf: string
+}
+
+/** An event whose turn has come, with the hash of its leaf. */
+interface Ready {
+  readonly seq: string
+  readonly hash: Buffer
 }
 
 /**
@@ -155,10 +162,10 @@ export class Sequencer {
       const { ready, broken } = await this.#waiting(sql)
       if (ready.length === 0) return { count: 0, note: null, broken }
       const first = head.tree.size
-      for (const event of ready) head.tree.append(leafHash(event.leaf))
+      for (const { hash } of ready) head.tree.append(hash)
       const updated = await sql`
-        update audit_inbox i set idx = u.idx from unnest(${ready.map(e => e.id)}::text[], ${ready.map((_, n) => first + n)}::bigint[]) as u (id, idx)
-        where i.id = u.id and i.idx is null`
+        update audit_inbox i set idx = ${first - 1} + u.n from unnest(${`{${ready.map(({ seq }) => seq).join()}}`}::bigint[]) with ordinality as u (seq, n)
+        where i.seq = u.seq and i.idx is null`
       if (updated.count !== ready.length)
         throw new Error(`${ready.length} events were to get an index, ${updated.count} did`)
       await head.flush(sql)
@@ -182,10 +189,10 @@ export class Sequencer {
   }
 
   /** The next events, of each writer only what continues its chain: an event whose forerunner is gone stays and is named. */
-  async #waiting(sql: Sql): Promise<{ ready: Waiting[]; broken: LogProblem | null }> {
+  async #waiting(sql: Sql): Promise<{ ready: Ready[]; broken: LogProblem | null }> {
     const limit = this.#options.batch ?? 5000
-    const rows = await sql<Waiting[]>`select id, writer, wseq::text, leaf from audit_inbox 
-      where idx is null and writer <> all(${[...this.#brokenWriters]}::text[]) order by seq limit ${limit}`
+    const rows = await sql<Waiting[]>`select id, seq::text, writer, wseq::text, leaf from audit_inbox 
+      where idx is null and writer <> all(${[...this.#brokenWriters]}::text[]) order by audit_inbox.seq limit ${limit}`
     const firsts = new Map<string, Waiting>()
     for (const row of rows) if (!firsts.has(row.writer)) firsts.set(row.writer, row)
     const before = await sql<{ writer: string; wseq: string; leaf: string }[]>`
@@ -195,7 +202,7 @@ export class Sequencer {
     const chain = new Map(
       before.map(row => [row.writer, { wseq: Number(row.wseq), hash: leafHash(row.leaf).toString('hex') }]),
     )
-    const ready: Waiting[] = []
+    const ready: Ready[] = []
     let broken: LogProblem | null = null
     for (const row of rows) {
       const last = chain.get(row.writer) ?? chainStart
@@ -210,8 +217,9 @@ export class Sequencer {
         broken ??= chainProblem(row, last.wseq)
         continue
       }
-      chain.set(row.writer, { wseq: leaf.wseq, hash: leafHash(row.leaf).toString('hex') })
-      ready.push(row)
+      const hash = leafHash(row.leaf)
+      chain.set(row.writer, { wseq: leaf.wseq, hash: hash.toString('hex') })
+      ready.push({ seq: row.seq, hash })
     }
     return { ready, broken }
   }

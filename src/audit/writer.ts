@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import type { Database, Tx } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
-import { newId } from '../ids.ts'
+import { newIds } from '../ids.ts'
 import type { AuditWriter, NewEvent } from './events.ts'
-import { bodyHash, bodyText, leafText, newSalts, searchColumns } from './leaf.ts'
+import { bodyHash, bodyText, eventColumns, leafText, newSalts } from './leaf.ts'
 import { leafHash } from './merkle.ts'
 
 export interface BatchWriter extends AuditWriter {
@@ -61,17 +61,15 @@ export function createAuditWriter(options: { database: Database; process_id: str
   async function recordAll(tx: Tx, events: readonly NewEvent[]): Promise<string[]> {
     if (events.length === 0) return []
     const salts = newSalts(events.length)
-    const bodies = events.map((event, i) => {
-      const id = newId('evt')
-      return { id, type: event.type, salt: salts[i]!, body: bodyText(id, event) }
-    })
+    const ids = newIds('evt', events.length)
+    const bodies = events.map((event, i) => ({ event, id: ids[i]!, salt: salts[i]!, body: bodyText(ids[i]!, event) }))
     try {
       const lane = await takeLane(tx)
       let { wseq, prev } = lane
-      const rows = bodies.map(({ id, type, salt, body }) => {
+      const rows = bodies.map(({ event, id, salt, body }) => {
         const leaf = leafText({
           v: 1,
-          type,
+          type: event.type,
           at_ms: lane.at_ms,
           writer: lane.writer,
           wseq: ++wseq,
@@ -79,9 +77,9 @@ export function createAuditWriter(options: { database: Database; process_id: str
           body_hash: bodyHash(salt, body),
         })
         prev = leafHash(leaf).toString('hex')
-        return { id, wseq, type, body, salt, leaf, ...searchColumns(body) }
+        return { id, wseq, type: event.type, body, salt: salt.toString('hex'), leaf, ...eventColumns(event) }
       })
-      const column = (of: (row: (typeof rows)[number]) => string | number | null) => sql.param(rows.map(of))
+      const column = (of: (row: (typeof rows)[number]) => string | number | null) => sql.param(arrayText(rows, of))
       await tx.execute(sql`
         with moved as (update audit_writers set wseq = ${wseq}, prev = ${prev} where writer = ${lane.writer}),
         added as (
@@ -89,12 +87,12 @@ export function createAuditWriter(options: { database: Database; process_id: str
           select id, ${lane.writer}, wseq, ${lane.at_ms}, type, body, decode(salt, 'hex'), leaf, subject_id, session_id, resource
           from unnest(
             ${column(r => r.id)}::text[], ${column(r => r.wseq)}::bigint[], ${column(r => r.type)}::text[], ${column(r => r.body)}::text[],
-            ${column(r => r.salt.toString('hex'))}::text[], ${column(r => r.leaf)}::text[], ${column(r => r.subject_id)}::text[],
+            ${column(r => r.salt)}::text[], ${column(r => r.leaf)}::text[], ${column(r => r.subject_id)}::text[],
             ${column(r => r.session_id)}::text[], ${column(r => r.resource)}::text[]
           ) as e (id, wseq, type, body, salt, leaf, subject_id, session_id, resource)
           order by wseq)
         select pg_notify('audit', '')`)
-      return rows.map(row => row.id)
+      return ids
     } catch (error) {
       throw new SallyportError(
         'audit_unavailable',
@@ -105,4 +103,19 @@ export function createAuditWriter(options: { database: Database; process_id: str
   }
 
   return { recordAll, record: async (tx, event) => (await recordAll(tx, [event]))[0]! }
+}
+
+const quotedInArrays = /["\\{},\s]|^null$|^$/i
+
+/** An array as PostgreSQL reads it, in one go: the driver's own way costs half of what writing an event does. */
+function arrayText<T>(rows: readonly T[], of: (row: T) => string | number | null): string {
+  let out = '{'
+  for (const row of rows) {
+    const value = of(row)
+    if (out.length > 1) out += ','
+    if (value === null) out += 'NULL'
+    else if (typeof value === 'number' || !quotedInArrays.test(value)) out += value
+    else out += `"${value.replace(/["\\]/g, '\\$&')}"`
+  }
+  return `${out}}`
 }

@@ -41,6 +41,47 @@ describe('the audit writer', () => {
     expect(all.length).toBeLessThanOrEqual(16) // about one lane for each transaction at a time; the pool holds 8
   })
 
+  test('texts of every kind arrive as they are', async () => {
+    const writer = createAuditWriter({ database: db.database, process_id: 'prc_texts' })
+    const texts = [
+      '',
+      'null',
+      'NULL',
+      ' ',
+      'a b',
+      '"',
+      '\\',
+      '{}',
+      ',',
+      'a,"b\\"}',
+      '\n',
+      '\u00a0',
+      '\u2028',
+      'ß🚪',
+      "'",
+    ]
+    const events = texts.map(text => ({
+      type: 'vote.cast' as const,
+      body: { text },
+      resource: text,
+      session_id: `ses_${text}`,
+    }))
+    const ids = await db.database.db.transaction(tx => writer.recordAll(tx, events))
+    const rows = await db.database.sql<
+      { id: string; body: string; resource: string; session_id: string; subject_id: null }[]
+    >`
+      select id, body, resource, session_id, subject_id from audit_inbox where id = any(${ids}) order by audit_inbox.seq`
+    expect(rows.map(row => ({ ...row, body: JSON.parse(row.body) }))).toEqual(
+      texts.map((text, i) => ({
+        id: ids[i],
+        body: { id: ids[i], resource: text, session_id: `ses_${text}`, text },
+        resource: text,
+        session_id: `ses_${text}`,
+        subject_id: null,
+      })),
+    )
+  })
+
   test('transactions that take the same locks in another order than the log do not deadlock', async () => {
     const writer = createAuditWriter({ database: db.database, process_id: 'prc_b' })
     await db.database.sql`create table contended as select 1 as id`

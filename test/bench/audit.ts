@@ -1,24 +1,45 @@
-import { createSecretKey } from 'node:crypto'
-import { mkdtempSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pino } from 'pino'
-import { CheckpointCopy } from '../../src/audit/copy.ts'
 import { prove } from '../../src/audit/prove.ts'
-import { Sequencer } from '../../src/audit/sequencer.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import { createAuditWriter } from '../../src/audit/writer.ts'
-import { openDatabase } from '../../src/db/database.ts'
 import { startEmbedded } from '../../src/db/embedded.ts'
 import { migrate } from '../../src/db/migrate.ts'
-import { RootKey } from '../../src/keys.ts'
+import { verifyProof } from '../../src/evidence/verify.ts'
 import { Secret } from '../../src/secret.ts'
-import { signingKeys } from '../../src/signing-keys.ts'
+import { processesBelow } from '../support/children.ts'
+import { openSequencer } from './audit/log.ts'
+import { buildTallLog } from './audit/tall.ts'
+import { figure, quantile } from './live/figure.ts'
 
-/** The budget of the audit log: 20,000 entries/s appended in batches, a proof in 10 ms; durable, on the embedded server. */
-const entries = Number(process.env['ENTRIES'] ?? 60_000)
+/**
+ * `npm run bench -- audit [ENTRIES] [LEAVES]`: entries a second appended in batches (this process) while another process
+ * gives them their places and signs, as a gateway worker and control do, durable, on the embedded server; how far the
+ * signed checkpoints are behind; and proofs out of a log of 10 million entries, of which only those proved have an event.
+ */
+const entries = Number(process.argv[2] ?? 100_000)
+const leaves = Number(process.argv[3] ?? 10_000_000)
 const batch = 1000
+const writers = 2 // transactions at once: one is in the database while the next is being made
+const budgetRate = 20_000
+const budgetBehind_ms = 1000
+const budgetProof_ms = 10
+
+/** Seconds that living processes of the server have used. */
+function databaseCpu(): number {
+  let ticks = 0
+  for (const pid of processesBelow(join(folder, 'pg'))) {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ')
+    ticks += Number(fields[11]) + Number(fields[12])
+  }
+  return ticks / 100
+}
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
 const server = await startEmbedded({
@@ -31,29 +52,30 @@ try {
   const user = (role: string) => server.url('postgres', { name: `sallyport_${role}`, password: new Secret('bench') })
   const url = server.url('postgres')
   await migrate(url, { control: user('control'), gateway: user('gateway'), replay: user('replay') })
-  const database = openDatabase({ url, max: 4, application: 'bench' })
+  const { database, sequencer } = openSequencer(url, folder)
   const writer = createAuditWriter({ database, process_id: 'prc_bench' })
-  const { privateKey } = signingKeys(new RootKey(createSecretKey(Buffer.alloc(32, 1))), 'checkpoints')
-  const sequencer = new Sequencer({
-    database,
-    url,
-    key: privateKey,
-    origin: 'sallyport/bench',
-    copy: new CheckpointCopy(join(folder, 'copy')),
-    logger: pino({ level: 'silent' }),
-  })
 
-  const append = async (count: number) => {
-    const ids: string[] = []
+  const append = (count: number) => Promise.all(Array.from({ length: writers }, () => appendOne(count / writers)))
+  const appendOne = async (count: number) => {
     for (let done = 0; done < count; done += batch) {
       const events = Array.from({ length: batch }, (_, n) => ({
         type: 'decisions.batch' as const,
         body: { root: 'ab'.repeat(32), count: n },
         resource: 'shop-db',
       }))
-      ids.push(...(await database.db.transaction(tx => writer.recordAll(tx, events))))
+      await database.db.transaction(tx => writer.recordAll(tx, events))
     }
-    return ids
+  }
+  const rate = async (what: string, count: number, run: () => Promise<unknown>, budget?: number) => {
+    const start = performance.now()
+    const [own, database] = [process.cpuUsage(), databaseCpu()]
+    await run()
+    const { user, system } = process.cpuUsage(own)
+    const [ours, theirs] = [(user + system) / count, ((databaseCpu() - database) * 1e6) / count]
+    const value = (count / (performance.now() - start)) * 1000
+    figure('audit', what, value, 'entries/s', budget === undefined ? null : { least: budget })
+    figure('audit', `${what}: of this process`, ours, 'µs CPU an entry')
+    figure('audit', `${what}: of PostgreSQL`, theirs, 'µs CPU an entry')
   }
   const sequence = async (count: number) => {
     for (let done = 0; done < count; ) {
@@ -62,45 +84,57 @@ try {
       done += step
     }
   }
-  const rate = async (what: string, count: number, run: () => Promise<unknown>) => {
-    const start = performance.now()
-    const result = await run()
-    const seconds = (performance.now() - start) / 1000
-    console.log(
-      `${what.padEnd(58)} ${Math.round(count / seconds)
-        .toLocaleString('en')
-        .padStart(9)}/s`,
-    )
-    return result
-  }
 
-  await append(batch)
-  await sequence(batch) // warm
-  await rate(`appended to the inbox, ${batch} a transaction`, entries, () => append(entries))
-  await rate('given an index, hashed into the tree, signed and copied', entries, () => sequence(entries))
-  let last: string[] = []
-  await rate('both at once, in this one process', entries, async () => {
-    const appending = append(entries)
-    let left = entries
-    while (left > 0) left -= await sequencer.step()
-    last = await appending
-  })
-  await rate('one event a transaction', 500, async () => {
-    for (let n = 0; n < 500; n++) {
-      await database.db.transaction(tx => writer.record(tx, { type: 'vote.cast', body: { n } }))
-    }
-  })
-  await sequence(500)
-  await rate('proofs', 200, async () => {
-    for (let n = 0; n < 200; n++) await prove(database, sequencer.vkey, last[n * 7]!)
-  })
-  const total = batch + 2 * entries + 500
-  const report = (await rate('verified', total, () => verifyLog(database, sequencer.vkey, join(folder, 'copy')))) as {
-    ok: boolean
-    size: number
-  }
-  if (!report.ok || report.size !== total) throw new Error(`the log does not verify: ${JSON.stringify(report)}`)
+  await append(5 * batch)
+  await sequence(5 * batch) // warm
+  await rate(`appended, ${batch} a transaction, nobody sequencing`, entries, () => append(entries), budgetRate)
+  await rate('given a place, hashed, signed, copied, nobody appending', entries, () => sequence(entries), budgetRate)
   await sequencer.release()
+
+  const control = spawn(
+    process.execPath,
+    [...process.execArgv, join(import.meta.dirname, 'audit/control.ts'), url.reveal(), folder],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  )
+  await once(control.stdout, 'data')
+  const from = 5 * batch + entries
+  await rate('appended while another process sequences', entries, () => append(entries), budgetRate)
+  for (let size = 0; size < from + entries; ) {
+    const [state] = await database.sql<{ size: string }[]>`select size::text from audit_state`
+    size = Number(state!.size)
+  }
+  control.stdin.end()
+  await once(control, 'exit')
+  const behind = await database.sql<{ ms: string }[]>`
+    select (c.at_ms - i.at_ms)::text as ms from audit_inbox i
+    cross join lateral (select at_ms from audit_checkpoints where size > i.idx order by size limit 1) c where i.idx >= ${from}`
+  const lags = behind.map(row => Number(row.ms))
+  figure('audit', 'an entry waits for its signed checkpoint, median', quantile(lags, 0.5), 'ms')
+  figure('audit', 'an entry waits for its signed checkpoint, p99', quantile(lags, 0.99), 'ms', {
+    most: budgetBehind_ms,
+  })
+
+  const total = from + entries
+  await rate('verified', total, async () => {
+    const report = await verifyLog(database, sequencer.vkey, join(folder, 'copy'))
+    if (!report.ok || report.size !== total) throw new Error(`the log does not verify: ${JSON.stringify(report)}`)
+  })
+
+  const start = performance.now()
+  const ids = await buildTallLog(database, leaves, 1000)
+  figure('audit', `a log of ${leaves} entries built by bulk`, (performance.now() - start) / 1000, 's')
+  const took: number[] = []
+  for (const id of ids) {
+    const from = performance.now()
+    const proof = await prove(database, sequencer.vkey, id)
+    took.push(performance.now() - from)
+    if (took.length % 50 === 1) {
+      const report = verifyProof(proof, { vkey: sequencer.vkey })
+      if (!report.ok) throw new Error(`the proof of ${id} does not verify: ${JSON.stringify(report)}`)
+    }
+  }
+  figure('audit', `a proof out of ${leaves} entries, median`, quantile(took, 0.5), 'ms')
+  figure('audit', `a proof out of ${leaves} entries, p99`, quantile(took, 0.99), 'ms', { most: budgetProof_ms })
   await database.close()
 } finally {
   await server.stop()
