@@ -85,8 +85,8 @@ try {
     }
   }
 
-  await append(5 * batch)
-  await sequence(5 * batch) // warm
+  await append(4 * batch)
+  await sequence(4 * batch) // warm
   await rate(`appended, ${batch} a transaction, nobody sequencing`, entries, () => append(entries), budgetRate)
   await rate('given a place, hashed, signed, copied, nobody appending', entries, () => sequence(entries), budgetRate)
   await sequencer.release()
@@ -97,7 +97,7 @@ try {
     { stdio: ['pipe', 'pipe', 'inherit'] },
   )
   await once(control.stdout, 'data')
-  const from = 5 * batch + entries
+  const from = 4 * batch + entries
   await rate('appended while another process sequences', entries, () => append(entries), budgetRate)
   for (let size = 0; size < from + entries; ) {
     const [state] = await database.sql<{ size: string }[]>`select size::text from audit_state`
