@@ -26,7 +26,7 @@ import { Sealer } from './recording/sealer.ts'
 import { liveSubjects, sessionsEnded } from './sessions/facts.ts'
 import { Sessions } from './sessions/sessions.ts'
 import { Tickets } from './sessions/tickets.ts'
-import { parsePublicKey, signingKeys } from './signing-keys.ts'
+import { parsePublicKey, protocolKeys, signingKeys } from './signing-keys.ts'
 import { createSlack, type Slack } from './slack/slack.ts'
 
 const log = logger('main')
@@ -99,6 +99,7 @@ export function startControl(config: Config): Promise<Running> {
       registry,
       resources: ground.resources,
       endpoint: protocol => gatewayEndpoint(database, config, protocol),
+      keys: (protocol, purpose) => protocolKeys(root, protocol, purpose),
       replay: new ReplayClient({
         host: config.replay.host,
         port: config.replay.port,

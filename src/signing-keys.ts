@@ -5,15 +5,28 @@ import { deriveSeed, type RootKey } from './keys.ts'
 /** What control signs, each with a key of its own: revisions, checkpoints of the audit log, calls to the replay process. */
 export type SigningPurpose = 'bundle-signing' | 'checkpoints' | 'replay-calls'
 
+interface KeyPair {
+  readonly privateKey: KeyObject
+  readonly publicKey: KeyObject
+}
+
 const pkcs8Prefix = Buffer.from('302e020100300506032b657004220420', 'hex')
 const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex')
 
 /** Control's Ed25519 key pair for one purpose, derived from its root: the same after every start. */
-export function signingKeys(root: RootKey, purpose: SigningPurpose): { privateKey: KeyObject; publicKey: KeyObject } {
-  const seed = deriveSeed(root, purpose)
+export function signingKeys(root: RootKey, purpose: SigningPurpose): KeyPair {
+  return keyPair(deriveSeed(root, purpose))
+}
+
+function keyPair(seed: Buffer): KeyPair {
   const privateKey = createPrivateKey({ key: Buffer.concat([pkcs8Prefix, seed]), format: 'der', type: 'pkcs8' })
   seed.fill(0)
   return { privateKey, publicKey: createPublicKey(privateKey) }
+}
+
+/** A protocol's key pair for one purpose, from the root of control or of the gateway. No name of ours has a slash in it. */
+export function protocolKeys(root: RootKey, protocol: string, purpose: string): KeyPair {
+  return keyPair(deriveSeed(root, `${protocol}/${purpose}`))
 }
 
 /** The text form of a public key in configuration: `ed25519:` and 32 bytes in base64url. */

@@ -7,7 +7,7 @@ import { Gateway } from './gateway/gateway.ts'
 import { defaultLimits } from './gateway/ground.ts'
 import { Registry } from './gateway/registry.ts'
 import { startTicks } from './jobs.ts'
-import { derive, ticketsKey } from './keys.ts'
+import { derive, rootKeyOf, ticketsKey } from './keys.ts'
 import { logger } from './log.ts'
 import { allProtocols } from './protocols/all.ts'
 import { Catalog } from './recording/catalog.ts'
@@ -17,6 +17,7 @@ import { Watchers, watchChannel } from './recording/watchers.ts'
 import { Leases } from './sessions/leases.ts'
 import { Sessions } from './sessions/sessions.ts'
 import { Tickets } from './sessions/tickets.ts'
+import { protocolKeys } from './signing-keys.ts'
 
 const log = logger('main')
 const tellFirst_ms = 500
@@ -29,9 +30,14 @@ export async function startGateway(config: Config): Promise<Running> {
     deployment: config.deployment,
     given: config.gateway.tls,
   })
-  const facts = { ca: authority.ca, host: config.gateway.public_host, ports: { ...config.gateway.ports } }
+  const root = rootKeyOf(config.keys.gateway)
+  const keys = (protocol: string, purpose: string) => protocolKeys(root, protocol, purpose)
+  const published = Object.fromEntries(
+    allProtocols.map(each => [each.name, each.publish?.(purpose => keys(each.name, purpose)) ?? {}]),
+  )
+  const facts = { ca: authority.ca, host: config.gateway.public_host, ports: { ...config.gateway.ports }, published }
   return runRole('gateway', config, { connections: 8, facts }, async base => {
-    const { database, notices, row, audit, engine, ground, root, decisions } = base
+    const { database, notices, row, audit, engine, ground, decisions } = base
     base.onClose(() => authority[Symbol.dispose]())
     const watchers = new Watchers()
     notices.listen(watchChannel, session => watchers.seen(session))
@@ -68,10 +74,11 @@ export async function startGateway(config: Config): Promise<Running> {
         leases,
         journal,
         registry: new Registry(allProtocols),
-        targets: { secrets: config.secrets, allow_addresses: config.allow_addresses, connect_ms: 10_000 },
+        targets: { secrets: config.secrets, allow_addresses: config.allow_addresses, connect_ms: 10_000, keys },
         tls: () => authority.context(),
         maskKey: derive(root, 'mask-hash').key.export(),
         pretenceKey: derive(root, 'pretences').key.export(),
+        origin: config.origin,
         offline_grace_s: config.gateway.offline_grace_s,
         plaintext: config.gateway.plaintext ?? false,
         limits: defaultLimits,

@@ -54,18 +54,18 @@ allow contains {"rule": rego.metadata.rule().custom.rule, "message": "database a
 }
 
 # METADATA
-# title: A database administrator approves reading and writing
+# title: A database administrator approves reading, writing and operating
 # custom: { rule: access.dba-approves }
 ask contains {"rule": rego.metadata.rule().custom.rule, "message": $"{input.role} needs the word of a database administrator"} if {
-	input.role in {"reader", "writer"}
+	input.role in {"reader", "writer", "operator"}
 	max_s
 }
 
 # METADATA
 # title: Administration needs two people
 # custom: { rule: access.two-stages }
-ask contains {"rule": rego.metadata.rule().custom.rule, "message": "admin needs a database administrator, then a security admin"} if {
-	input.role == "admin"
+ask contains {"rule": rego.metadata.rule().custom.rule, "message": $"{input.role} needs a database administrator, then a security admin"} if {
+	input.role in {"admin", "root"}
 	max_s
 }
 
@@ -75,7 +75,7 @@ dba_stage := {"approvers": ["dbas"], "quorum": 1, "channel": "db-approvals"}
 
 default security_stages := []
 
-security_stages := [{"approvers": [people.security], "quorum": 1, "channel": "db-approvals"}] if input.role == "admin"
+security_stages := [{"approvers": [people.security], "quorum": 1, "channel": "db-approvals"}] if input.role in {"admin", "root"}
 
 terms := {
 	"grant": {"max_s": max_s},

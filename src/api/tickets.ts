@@ -1,7 +1,9 @@
 import { Type as T } from 'typebox'
+import { Value } from 'typebox/value'
 import type { Approvals } from '../approvals/approvals.ts'
 import { bounds } from '../approvals/bounds.ts'
-import type { Protocol } from '../gateway/protocol.ts'
+import type { Endpoint } from '../gateway/endpoint.ts'
+import type { Keys, Protocol } from '../gateway/protocol.ts'
 import type { Registry } from '../gateway/registry.ts'
 import type { Resources } from '../policy/resources.ts'
 import type { Tickets } from '../sessions/tickets.ts'
@@ -15,13 +17,14 @@ export interface TicketDeps extends BaseDeps {
   readonly tickets: Tickets
   readonly resources: Pick<Resources, 'get'>
   readonly registry: Pick<Registry, 'get'>
-  /** Where clients reach the gateway, and the CA (PEM) that its certificate is from. */
-  readonly endpoint: (
-    protocol: Protocol,
-  ) => Promise<{ readonly host: string; readonly port: number; readonly ca: string }>
+  /** Where clients reach the gateway, the CA (PEM) that its certificate is from, and what it publishes. */
+  readonly endpoint: (protocol: Protocol) => Promise<Endpoint>
+  /** Keys of control for what a protocol signs. */
+  readonly keys: (protocol: string, purpose: string) => ReturnType<Keys>
 }
 
 const closed = { additionalProperties: false }
+const Facts = T.Record(T.String({ maxLength: 64 }), T.String({ maxLength: 16_384 }), { maxProperties: 8 })
 const Name = T.String({ minLength: 1, maxLength: bounds.name })
 
 const Issued = T.Object({
@@ -41,6 +44,8 @@ const Issued = T.Object({
   host: T.String(),
   port: T.Integer(),
   ca: T.String(),
+  published: Facts, // what the gateways say of themselves: public
+  credential: Facts, // signed for this ticket: worth nothing without what its holder keeps
   expires_at_ms: T.Integer(), // unused, it ends then
   ends_at_ms: T.Integer(), // its session ends then at the latest
 })
@@ -58,6 +63,7 @@ export function ticketRoutes(app: Api, deps: TicketDeps): void {
             resource: Name,
             role: T.Optional(Name),
             duration_s: T.Optional(T.Integer({ minimum: bounds.min_duration_s, maximum: bounds.max_duration_s })),
+            offer: T.Optional(Facts), // a public key, say: the protocol knows
           },
           closed,
         ),
@@ -71,6 +77,10 @@ export function ticketRoutes(app: Api, deps: TicketDeps): void {
       if (resource === undefined) return sendError(reply, 'not_found', `there is no resource ${request.body.resource}`)
       if (protocol === undefined)
         return sendError(reply, 'unsupported', `this build does not serve ${resource.protocol}`)
+      const offer = request.body.offer ?? {}
+      if (Object.keys(offer).length > 0 && !(protocol.offer !== undefined && Value.Check(protocol.offer, offer)))
+        return sendError(reply, 'bad_request', `${protocol.name} takes no such offer`)
+      const keys: Keys = purpose => deps.keys(protocol.name, purpose)
       const role = request.body.role ?? (await deps.tickets.chooseRole(subject, resource.name))
       if (typeof role !== 'string') return sendRefused(reply, role)
       const at = await deps.endpoint(protocol)
@@ -78,7 +88,7 @@ export function ticketRoutes(app: Api, deps: TicketDeps): void {
         subject,
         resource: resource.name,
         role,
-        verifiers: secret => protocol.verifiers(secret),
+        verifiers: secret => protocol.verifiers(secret, offer, keys),
         client: clientOf(request),
         duration_s: request.body.duration_s,
       })
@@ -102,6 +112,7 @@ export function ticketRoutes(app: Api, deps: TicketDeps): void {
           protocol: protocol.name,
           role,
           ...at,
+          credential: { ...protocol.credential?.(issued, offer, keys) },
           expires_at_ms: issued.unused_until_ms,
           ends_at_ms: issued.ends_at_ms,
         })

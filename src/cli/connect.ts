@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { SallyportError } from '../errors.ts'
-import type { ClientCommand, IssuedTicket, Protocol, Resource } from '../gateway/protocol.ts'
+import type { ClientCommand, CommandLine, IssuedTicket, Protocol, PublicFacts, Resource } from '../gateway/protocol.ts'
 import { allProtocols } from '../protocols/all.ts'
 import { Secret } from '../secret.ts'
 import { ask } from './access.ts'
@@ -18,14 +18,19 @@ export interface TicketAnswer {
   readonly host: string
   readonly port: number
   readonly ca: string
+  readonly credential: PublicFacts
+  readonly published: PublicFacts
   readonly expires_at_ms: number
 }
 
-export interface ConnectOptions {
-  readonly role?: string
-  readonly for: number
+export interface TicketOptions {
+  readonly role?: string | undefined
+  readonly for?: number
   readonly reason?: string
   readonly ticket?: string
+}
+
+export interface ConnectOptions extends TicketOptions {
   readonly print?: boolean
 }
 
@@ -40,24 +45,63 @@ export async function connect(
   args: readonly string[],
   options: ConnectOptions,
 ): Promise<number> {
-  const answer = await ticketFor(client, resource, options)
-  const protocol = protocolNamed(answer.resource.protocol)
-  const ticket: IssuedTicket = {
-    ...answer,
-    secret: new Secret(answer.secret),
-    ca_file: keepCa(answer.host, answer.port, answer.ca),
-  }
-  const command = protocol.client(ticket, args)
+  const ticket = await issueTicket(client, resource, options)
+  const command = protocolNamed(ticket.resource.protocol).client(ticket, args)
   if (options.print) {
     for (const line of command.print) say(`${line.label.padEnd(10)} ${line.value}`)
     say(`${'expires'.padEnd(10)} ${instant(ticket.expires_at_ms)} if it is not used before`)
     return 0
   }
-  return run(command)
+  try {
+    return await run(command)
+  } finally {
+    rmSync(ticket.folder, { recursive: true, force: true })
+  }
 }
 
-async function ticketFor(client: Client, resource: string, options: ConnectOptions): Promise<TicketAnswer> {
-  const body = { resource, ...(options.role === undefined ? {} : { role: options.role }) }
+/** A ticket with everything that its protocol's client needs, its folder among them: whoever calls removes that. */
+export async function issueTicket(client: Client, resource: string, options: TicketOptions): Promise<IssuedTicket> {
+  const prepared = (await preparationFor(client, resource))?.()
+  const answer = await ticketFor(client, resource, options, prepared?.offer)
+  const folders = join(configFolder(), 'tickets')
+  mkdirSync(folders, { recursive: true, mode: 0o700 })
+  return {
+    ...answer,
+    secret: new Secret(answer.secret),
+    ca_file: keepCa(answer.host, answer.port, answer.ca),
+    prepared: prepared?.secret ?? null,
+    folder: mkdtempSync(join(folders, 'ticket-')),
+  }
+}
+
+/** What a protocol's own commands get of the command line. */
+export function commandLineOf(client: Client): CommandLine {
+  return {
+    origin: client.origin,
+    folder: configFolder(),
+    ticket: (resource, options) => issueTicket(client, resource, options),
+    get: path => client.get(path),
+    start: run,
+    say,
+  }
+}
+
+/** How the resource's protocol prepares a ticket, where it does. */
+async function preparationFor(client: Client, resource: string): Promise<Protocol['prepare']> {
+  const preparing = allProtocols.filter(each => each.prepare !== undefined)
+  if (preparing.length === 0) return undefined
+  const { items } = await client.get<{ items: { name: string; protocol: string }[] }>('/api/resources')
+  const name = items.find(each => each.name === resource)?.protocol
+  return preparing.find(each => each.name === name)?.prepare
+}
+
+async function ticketFor(
+  client: Client,
+  resource: string,
+  options: TicketOptions,
+  offer: PublicFacts | undefined,
+): Promise<TicketAnswer> {
+  const body = { resource, role: options.role, offer }
   try {
     return await client.post<TicketAnswer>('/api/tickets', body)
   } catch (error) {
@@ -73,7 +117,7 @@ async function ticketFor(client: Client, resource: string, options: ConnectOptio
   await ask(client, {
     resource,
     role: options.role,
-    duration_s: options.for,
+    duration_s: options.for ?? 3600,
     reason: options.reason,
     ticket_ref: options.ticket,
     wait: true,

@@ -259,11 +259,33 @@ program
   .description('the whole system on this machine, with a demo target: what `npm start` runs')
   .action(async () => (await import('./dev.ts')).dev())
 
+/** Commands that protocols bring. Their code is loaded only where nothing above is meant. */
+async function addProtocolCommands(): Promise<void> {
+  const { allProtocols } = await import('../protocols/all.ts')
+  for (const command of allProtocols.flatMap(each => each.commands ?? [])) {
+    const added = program.command(command.name).description(command.summary)
+    if (command.arguments !== '') added.arguments(command.arguments)
+    for (const { flags, what, default: otherwise } of command.options) added.option(flags, what, otherwise)
+    added.action(async (...all: unknown[]) => {
+      const given = all.slice(0, -2).flat() as string[]
+      const line = (await import('./connect.ts')).commandLineOf(client())
+      process.exitCode = await command.run(line, given, all.at(-2) as Record<string, unknown>)
+    })
+  }
+}
+
+/** Whether the first word that is no option names a command that stands above. */
+function isOwn(words: readonly string[]): boolean {
+  const first = words.findIndex((word, i) => !word.startsWith('-') && !/^(-p|--profile)$/.test(words[i - 1] ?? ''))
+  return program.commands.some(command => command.name() === words[first])
+}
+
 /** Runs one command line; the exit code says whether it worked. */
 export async function main(argv: readonly string[]): Promise<void> {
   // `sallyport sessions | head` is no fault: whoever reads has read enough.
   process.stdout.on('error', error => process.exit((error as NodeJS.ErrnoException).code === 'EPIPE' ? 0 : 1))
   try {
+    if (!isOwn(argv.slice(2))) await addProtocolCommands()
     await program.parseAsync([...argv])
   } catch (error) {
     if (error instanceof CommanderError) {

@@ -10,6 +10,8 @@ export const defaultPorts = {
   database: 5454,
   shop: 5455,
   gateway: 5456,
+  web: 5457,
+  ssh: 5458,
 } as const
 
 export type PortName = keyof typeof defaultPorts

@@ -7,8 +7,12 @@ import { type Config, checkConfig } from '../config.ts'
 import type { EmbeddedServer } from '../db/embedded.ts'
 import { databaseRoles } from '../db/grants.ts'
 import type { RoleUrls } from '../db/migrate.ts'
+import { rootKeyOf } from '../keys.ts'
+import { publish } from '../protocols/ssh/keys.ts'
 import { Secret } from '../secret.ts'
+import { protocolKeys } from '../signing-keys.ts'
 import type { Ports } from './ports.ts'
+import type { Web } from './web/start.ts'
 
 /** The database of the system itself, on its embedded server. */
 export const systemDatabase = 'sallyport'
@@ -77,6 +81,7 @@ export async function writeConfig(options: {
   readonly policies: string
   readonly opa: string
   readonly shopPasswordFile: string
+  readonly web: Web | undefined
   readonly slackApiUrl: string
   readonly tuning?: Tuning | undefined
 }): Promise<{ path: string; config: Config; origin: string }> {
@@ -90,6 +95,8 @@ export async function writeConfig(options: {
   const identity = `file:${join(dataDir, 'keys/recordings')}`
   const originals_identity = `file:${join(dataDir, 'keys/originals')}`
   const made = await ensureKeys({ keys, recording: { identity, originals_identity } })
+  const root = rootKeyOf(keys.gateway)
+  options.web?.trust(publish(purpose => protocolKeys(root, 'ssh', purpose)).target_ca)
   const settings = {
     origin,
     deployment: 'development',
@@ -109,7 +116,7 @@ export async function writeConfig(options: {
       host: '127.0.0.1',
       public_host: '127.0.0.1',
       workers: tuning.gateway_workers ?? 1,
-      ports: { postgres: ports.gateway },
+      ports: { postgres: ports.gateway, ssh: ports.ssh },
       offline_grace_s: tuning.offline_grace_s ?? 30,
       ...(tuning.plaintext === undefined ? {} : { plaintext: tuning.plaintext }),
     },
@@ -133,7 +140,8 @@ export async function writeConfig(options: {
     policy: { source: options.policies, ref: 'main', poll_s: 1, opa: options.opa },
     first_admins: 'security-admins',
     secrets: { 'shop-gateway': { from: `file:${options.shopPasswordFile}`, hosts: ['127.0.0.1'] } },
-    allow_addresses: [`127.0.0.1:${ports.shop}`], // the demo target lies on loopback, which is refused otherwise
+    // The demo targets lie on loopback, which is refused otherwise.
+    allow_addresses: [ports.shop, ...(options.web === undefined ? [] : [ports.web])].map(port => `127.0.0.1:${port}`),
     recording: {
       recipients: [made.recipient],
       identity,

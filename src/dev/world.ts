@@ -23,6 +23,7 @@ import {
 import { type Shop, startShop } from './shop/start.ts'
 import { type SlackStandIn, startSlackStandIn } from './slack/stand-in.ts'
 import { type Fall, type NodeChild, Tree } from './tree.ts'
+import { hasSshd, startWeb, type Web } from './web/start.ts'
 
 export const roles = ['control', 'gateway', 'replay'] as const
 
@@ -54,6 +55,8 @@ export interface World {
   readonly database: EmbeddedServer
   readonly roleUrls: RoleUrls
   readonly shop: Shop
+  /** The demo server; absent where this machine has no sshd. */
+  readonly web: Web | undefined
   readonly identityProvider: DevIdentityProvider
   readonly slack: SlackStandIn
   readonly children: Readonly<Record<(typeof roles)[number], NodeChild>>
@@ -97,17 +100,18 @@ async function compose(
   const origin = `http://127.0.0.1:${ports.control}`
   const secrets = new SecretFolder(join(dataDir, 'secrets'))
   const policies = join(dataDir, 'policies')
-  if (makePolicyRepository(policies, join(packageRoot(), 'policies'), ports.shop))
-    done(`policy repository made in ${policies}`)
 
   // What takes long goes side by side; the first that fails ends the start.
-  const [{ database, roleUrls }, shop, opa, identityProvider, slack] = await Promise.all([
+  const [{ database, roleUrls }, shop, web, opa, identityProvider, slack] = await Promise.all([
     startDatabase(tree, secrets, join(dataDir, 'database'), ports.database, durable, done),
     startTarget(tree, join(dataDir, 'shop'), ports.shop, options, durable, done),
+    startServer(tree, join(dataDir, 'web'), ports.web, done),
     findCompiler(done),
     startPeople(tree, secrets, dataDir, ports.idp, origin, done),
     startChat(tree, secrets, dataDir, ports.slack, origin, done),
   ])
+  if (makePolicyRepository(policies, join(packageRoot(), 'policies'), { shopPort: ports.shop, web }))
+    done(`policy repository made in ${policies}`)
   const { path, config } = await writeConfig({
     dataDir,
     secrets,
@@ -116,6 +120,7 @@ async function compose(
     policies,
     issuer: identityProvider.issuer,
     shopPasswordFile: shop.gatewayPasswordFile,
+    web,
     slackApiUrl: slack.apiUrl,
     tuning: options.tuning,
   })
@@ -139,6 +144,7 @@ async function compose(
     database,
     roleUrls,
     shop,
+    web,
     identityProvider,
     slack,
     children: { control, gateway, replay },
@@ -202,6 +208,17 @@ async function startTarget(
   await tree.add({ name: 'the demo shop database', exited: shop.server.exited, stop: () => shop.server.stop() })
   done(`demo shop database is up on port ${shop.server.port}`)
   return shop
+}
+
+async function startServer(tree: Tree, dataDir: string, port: number, done: Done): Promise<Web | undefined> {
+  if (!hasSshd()) {
+    done('no demo server (web-1): this machine has no sshd; install openssh-server to have it')
+    return undefined
+  }
+  const web = await startWeb({ dataDir, port })
+  await tree.add({ name: 'the demo server', exited: web.exited, stop: () => web.stop() })
+  done(`demo server is up on port ${web.port}`)
+  return web
 }
 
 async function startPeople(

@@ -3,13 +3,15 @@ import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
 import { processes } from '../db/schema.ts'
 import { SallyportError } from '../errors.ts'
-import type { Protocol } from './protocol.ts'
+import type { Protocol, PublicFacts } from './protocol.ts'
 
 export interface Endpoint {
   readonly host: string
   readonly port: number
   /** PEM of the CA that the listener's certificate is from. */
   readonly ca: string
+  /** What gateways say of themselves for this protocol (`Protocol.publish`). */
+  readonly published: PublicFacts
 }
 
 /**
@@ -36,5 +38,6 @@ export async function gatewayEndpoint(database: Database, config: Config, protoc
     })
   }
   const port = config.gateway.ports[protocol.name] ?? protocol.listener.defaultPort
-  return { host: config.gateway.public_host, port, ca }
+  const published = (rows[0]!.facts['published'] as Record<string, PublicFacts> | undefined)?.[protocol.name] ?? {}
+  return { host: config.gateway.public_host, port, ca, published }
 }

@@ -68,13 +68,15 @@ export class Gateway {
 
   #door(protocol: Protocol, address: string): Door | undefined {
     if (!this.#failures.admits(address)) return undefined
-    const { tickets, tls, limits, plaintext, pretenceKey } = this.#ground
+    const { tickets, tls, limits, plaintext, pretenceKey, origin, targets } = this.#ground
     return {
       protocol: protocol.name,
       address,
+      origin,
       limits,
       plaintext,
       tls,
+      keys: purpose => targets.keys(protocol.name, purpose),
       ticket: async id => {
         const found = await tickets.find(id)
         if (found === undefined || found.ticket.protocol !== protocol.name) return undefined

@@ -34,6 +34,8 @@ export interface GatewayGround {
   readonly maskKey: Buffer
   /** Key from which mock verifiers come (`derive(root, 'pretences')`). */
   readonly pretenceKey: Buffer
+  /** Where people sign in. */
+  readonly origin: string
   readonly offline_grace_s: number
   readonly plaintext: boolean
   readonly limits: { readonly login_ms: number; readonly frame_bytes: number }

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import type { TSchema } from 'typebox'
@@ -28,6 +29,33 @@ export interface Capabilities {
   readonly browser: boolean
 }
 
+/** An Ed25519 key pair of a protocol for one purpose, derived from the root key of the role: the same in all its processes. */
+export interface KeyPair {
+  readonly privateKey: KeyObject
+  readonly publicKey: KeyObject
+}
+
+export type Keys = (purpose: string) => KeyPair
+
+/** Public facts by name: what a client offers for its ticket, what its holder gets besides the secret, what gateways publish. */
+export type PublicFacts = Readonly<Record<string, string>>
+
+/** What a client makes before it asks for a ticket. `secret` never leaves its machine. */
+export interface Preparation {
+  readonly offer: PublicFacts
+  readonly secret: Secret
+}
+
+/** What `credential` is made for. */
+export interface TicketTerms {
+  readonly id: string
+  readonly role: string
+  /** Addresses and ranges that policy admits. */
+  readonly from: readonly string[]
+  readonly now_ms: number
+  readonly ends_at_ms: number
+}
+
 /** A ticket as its holder gets it, once. */
 export interface IssuedTicket {
   readonly id: string
@@ -38,6 +66,13 @@ export interface IssuedTicket {
   readonly port: number
   readonly ca_file: string
   readonly expires_at_ms: number
+  readonly credential: PublicFacts
+  /** What the gateways publish for this protocol. */
+  readonly published: PublicFacts
+  /** What `prepare` made. */
+  readonly prepared: Secret | null
+  /** A folder of this ticket alone, open to its holder only; it goes when the client ends. */
+  readonly folder: string
 }
 
 /** How a client is started with a ticket: argv, environment, and the lines that `--print` shows for other clients. */
@@ -57,12 +92,48 @@ export interface Protocol {
   readonly actionSchema: TSchema
   readonly capabilities: Capabilities
   readonly listener: { readonly kind: 'tcp'; readonly defaultPort: number }
-  /** What we keep of a ticket's secret. Sealed by sessions/; never the secret itself. */
-  verifiers(secret: Secret): Record<string, string>
+  /** What a client may offer when it asks for a ticket; nothing where it is absent. */
+  readonly offer?: TSchema
+  /**
+   * What we keep of a ticket's secret and of what was offered. Sealed by sessions/; never the secret itself.
+   * @throws SallyportError `bad_request` for an offer that cannot be taken.
+   */
+  verifiers(secret: Secret, offer: PublicFacts, keys: Keys): Record<string, string>
+  /** What the holder of a ticket gets besides its secret, signed with keys of control. */
+  credential?(ticket: TicketTerms, offer: PublicFacts, keys: Keys): PublicFacts
+  /** What every gateway says of itself to clients, such as its host key. */
+  publish?(keys: Keys): PublicFacts
+  /** Made by the command line before it asks for a ticket. */
+  prepare?(): Preparation
+  /** Commands of the command line that this protocol brings. */
+  readonly commands?: readonly ProtocolCommand[]
   /** Serves one client socket to its end. It never throws; what goes wrong is told to the client in its own words. */
   accept(socket: Socket, door: Door): Promise<void>
   readonly lease: LeaseProvider
   client(ticket: IssuedTicket, args: readonly string[]): ClientCommand
+}
+
+/** One command: `sallyport NAME ARGUMENTS`. It loads what it needs when it runs. */
+export interface ProtocolCommand {
+  readonly name: string
+  /** In commander's words: `<resource> [args...]`. */
+  readonly arguments: string
+  readonly summary: string
+  readonly options: readonly { readonly flags: string; readonly what: string; readonly default?: string }[]
+  /** @returns the exit code. */
+  run(line: CommandLine, args: readonly string[], options: Readonly<Record<string, unknown>>): Promise<number>
+}
+
+/** What the command line does for a protocol's command. */
+export interface CommandLine {
+  /** Address of the control plane. */
+  readonly origin: string
+  /** Folder of the command line's settings (0700). */
+  readonly folder: string
+  ticket(resource: string, options: { readonly role?: string | undefined }): Promise<IssuedTicket>
+  get<Answer>(path: string): Promise<Answer>
+  start(command: ClientCommand): Promise<number>
+  say(line: string): void
 }
 
 /** What a lease is for; `plan` turns it into the facts that are stored before anything is made. */
@@ -88,10 +159,10 @@ export interface LeasePlan {
   readonly facts: Readonly<Record<string, unknown>>
 }
 
-/** The credential itself: in memory of this process only. */
+/** The credential itself: in memory of this process only. `secret` is a password or a private key, as the protocol has it. */
 export interface Minted {
   readonly user: string
-  readonly password: Secret
+  readonly secret: Secret
 }
 
 /** Dials the resource's address after checking it against the secret's allowed hosts and the forbidden ranges. */
@@ -101,17 +172,23 @@ export interface Target {
   connect(permit: Permit): Promise<Socket>
   /** The secret that the resource names; refuses one whose hosts or labels the operator did not declare for it. */
   secret(permit: Permit): Secret
+  /** A key of the gateway that targets were told to trust. */
+  keys(permit: Permit, purpose: string): KeyPair
 }
 
 /** What a protocol gets for one client socket: the steps of a login that are the same for every protocol. */
 export interface Door {
   readonly protocol: string
   readonly address: string
+  /** Where people sign in. */
+  readonly origin: string
   readonly limits: { readonly login_ms: number; readonly frame_bytes: number }
   /** Whether the operator lets clients in without TLS. */
   readonly plaintext: boolean
   /** The listener's certificate, always the newest one. */
   tls(): SecureContext
+  /** Keys of the gateway, its host key among them. */
+  readonly keys: Keys
   /** Finds a ticket by its public id. `undefined` for an unknown, ended or foreign one. */
   ticket(id: string): Promise<PresentedTicket | undefined>
   /** 32 bytes that stay the same for an unknown id on every worker: a mock verifier made of them looks like a real one. */
@@ -158,8 +235,7 @@ export interface Opened {
   readonly role: string
   readonly permit: Permit
   readonly target: Target
-  readonly user: string
-  readonly password: Secret
+  readonly credential: Minted
   readonly gate: Gate
   readonly moderation: Moderation
   /** Fires once when the session must end now: revoked, expired, policy changed, recorder lost. `reason` is a Refusal. */

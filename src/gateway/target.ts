@@ -7,13 +7,14 @@ import { secretRef } from '../keys.ts'
 import { Permit } from '../policy/permit.ts'
 import type { Secret } from '../secret.ts'
 import { reapCall } from '../sessions/leases.ts'
-import type { Resource, Target } from './protocol.ts'
+import type { KeyPair, Resource, Target } from './protocol.ts'
 
 export interface TargetSettings {
   readonly secrets: Config['secrets']
   /** `host:port` of targets on loopback, link-local or our own addresses that the operator allows. */
   readonly allow_addresses: readonly string[]
   readonly connect_ms: number
+  readonly keys: (protocol: string, purpose: string) => KeyPair
 }
 
 /** Loopback, link-local (cloud metadata lives there), unspecified and multicast: nobody's database. */
@@ -85,6 +86,11 @@ export class GuardedTarget implements Target {
       }
     }
     return secretRef(declared.from)
+  }
+
+  keys(permit: Permit, purpose: string): KeyPair {
+    this.#check(permit)
+    return this.#settings.keys(this.resource.protocol, purpose)
   }
 
   /** INVARIANT: nothing is dialled and no secret is resolved without a Permit for exactly this resource, and for going there. */

@@ -1,5 +1,6 @@
 import type { Protocol } from '../gateway/protocol.ts'
 import { postgres } from './postgres/index.ts'
+import { ssh } from './ssh/index.ts'
 
 /** Every protocol of this build. A new one is its folder and a line here. */
-export const allProtocols: readonly Protocol[] = [postgres]
+export const allProtocols: readonly Protocol[] = [postgres, ssh]

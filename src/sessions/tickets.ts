@@ -44,6 +44,9 @@ export interface Issued {
   readonly unused_until_ms: number
   /** Its session ends then at the latest. */
   readonly ends_at_ms: number
+  /** Addresses and ranges that policy admits now. */
+  readonly from: readonly string[]
+  readonly now_ms: number
 }
 
 export interface FoundTicket {
@@ -93,10 +96,10 @@ export class Tickets {
       await this.#ground.decisionLog.insert(tx, chosen.decision)
       const refusal = Permit.is(chosen.permit) ? await this.#full(tx, chosen.cover.id) : refusedBy(chosen.decision)
       if (refusal !== undefined) return await this.#refused(tx, wanted, refusal)
-      const idle_s = chosen.decision.result?.session?.idle_s
-      if (idle_s === undefined) return await this.#refused(tx, wanted, noSessionTerms(chosen.decision))
+      const terms = chosen.decision.result?.session
+      if (terms === undefined) return await this.#refused(tx, wanted, noSessionTerms(chosen.decision))
       const id = newId('tkt')
-      const unused_until = new Date(Math.min(now_ms + idle_s * 1000, chosen.cover.ends_at_ms))
+      const unused_until = new Date(Math.min(now_ms + terms.idle_s * 1000, chosen.cover.ends_at_ms))
       await this.#ground.audit.record(tx, {
         type: 'ticket.issued',
         body: {
@@ -135,6 +138,8 @@ export class Tickets {
         grant_id: chosen.cover.id,
         unused_until_ms: unused_until.getTime(),
         ends_at_ms: chosen.cover.ends_at_ms,
+        from: terms.from,
+        now_ms,
       }
     })
   }

@@ -2,5 +2,5 @@
 import { join } from 'node:path'
 import { dev } from '../../src/dev/main.ts'
 
-const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0 }
+const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0, web: 0, ssh: 0 }
 await dev({ ports, durable: false, customers: 50, program: join(import.meta.dirname, 'program.js') })

@@ -4,6 +4,7 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
 import { loadConfig } from '../../src/config.ts'
 import { defaultPorts, portsOf, settlePorts } from '../../src/dev/ports.ts'
 import { makePolicyRepository } from '../../src/dev/repository.ts'
@@ -15,7 +16,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'sallyport-dev-'))
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
-const free = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0 }
+const free = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0, web: 0, ssh: 0 }
 
 describe('ports', () => {
   test('the environment overrides the table, and nonsense is refused by name', () => {
@@ -46,7 +47,7 @@ describe('ports', () => {
 
   test('0 becomes a free port, and one port for two parts is refused', async () => {
     const settled = Object.values(await settlePorts(free))
-    expect(new Set(settled).size).toBe(7)
+    expect(new Set(settled).size).toBe(Object.keys(free).length)
     await expect(settlePorts({ ...free, control: settled[0]!, shop: settled[0]! })).rejects.toThrow(/two parts/)
   })
 })
@@ -61,17 +62,30 @@ describe('the policy repository', () => {
     execFileSync('git', ['-C', join(folder, 'policies'), ...args], { encoding: 'utf8' }).trim()
 
   test('it is made once on main with the address of the shop, and what was committed since stays', () => {
-    expect(makePolicyRepository(join(folder, 'policies'), starter(), 6001)).toBe(true)
+    expect(makePolicyRepository(join(folder, 'policies'), starter(), { shopPort: 6001, web: undefined })).toBe(true)
     expect(git('show', 'main:resources/data.yaml')).toContain('127.0.0.1:6001')
     expect(git('status', '--porcelain')).toBe('')
     git('-c', 'user.name=a', '-c', 'user.email=a@example.test', 'commit', '--allow-empty', '-qm', 'mine')
-    expect(makePolicyRepository(join(folder, 'policies'), starter(), 6002)).toBe(false)
+    expect(makePolicyRepository(join(folder, 'policies'), starter(), { shopPort: 6002, web: undefined })).toBe(false)
     expect(git('log', '--format=%s')).toBe('mine\nStarter policies')
+  })
+
+  test('the demo server stands in it as it runs here, and not at all where there is none', () => {
+    const policies = join(import.meta.dirname, '../../policies')
+    const web = { port: 6003, hostKey: 'ssh-ed25519 AAAA', login: 'me' }
+    makePolicyRepository(join(folder, 'policies'), policies, { shopPort: 6001, web })
+    const { 'web-1': server } = parse(git('show', 'main:resources/data.yaml')) as Record<string, object>
+    const login = { reader: 'me', operator: 'me', root: 'me' }
+    expect(server).toMatchObject({ address: '127.0.0.1:6003', options: { host_keys: ['ssh-ed25519 AAAA'], login } })
+    makePolicyRepository(join(folder, 'without'), policies, { shopPort: 6001, web: undefined })
+    expect(Object.keys(parse(readFileSync(join(folder, 'without/resources/data.yaml'), 'utf8')))).toEqual(['shop-db'])
   })
 
   test('a folder of that name which is no repository is not touched', () => {
     mkdirSync(join(folder, 'policies'))
-    expect(() => makePolicyRepository(join(folder, 'policies'), starter(), 6001)).toThrow(/no git repository/)
+    expect(() => makePolicyRepository(join(folder, 'policies'), starter(), { shopPort: 6001, web: undefined })).toThrow(
+      /no git repository/,
+    )
   })
 })
 
@@ -86,6 +100,7 @@ describe('settings', () => {
       policies: join(folder, 'policies'),
       opa: '/usr/bin/opa',
       shopPasswordFile: secrets.path('shop'),
+      web: undefined,
       slackApiUrl: 'http://127.0.0.1:5453/api/',
     })
     expect(loadConfig(path)).toMatchObject({

@@ -5,13 +5,16 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Resource } from '../../src/gateway/protocol.ts'
 import { GuardedTarget } from '../../src/gateway/target.ts'
+import { createRootKey } from '../../src/keys.ts'
 import type { Permit } from '../../src/policy/permit.ts'
+import { protocolKeys } from '../../src/signing-keys.ts'
 import { accessInput, engineOn } from '../policy/support.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-target-'))
 const passwordFile = join(folder, 'password')
 writeFileSync(passwordFile, 'hunter2\n', { mode: 0o600 })
 
+const root = createRootKey(join(folder, 'root'))
 let permit: Permit
 let others: Permit[]
 let port: number
@@ -55,11 +58,13 @@ const target = (
     secrets: settings.secrets ?? { shop: declared },
     allow_addresses: settings.allow ?? [`127.0.0.1:${port}`],
     connect_ms: 500,
+    keys: (protocol, purpose) => protocolKeys(root, protocol, purpose),
   })
 
 describe('the way to a target', () => {
   test('a look-alike of a Permit opens nothing', async () => {
     const fake = { resource: 'shop-db', role: 'reader', decision_id: 'dec_x' } as unknown as Permit
+    expect(() => target().keys(fake, 'target-ca')).toThrow('Permit')
     await expect(target().connect(fake)).rejects.toThrow('Permit')
     expect(() => target().secret(fake)).toThrow('Permit')
   })

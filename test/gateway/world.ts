@@ -6,18 +6,21 @@ import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import pg from 'pg'
 import { startEmbedded } from '../../src/db/embedded.ts'
 import { Notices } from '../../src/db/notices.ts'
+import { starterHostKey, startWeb } from '../../src/dev/web/start.ts'
 import { CertificateAuthority } from '../../src/gateway/certificates.ts'
 import { Gateway } from '../../src/gateway/gateway.ts'
 import { defaultLimits } from '../../src/gateway/ground.ts'
 import { Registry } from '../../src/gateway/registry.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
 import { allProtocols } from '../../src/protocols/all.ts'
+import { publish } from '../../src/protocols/ssh/keys.ts'
 import { Catalog } from '../../src/recording/catalog.ts'
 import { FileStore } from '../../src/recording/file-store.ts'
 import { Journal } from '../../src/recording/journal.ts'
 import { Reader } from '../../src/recording/reader.ts'
 import { Secret } from '../../src/secret.ts'
 import { Leases } from '../../src/sessions/leases.ts'
+import { protocolKeys } from '../../src/signing-keys.ts'
 import { compileWith, type Edit, granted } from '../approvals/world.ts'
 import { createSessionWorld } from '../sessions/world.ts'
 
@@ -43,7 +46,7 @@ const schema = (password: string) => `
 `
 
 /** A target, a control side, and gateway workers in this process, all on real parts. */
-export async function createGatewayWorld() {
+export async function createGatewayWorld(options: { readonly web?: readonly string[] } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-gateway-'))
   const target = await startEmbedded({
     name: 'the target',
@@ -67,6 +70,12 @@ export async function createGatewayWorld() {
   await admin(shop(), 'postgres')
   await admin(schema(password))
   const world = await createSessionWorld()
+  const keys = (protocol: string, purpose: string) => protocolKeys(world.root, protocol, purpose)
+  const web =
+    options.web === undefined
+      ? undefined
+      : await startWeb({ dataDir: join(folder, 'web'), port: 0, settings: options.web })
+  web?.trust(publish(purpose => keys('ssh', purpose)).target_ca)
   const identity = await generateX25519Identity()
   const recipient = await identityToRecipient(identity)
   const authority = await CertificateAuthority.open({
@@ -77,7 +86,15 @@ export async function createGatewayWorld() {
   const caFile = join(folder, 'ca.pem')
   writeFileSync(caFile, authority.ca)
   const place: Edit = ['resources/data.yaml', '127.0.0.1:5455', `127.0.0.1:${target.port}`]
-  const activate = async (...edits: Edit[]) => world.activate(await compileWith(place, ...edits))
+  const webPlace: Edit[] =
+    web === undefined
+      ? []
+      : [
+          ['resources/data.yaml', '127.0.0.1:5457', `127.0.0.1:${web.port}`],
+          ['resources/data.yaml', starterHostKey, web.hostKey],
+          ['resources/data.yaml', ': deploy', `: ${web.login}`],
+        ]
+  const activate = async (...edits: Edit[]) => world.activate(await compileWith(place, ...webPlace, ...edits))
   const closers: (() => Promise<unknown>)[] = []
 
   async function gateway(settings: { allow?: boolean; max?: number; plaintext?: boolean } = {}) {
@@ -110,18 +127,23 @@ export async function createGatewayWorld() {
         journal,
         registry: new Registry(allProtocols),
         targets: {
-          secrets: { 'shop-gateway': { from: `file:${passwordFile}`, hosts: ['127.0.0.1'] } },
-          allow_addresses: settings.allow === false ? [] : [`127.0.0.1:${target.port}`],
+          secrets: {
+            'shop-gateway': { from: `file:${passwordFile}`, hosts: ['127.0.0.1'] },
+            'web-key': { from: `file:${join(folder, 'web-key')}`, hosts: ['127.0.0.1'] },
+          },
+          allow_addresses: settings.allow === false ? [] : [target.port, web?.port].map(port => `127.0.0.1:${port}`),
           connect_ms: 2000,
+          keys,
         },
         tls: () => authority.context(),
         maskKey: Buffer.alloc(32, 1),
         pretenceKey: Buffer.alloc(32, 2),
+        origin: 'http://sallyport.test',
         offline_grace_s: 30,
         plaintext: settings.plaintext ?? false,
         limits: defaultLimits,
       },
-      { host: '127.0.0.1', ports: { postgres: 0 }, max_connections: settings.max ?? 100, max_per_address: 100 },
+      { host: '127.0.0.1', ports: { postgres: 0, ssh: 0 }, max_connections: settings.max ?? 100, max_per_address: 100 },
     )
     await one.start()
     const close = async () => {
@@ -132,19 +154,26 @@ export async function createGatewayWorld() {
       await worker.row.close()
     }
     closers.push(close)
-    return { gateway: one, worker, notices, journal, leases, port: one.listeners.port('postgres')!, close }
+    const port = (protocol: string) => one.listeners.port(protocol)!
+    return { gateway: one, worker, notices, journal, leases, port: port('postgres'), portOf: port, close }
   }
 
-  async function ticket(subject: SubjectFacts, role = 'reader') {
-    return granted(
+  async function ticket(subject: SubjectFacts, role = 'reader', resource = 'shop-db') {
+    const protocol = allProtocols.find(each => each.name === (resource === 'shop-db' ? 'postgres' : 'ssh'))!
+    const prepared = protocol.prepare?.()
+    const offer = prepared?.offer ?? {}
+    const keysOf = (purpose: string) => keys(protocol.name, purpose)
+    const issued = granted(
       await world.tickets.issue(world.approvals, {
         subject,
-        resource: 'shop-db',
+        resource,
         role,
-        verifiers: allProtocols[0]!.verifiers,
-        client: { address: '127.0.0.1', application: 'psql', via: 'cli' },
+        verifiers: secret => protocol.verifiers(secret, offer, keysOf),
+        client: { address: '127.0.0.1', application: 'test', via: 'cli' },
       }),
     )
+    const credential = protocol.credential?.(issued, offer, keysOf) ?? {}
+    return { ...issued, prepared: prepared?.secret ?? null, credential, published: protocol.publish?.(keysOf) ?? {} }
   }
 
   async function connect(
@@ -172,6 +201,8 @@ export async function createGatewayWorld() {
     activate,
     admin,
     target,
+    web,
+    keys,
     reader: new Reader({
       database: world.test.database,
       store: new FileStore(join(folder, 'store')),
@@ -188,6 +219,7 @@ export async function createGatewayWorld() {
       authority[Symbol.dispose]()
       await world.drop()
       await target.stop()
+      await web?.stop()
       rmSync(folder, { recursive: true, force: true })
     },
   }

@@ -15,6 +15,7 @@ import { createIdentity } from '../../src/identity/identity.ts'
 import { createRootKey } from '../../src/keys.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
 import { allProtocols } from '../../src/protocols/all.ts'
+import { protocolKeys } from '../../src/signing-keys.ts'
 import { compileWith, granted } from '../approvals/world.ts'
 import { createSessionWorld, type SessionWorld, type Worker } from './world.ts'
 
@@ -70,7 +71,8 @@ beforeAll(async () => {
       tickets: world.tickets,
       resources: world.control.resources,
       registry: new Registry(allProtocols),
-      endpoint: async () => ({ host: 'gateway.test', port: 5439, ca: 'PEM' }),
+      endpoint: async () => ({ host: 'gateway.test', port: 5439, ca: 'PEM', published: {} }),
+      keys: (protocol, purpose) => protocolKeys(world.root, protocol, purpose),
     },
     areas,
   )
@@ -129,6 +131,15 @@ describe('the API of requests', () => {
           { role: 'admin', max_s: 1800 },
           { role: 'reader', max_s: 28800 },
           { role: 'writer', max_s: 3600 },
+        ],
+      },
+      {
+        name: 'web-1',
+        protocol: 'ssh',
+        labels: { class: 'server', env: 'staging' },
+        roles: [
+          { role: 'operator', max_s: 3600 },
+          { role: 'reader', max_s: 28800 },
         ],
       },
     ])

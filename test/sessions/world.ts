@@ -58,7 +58,7 @@ export async function createSessionWorld(ports: SessionPorts = {}) {
       process_id: gateway.process_id,
     })
   }
-  return { ...world, key, control, tickets, controlSessions, worker, issue, ticketOf, present }
+  return { ...world, root, key, control, tickets, controlSessions, worker, issue, ticketOf, present }
 }
 
 export type SessionWorld = Awaited<ReturnType<typeof createSessionWorld>>

@@ -13,7 +13,7 @@ import { Person, type RequestBody } from './person.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const program = join(root, 'dist/cli/main.js')
-const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0 }
+const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0, web: 0, ssh: 0 }
 
 /** A file's new text, made from what stands there now ('' for a new file); `null` deletes it. */
 export type Edits = Readonly<Record<string, (old: string) => string | null>>

@@ -115,9 +115,9 @@ export class SharedCatalog {
     if (this.#upstream !== undefined) return this.#upstream
     const [user] = this.#users
     if (user === undefined) throw new Error('no session lends its credential to the catalog any more')
-    const { permit, target, user: name, password } = user.opened
+    const { permit, target, credential } = user.opened
     const settings = { search_path: 'pg_catalog', application_name: 'sallyport catalog', client_encoding: 'UTF8' }
-    const lent = { of: user, connection: dial(permit, target, { user: name, password }, settings) }
+    const lent = { of: user, connection: dial(permit, target, credential, settings) }
     this.#upstream = lent
     return lent
   }

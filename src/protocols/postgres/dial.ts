@@ -1,9 +1,8 @@
 import { isIP, type Socket } from 'node:net'
 import { type TLSSocket, connect as tlsConnect } from 'node:tls'
 import { SallyportError } from '../../errors.ts'
-import type { Target } from '../../gateway/protocol.ts'
+import type { Minted, Target } from '../../gateway/protocol.ts'
 import type { Permit } from '../../policy/permit.ts'
-import type { Secret } from '../../secret.ts'
 import { MessageStream } from './message-stream.ts'
 import { C, decodeError, frame, int32, S } from './messages.ts'
 import { type Options, sslModeOf } from './options.ts'
@@ -20,18 +19,13 @@ export interface Upstream {
   readonly key: { readonly process: number; readonly secret: Buffer } | null
 }
 
-export interface Credentials {
-  readonly user: string
-  readonly password: Secret
-}
-
 const loginMs = 15_000
 
 /** Dials, encrypts, authenticates. @throws SallyportError `target_unavailable` in words that name no secret. */
 export async function dial(
   permit: Permit,
   target: Target,
-  credentials: Credentials,
+  credentials: Minted,
   settings: Readonly<Record<string, string>>,
 ): Promise<Upstream> {
   const options = target.resource.options as Options
@@ -114,12 +108,7 @@ function upgrade(raw: Socket, target: Target, mode: string): Promise<TLSSocket> 
   })
 }
 
-async function login(
-  socket: Socket,
-  messages: MessageStream,
-  credentials: Credentials,
-  name: string,
-): Promise<Upstream> {
+async function login(socket: Socket, messages: MessageStream, credentials: Minted, name: string): Promise<Upstream> {
   const parameters = new Map<string, string>()
   let key: Upstream['key'] = null
   let scram: ScramClient | undefined
@@ -146,13 +135,13 @@ async function login(
       } else if (method === 3) {
         if (!('encrypted' in socket))
           throw unavailable(name, 'it asks for the password in clear on an unencrypted connection')
-        socket.write(frame(C.password, credentials.password.reveal(), 0))
+        socket.write(frame(C.password, credentials.secret.reveal(), 0))
       } else if (method === 10) {
         const offered: string[] = []
         for (let each = body.text(); each !== ''; each = body.text()) offered.push(each)
         if (!offered.includes(mechanism) || scram !== undefined)
           throw unavailable(name, `it offers ${offered.join(', ')} only`)
-        scram = new ScramClient(credentials.password)
+        scram = new ScramClient(credentials.secret)
         proved = false
         const first = scram.first()
         socket.write(frame(C.password, mechanism, 0, int32(first.length), first))

@@ -37,7 +37,7 @@ export const lease: LeaseProvider = {
 
   async mint(permit: Permit, target: Target, request: LeaseRequest, plan: LeasePlan): Promise<Minted> {
     const { lease: wanted } = target.resource.options as Options
-    if (plan.kind === 'stored') return { user: wanted.user, password: target.secret(permit) }
+    if (plan.kind === 'stored') return { user: wanted.user, secret: target.secret(permit) }
     const role = String(plan.facts['role'])
     const password = new Secret(randomBytes(32).toString('base64url'))
     const until = new Date(request.ends_at_ms + slackMs).toISOString()
@@ -50,7 +50,7 @@ export const lease: LeaseProvider = {
           `valid until ${quoteText(until)} in role ${quoteName(String(plan.facts['in_role']))}`,
       ),
     )
-    return { user: role, password }
+    return { user: role, secret: password }
   },
 
   async reap(permit: Permit, target: Target, facts: Readonly<Record<string, unknown>>): Promise<void> {
@@ -106,7 +106,7 @@ async function endBackends(run: Run, role: string): Promise<void> {
 async function asOwner(permit: Permit, target: Target, act: (run: Run) => Promise<unknown>): Promise<void> {
   const { lease: wanted } = target.resource.options as Options
   const settings = { application_name: 'sallyport lease', search_path: 'pg_catalog', client_encoding: 'UTF8' }
-  const owner = { user: wanted.user, password: target.secret(permit) }
+  const owner = { user: wanted.user, secret: target.secret(permit) }
   const upstream: Upstream = await dial(permit, target, owner, settings)
   try {
     await act(sql => runQuery(upstream, sql, target.resource.name))

@@ -37,8 +37,8 @@ export async function serve(
     await say(client, errorResponse('FATAL', '3D000', words, '', `connect to ${wanted}`))
     return await opened.close(words)
   }
-  const { target, permit, user, password, gate } = opened
-  const upstream = await dial(permit, target, { user, password }, settingsFor(startup))
+  const { target, permit, credential, gate } = opened
+  const upstream = await dial(permit, target, credential, settingsFor(startup))
   const shared = catalogOf(opened)
   let joined: Disposable | undefined
   let offered: ReturnType<typeof offerCancel> | undefined

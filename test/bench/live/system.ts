@@ -11,7 +11,7 @@ import { runDevelopmentWorld, type World } from '../../../src/dev/world.ts'
 import { Person, type RequestBody } from '../../support/person.ts'
 import type { Ticket } from '../../support/psql.ts'
 
-const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0 }
+const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0, web: 0, ssh: 0 }
 
 /** The built system in processes of its own, with the people that a benchmark of live sessions needs. */
 export class System implements AsyncDisposable {

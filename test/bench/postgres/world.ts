@@ -41,7 +41,7 @@ export interface BenchWorld {
   stop(): Promise<void>
 }
 
-const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0 }
+const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0, web: 0, ssh: 0 }
 const switchFile = join(import.meta.dirname, 'recording-switch.js')
 const user = 'bench_user'
 const password = 'bench-password'

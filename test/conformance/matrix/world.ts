@@ -38,7 +38,7 @@ export interface ConformanceWorld {
   stop(): Promise<void>
 }
 
-const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0 }
+const ports = { control: 0, replay: 0, idp: 0, slack: 0, database: 0, shop: 0, gateway: 0, web: 0, ssh: 0 }
 const password = 'direct-password' // of a target that is thrown away
 const roles = 'shop_reader, shop_writer, shop_admin'
 

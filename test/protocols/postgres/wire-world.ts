@@ -102,8 +102,12 @@ export async function startWireWorld(
     options: { database: 'postgres', sslmode: 'disable', lease: { kind: 'stored', user: server.superuser } },
   }
   const permit = {} as Permit
+  const noKeys = () => {
+    throw new Error('this protocol has no keys')
+  }
   const dialled: Target = {
     resource,
+    keys: noKeys,
     connect: () =>
       new Promise((resolve, reject) => {
         const socket = connect({ host: '127.0.0.1', port: server.port, noDelay: true })
@@ -237,8 +241,7 @@ export async function startWireWorld(
       role: 'reader',
       permit,
       target: dialled,
-      user: server.superuser,
-      password: dialled.secret(permit),
+      credential: { user: server.superuser, secret: dialled.secret(permit) },
       moderation: {
         required: false,
         state: () => 'watched',
@@ -257,12 +260,14 @@ export async function startWireWorld(
   const door: Door = {
     protocol: 'postgres',
     address: '127.0.0.1',
+    origin: 'http://127.0.0.1',
+    keys: noKeys,
     limits: { login_ms: 5000, frame_bytes: 1024 * 1024 },
     plaintext: true,
     tls: () => authority.context(),
     ticket: async id =>
       id === ticket.id
-        ? { id, resource: 'shop', role: 'reader', verifiers: postgres.verifiers(ticket.secret) }
+        ? { id, resource: 'shop', role: 'reader', verifiers: postgres.verifiers(ticket.secret, {}, noKeys) }
         : undefined,
     pretence: id => Buffer.alloc(32, id.length),
     open: async () => open(),

@@ -1,0 +1,25 @@
+import type { Protocol } from '../../gateway/protocol.ts'
+import { accept } from './accept.ts'
+import { ActionSchema } from './actions.ts'
+import { client } from './client.ts'
+import { publish } from './keys.ts'
+import { lease } from './lease.ts'
+import { Options } from './options.ts'
+import { credential, Offer, prepare, verifiers } from './tickets.ts'
+
+/** SSH 2.0: shells, commands, files. */
+export const ssh: Protocol = {
+  name: 'ssh',
+  options: Options,
+  actionSchema: ActionSchema,
+  capabilities: { mask: false, hold: false, input: true, terminal: true, browser: false },
+  listener: { kind: 'tcp', defaultPort: 6422 },
+  offer: Offer,
+  verifiers,
+  credential,
+  publish,
+  prepare,
+  accept,
+  lease,
+  client,
+}

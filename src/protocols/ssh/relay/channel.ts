@@ -1,0 +1,75 @@
+import type { Transport } from '../transport.ts'
+import { Flow } from './flow.ts'
+import type { Open } from './messages.ts'
+
+export type Side = 'client' | 'target'
+
+/** Reads what a channel carries in the place of the plain relay: it may judge, hold back, change and answer. */
+export interface Inspector {
+  /** Bytes of the client. They go on only by `channel.toTarget`, else `channel.toTarget.dropped` gives the room back. */
+  fromClient(bytes: Buffer): void
+  /** Bytes of the target; `code` is 1 for stderr. */
+  fromTarget(bytes: Buffer, code: number | null): void
+  /** One side will send nothing more. */
+  ended(side: Side): void
+  /** The channel is gone. */
+  closed(): void
+}
+
+/** What a channel runs: nothing yet, something, or nothing more because it was refused. */
+export type ChannelState = 'fresh' | 'running' | 'refused'
+
+/** A channel between both legs, under the one number that we gave it on both. */
+export class Channel {
+  readonly id: number
+  readonly type: string
+  readonly opener: Side
+  readonly toTarget: Flow
+  readonly toClient: Flow
+  /** The numbers that the sides gave. */
+  readonly numbers: Record<Side, number> = { client: 0, target: 0 }
+  state: ChannelState = 'fresh'
+  confirmed = false
+  inspector: Inspector | null = null
+  /** Replies that the client waits for, in order: the target's (null) or ours. */
+  readonly owed: (null | (() => void))[] = []
+  readonly closeSent: Record<Side, boolean> = { client: false, target: false }
+  readonly closeSeen: Record<Side, boolean> = { client: false, target: false }
+  readonly eofSeen: Record<Side, boolean> = { client: false, target: false }
+  pty = false
+  term = ''
+
+  constructor(id: number, open: Open, opener: Side, client: Transport, target: Transport) {
+    this.id = id
+    this.type = open.type
+    this.opener = opener
+    this.toTarget = new Flow(client, target)
+    this.toClient = new Flow(target, client)
+    this.numbers[opener] = open.sender
+  }
+
+  /** Both numbers are known. */
+  confirm(): void {
+    const { client, target } = this.numbers
+    this.toTarget.ids(client, target)
+    this.toClient.ids(target, client)
+    this.confirmed = true
+  }
+
+  flowFrom(side: Side): Flow {
+    return side === 'client' ? this.toTarget : this.toClient
+  }
+
+  get isGone(): boolean {
+    const { closeSent, closeSeen } = this
+    return closeSent.client && closeSent.target && closeSeen.client && closeSeen.target
+  }
+
+  /** Answers that are due and ours. */
+  settle(): void {
+    for (let next = this.owed[0]; typeof next === 'function'; next = this.owed[0]) {
+      this.owed.shift()
+      next()
+    }
+  }
+}

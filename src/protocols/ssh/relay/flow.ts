@@ -1,0 +1,125 @@
+import type { Transport } from '../transport.ts'
+import { FieldError } from '../wire/fields.ts'
+import { adjustMessage, dataMessage } from './messages.ts'
+
+const most = 0xffff_ffff
+const mostQueued = 4 * 1024 * 1024
+
+interface Waiting {
+  readonly bytes: Buffer
+  readonly code: number | null
+}
+
+/**
+ * One direction of a channel: what its sender may still send, what its receiver still takes. INVARIANT: the sender is
+ * granted what the receiver granted, less what we put in ourselves, so that nothing has to be kept here and no side can
+ * make the other's bytes pile up (RFC 4254 §5.2).
+ */
+export class Flow {
+  readonly #from: Transport
+  readonly #to: Transport
+  readonly #waiting: (Waiting | (() => void))[] = []
+  #queued = 0
+  /** Numbers of the channel at the sender and at the receiver. */
+  #fromId = 0
+  #toId = 0
+  #packet = 0
+  #credit = 0
+  #granted = 0
+  #owed = 0
+
+  constructor(from: Transport, to: Transport) {
+    this.#from = from
+    this.#to = to
+  }
+
+  /** The receiver's terms, which are passed on to the sender as ours. */
+  terms(window: number, packet: number): void {
+    this.#credit = window
+    this.#granted = window
+    this.#packet = packet
+  }
+
+  ids(from: number, to: number): void {
+    this.#fromId = from
+    this.#toId = to
+  }
+
+  get credit(): number {
+    return this.#credit
+  }
+
+  /** The sender sent so much. @throws FieldError when it was not granted. */
+  received(bytes: number): void {
+    if (bytes > this.#granted) throw new FieldError(`${bytes} bytes sent, where ${this.#granted} were granted`)
+    this.#granted -= bytes
+  }
+
+  /** A data message goes on as it came. */
+  pass(payload: Buffer, bytes: Buffer, code: number | null): void {
+    if (this.#waiting.length > 0 || bytes.length > this.#credit || bytes.length > this.#packet) {
+      this.forward(bytes, code)
+      return
+    }
+    this.#credit -= bytes.length
+    this.#to.send(payload, this.#toId)
+  }
+
+  /** Bytes of the sender, perhaps changed, behind what waits already. */
+  forward(bytes: Buffer, code: number | null = null): void {
+    this.#queued += bytes.length
+    if (this.#queued > mostQueued) throw new FieldError('more was to be sent than the receiver takes')
+    this.#waiting.push({ bytes, code })
+    this.#flush()
+  }
+
+  /** Bytes that the sender did not send. */
+  inject(bytes: Buffer, code: number | null = null): void {
+    this.#owed += bytes.length
+    this.forward(bytes, code)
+  }
+
+  /** Bytes of the sender that do not go on: it may send as many again. */
+  dropped(bytes: number): void {
+    this.#grant(bytes)
+  }
+
+  /** After everything that waits: a request, EOF or CLOSE. */
+  after(act: () => void): void {
+    if (this.#waiting.length === 0) act()
+    else this.#waiting.push(act)
+  }
+
+  /** The receiver takes more. */
+  adjusted(bytes: number): void {
+    if (this.#credit + bytes > most) throw new FieldError('a window larger than there may be')
+    this.#credit += bytes
+    this.#flush()
+    this.#grant(bytes)
+  }
+
+  #grant(bytes: number): void {
+    const kept = Math.min(bytes, this.#owed)
+    this.#owed -= kept
+    if (bytes === kept) return
+    this.#granted += bytes - kept
+    this.#from.send(adjustMessage(this.#fromId, bytes - kept))
+  }
+
+  #flush(): void {
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      if (typeof next === 'function') {
+        this.#waiting.shift()
+        next()
+        continue
+      }
+      const take = Math.min(next.bytes.length, this.#credit, this.#packet)
+      if (take === 0 && next.bytes.length > 0) return
+      this.#credit -= take
+      this.#queued -= take
+      this.#to.send(dataMessage(this.#toId, next.bytes.subarray(0, take), next.code))
+      if (take === next.bytes.length) this.#waiting.shift()
+      else this.#waiting[0] = { bytes: next.bytes.subarray(take), code: next.code }
+    }
+  }
+}

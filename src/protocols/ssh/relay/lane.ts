@@ -1,0 +1,68 @@
+import type { Gate } from '../../../gateway/protocol.ts'
+import type { Transport } from '../transport.ts'
+
+/**
+ * One direction of a connection. INVARIANT: decide → record → forward. What one turn of the event loop reads is judged and
+ * recorded as it comes, goes into the journal together, and only then goes on, in order.
+ */
+export class Lane {
+  readonly #gate: Gate
+  readonly #from: Transport
+  readonly #to: Transport
+  readonly #before: () => void
+  readonly #failed: (error: Error) => void
+  #acts: (() => void)[] = []
+  #due = false
+  #committing = false
+
+  /** `before` records what was gathered in the turn. */
+  constructor(
+    gate: Gate,
+    way: { readonly from: Transport; readonly to: Transport },
+    before: () => void,
+    failed: (error: Error) => void,
+  ) {
+    this.#gate = gate
+    this.#from = way.from
+    this.#to = way.to
+    this.#before = before
+    this.#failed = failed
+  }
+
+  push(act: () => void): void {
+    this.#acts.push(act)
+    if (this.#due || this.#committing) return
+    this.#due = true
+    process.nextTick(() => this.#flush())
+  }
+
+  #flush(): void {
+    this.#due = false
+    const acts = this.#acts
+    this.#acts = []
+    this.#before()
+    const committed = this.#gate.commit()
+    if (typeof committed === 'boolean') {
+      if (committed) this.#run(acts)
+      return
+    }
+    // Strict recordings are on disk before anything goes on: nothing more is read of the sender until then.
+    this.#committing = true
+    this.#from.hold('journal')
+    void committed.then(yes => {
+      this.#committing = false
+      if (yes) this.#run(acts)
+      this.#from.release('journal')
+      if (this.#acts.length > 0) this.#flush()
+    })
+  }
+
+  #run(acts: readonly (() => void)[]): void {
+    try {
+      for (const act of acts) act()
+    } catch (error) {
+      this.#failed(error as Error)
+    }
+    if (this.#to.full(() => this.#from.release('full'))) this.#from.hold('full')
+  }
+}

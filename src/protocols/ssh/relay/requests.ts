@@ -1,0 +1,167 @@
+import type { Verdict } from '../../../gateway/protocol.ts'
+import type { ActionFacts } from '../../../policy/points.ts'
+import { action } from '../actions.ts'
+import { denial, refusedStatus } from '../deny.ts'
+import { FieldError } from '../wire/fields.ts'
+import type { Channel } from './channel.ts'
+import { type ChannelRequest, M, plainMessage, readRequest } from './messages.ts'
+import type { Relay } from './relay.ts'
+import { type Start, startOf } from './starts.ts'
+
+const mostOwed = 256
+const mostCommand = 64 * 1024
+
+/** What a client asks of a session. INVARIANT: what is not known here is refused, and what is known is judged. */
+export function clientRequest(relay: Relay, channel: Channel, payload: Buffer): undefined {
+  const request = readRequest(payload)
+  if (channel.owed.length >= mostOwed) throw new FieldError('more requests than are answered')
+  if (channel.type !== 'session') return refuse(relay, channel, request)
+  switch (request.type) {
+    case 'shell':
+      return start(relay, channel, payload, request, startOf(channel, { kind: 'shell' }))
+    case 'exec':
+      return start(
+        relay,
+        channel,
+        payload,
+        request,
+        startOf(channel, { kind: 'exec', command: request.fields.text(mostCommand) }),
+      )
+    case 'subsystem':
+      return start(
+        relay,
+        channel,
+        payload,
+        request,
+        startOf(channel, { kind: 'subsystem', name: request.fields.text(256) }),
+      )
+    case 'pty-req':
+      return pty(relay, channel, payload, request)
+    case 'env':
+      return env(relay, channel, payload, request)
+    case 'window-change': {
+      const [columns, rows] = [request.fields.u32(), request.fields.u32()]
+      if (channel.pty) relay.gate.record('resize', { channel: channel.id, columns, rows })
+      return pass(relay, channel, payload, request)
+    }
+    case 'signal': {
+      const name = request.fields.text(32)
+      return judged(relay, channel, payload, request, action('signal', 'session', { name }), `signal ${name}`)
+    }
+    case 'auth-agent-req@openssh.com':
+      return judged(relay, channel, payload, request, action('agent', 'admin', {}), 'forward the agent', () =>
+        relay.forwarding.admit('auth-agent@openssh.com'),
+      )
+    case 'x11-req':
+      return judged(relay, channel, payload, request, action('x11', 'admin', {}), 'forward X11', () =>
+        relay.forwarding.admit('x11'),
+      )
+    default:
+      return refuse(relay, channel, request)
+  }
+}
+
+/** What a target says of a session: how it ended. */
+export function targetRequest(relay: Relay, channel: Channel, payload: Buffer): undefined {
+  const { type, wantReply, fields } = readRequest(payload)
+  const { lanes, legs, gate } = relay
+  switch (type) {
+    case 'exit-status':
+      gate.record('exit', { channel: channel.id, code: fields.u32() })
+      break
+    case 'exit-signal':
+      gate.record('exit', { channel: channel.id, signal: fields.text(64) })
+      break
+    case 'xon-xoff':
+    case 'eow@openssh.com':
+      break
+    default:
+      if (wantReply) lanes.target.push(() => legs.target.send(plainMessage(M.failure, channel.numbers.target)))
+      return
+  }
+  lanes.target.push(() =>
+    channel.toClient.after(() => {
+      if (!channel.closeSent.client) legs.client.send(payload, channel.numbers.client)
+    }),
+  )
+}
+
+/** Shell, command or subsystem: the one thing that a session runs. */
+function start(relay: Relay, channel: Channel, payload: Buffer, request: ChannelRequest, wanted: Start): undefined {
+  request.fields.end()
+  if (channel.state !== 'fresh') return refuse(relay, channel, request)
+  const extra = { channel: channel.id, request: request.type, ...(channel.pty ? { term: channel.term } : {}) }
+  const verdict = relay.gate.judge(wanted.actions, { text: wanted.text, extra })
+  if (!verdict.allowed) {
+    channel.state = 'refused'
+    relay.lanes.client.push(() => {
+      channel.owed.push(() => {
+        if (request.wantReply) relay.legs.client.send(plainMessage(M.success, channel.numbers.client))
+        relay.refuseChannel(channel, denial(verdict), refusedStatus)
+      })
+      channel.settle()
+    })
+    return
+  }
+  channel.state = 'running'
+  channel.inspector = wanted.inspect?.(relay, channel) ?? null
+  pass(relay, channel, payload, request)
+}
+
+function pty(relay: Relay, channel: Channel, payload: Buffer, request: ChannelRequest): undefined {
+  const term = request.fields.text(128)
+  const [columns, rows] = [request.fields.u32(), request.fields.u32()]
+  if (channel.state !== 'fresh') return refuse(relay, channel, request)
+  judged(relay, channel, payload, request, action('pty', 'session', { term }), `terminal ${term}`, () => {
+    channel.pty = true
+    channel.term = term
+    relay.gate.record('resize', { channel: channel.id, columns, rows })
+  })
+}
+
+/** Names only: values are literals, and may be secrets. */
+function env(relay: Relay, channel: Channel, payload: Buffer, request: ChannelRequest): undefined {
+  const name = request.fields.text(256)
+  request.fields.bytes(16_384)
+  if (channel.state !== 'fresh' || !/^[A-Za-z_]\w*$/.test(name)) return refuse(relay, channel, request)
+  judged(relay, channel, payload, request, action('env', 'session', { name }), `environment ${name}`)
+}
+
+function judged(
+  relay: Relay,
+  channel: Channel,
+  payload: Buffer,
+  request: ChannelRequest,
+  asked: ActionFacts,
+  text: string,
+  allowed: () => void = () => {},
+): undefined {
+  const verdict: Verdict = relay.gate.judge([asked], { text, extra: { channel: channel.id, request: request.type } })
+  if (!verdict.allowed) return answer(relay, channel, request, M.failure)
+  allowed()
+  pass(relay, channel, payload, request)
+}
+
+function refuse(relay: Relay, channel: Channel, request: ChannelRequest): undefined {
+  const message = `the request ${request.type} is not known here, or comes at the wrong time`
+  relay.gate.refuse({ rule: 'ssh.request', message, text: request.type })
+  answer(relay, channel, request, M.failure)
+}
+
+function pass(relay: Relay, channel: Channel, payload: Buffer, request: ChannelRequest): undefined {
+  relay.lanes.client.push(() => {
+    if (channel.closeSent.target) return
+    if (request.wantReply) channel.owed.push(null)
+    relay.legs.target.send(payload, channel.numbers.target)
+  })
+}
+
+function answer(relay: Relay, channel: Channel, request: ChannelRequest, message: number): undefined {
+  relay.lanes.client.push(() => {
+    if (!request.wantReply) return
+    channel.owed.push(() => {
+      if (!channel.closeSent.client) relay.legs.client.send(plainMessage(message, channel.numbers.client))
+    })
+    channel.settle()
+  })
+}
