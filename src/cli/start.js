@@ -8,7 +8,10 @@ if (major < 20 || (major === 20 && minor < 15)) {
 
 try {
   const { build } = await import('./build.js')
-  await build(line => console.log(`· ${line}`))
+  const say = line => console.log(`· ${line}`)
+  await build(say)
+  const { ensureNative } = await import('./native.js')
+  ensureNative(say)
 } catch (error) {
   console.error(error.message)
   process.exit(1)

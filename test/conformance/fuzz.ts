@@ -1,20 +1,25 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import fc from 'fast-check'
-import { targets } from '../fuzz/postgres/targets.ts'
+import { targets as postgres } from '../fuzz/postgres/targets.ts'
+import { targets as ssh } from '../fuzz/ssh/targets.ts'
 
 /**
  * `npm run conformance -- fuzz [--seconds N] [--seed N]` (60): random bytes and texts at everything that reads what
  * strangers send. What breaks is shrunk, and becomes a file that a unit test replays for ever.
  */
-const regression = resolve(import.meta.dirname, '../fuzz/postgres/regression')
+const fuzz = resolve(import.meta.dirname, '../fuzz')
+const targets = [
+  ...postgres.map(target => ({ ...target, regression: join(fuzz, 'postgres/regression') })),
+  ...ssh.map(target => ({ ...target, regression: join(fuzz, 'ssh/regression') })),
+]
 
 async function main(args: readonly string[]): Promise<void> {
   const after = (name: string) => (args.includes(name) ? Number(args[args.indexOf(name) + 1]) : undefined)
   const seconds = after('--seconds') ?? 60
   const share = (seconds * 1000) / targets.length
   let failed = 0
-  for (const { name, input, prepare, run } of targets) {
+  for (const { name, input, prepare, run, regression } of targets) {
     await prepare()
     const seed = after('--seed') ?? Math.floor(Math.random() * 2 ** 31)
     let slowest = 0

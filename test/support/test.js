@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { build } from '../../src/cli/build.js'
+import { ensureNative } from '../../src/cli/native.js'
 import { checkStatic } from './check.js'
 import { ensurePackages } from './packages.js'
 
@@ -54,6 +55,7 @@ async function vitest() {
 
 await part('packages', () => ensurePackages(say))
 await part('build', () => build(say))
+ensureNative(say)
 await part('opa', async () => {
   const { findOpa } = await import('../../dist/policy/opa-binary.js')
   process.env.OPA_BIN = await findOpa({ progress: say })

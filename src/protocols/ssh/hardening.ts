@@ -15,7 +15,7 @@ import {
 import { field, u8, u32 } from './wire/fields.ts'
 
 /**
- * What ssh2 leaves open, closed on one connection. The numbers are those of README.md, "Holes of ssh2"; each cure has a test
+ * What ssh2 leaves open, closed on one connection. The numbers are those of wire/README.md, "Holes of ssh2"; each cure has a test
  * that fails without it. Points 1–4 are in `flow.ts`, 8 and 10 in `algorithms.ts` and here.
  */
 export interface SshLimits extends FlowLimits {
