@@ -1,21 +1,30 @@
 import { readFileSync } from 'node:fs'
 import { type Static, Type as T } from 'typebox'
-import { Value } from 'typebox/value'
 import { parse as parseYaml } from 'yaml'
 import { SallyportError } from './errors.ts'
+import { faultsOf } from './faults.ts'
 
 /**
  * Settings of `sallyport serve`, from one YAML file (`--config`, `SALLYPORT_CONFIG`). No secret stands in it: it names
  * files and variables (`file:/path`, `env:NAME`), which `secretRef` resolves where the value is needed.
  */
 const closed = { additionalProperties: false }
-const Ref = T.String({ pattern: '^(file:/.+|env:[A-Z_][A-Z0-9_]*)$' })
-const PublicKey = T.String({ pattern: '^ed25519:[A-Za-z0-9_-]{43}$' })
+const Ref = T.String({
+  pattern: '^(file:/.+|env:[A-Z_][A-Z0-9_]*)$',
+  description: 'must name where the value is, as file:/PATH or env:NAME',
+})
+const PublicKey = T.String({
+  pattern: '^ed25519:[A-Za-z0-9_-]{43}$',
+  description: 'must be a public key that `sallyport keys` printed (ed25519:…)',
+})
 const Port = T.Integer({ minimum: 0, maximum: 65_535 })
 
 export const ConfigSchema = T.Object(
   {
-    origin: T.String({ pattern: '^https?://[^/]+$' }), // what browsers and the CLI use
+    origin: T.String({
+      pattern: '^https?://[^/]+$',
+      description: 'must be https://HOST, with nothing behind the host',
+    }), // what browsers and the CLI use
     deployment: T.String({ minLength: 1, maxLength: 64 }), // name in checkpoints and messages
     development: T.Optional(T.Boolean()), // set by `sallyport dev` only; `serve` refuses it
     database: T.Object({ owner: T.Optional(Ref), control: Ref, gateway: Ref, replay: Ref }, closed), // PostgreSQL URLs
@@ -88,7 +97,13 @@ export const ConfigSchema = T.Object(
     allow_addresses: T.Array(T.String()), // "host:port" of targets on loopback, link-local or our own addresses
     recording: T.Object(
       {
-        recipients: T.Array(T.String({ pattern: '^age1[0-9a-z]+$' }), { minItems: 1 }), // who can open recordings
+        recipients: T.Array(
+          T.String({
+            pattern: '^age1[0-9a-z]+$',
+            description: 'must be a recipient that `sallyport keys` printed (age1…)',
+          }),
+          { minItems: 1 },
+        ), // who can open recordings
         identity: Ref, // the age identity; only the replay role reads it
         originals_recipients: T.Optional(T.Array(T.String({ pattern: '^age1[0-9a-z]+$' }))), // who can open originals; none of those above
         originals_identity: T.Optional(Ref), // only the replay role reads it, for the clear view
@@ -113,14 +128,21 @@ export function loadConfig(path: string): Config {
   try {
     raw = parseYaml(readFileSync(path, 'utf8'))
   } catch (error) {
-    throw new SallyportError('bad_config', `the configuration file ${path} cannot be read: ${(error as Error).message}`)
+    throw new SallyportError('bad_config', `the configuration file ${path} cannot be read: ${why(error)}`)
   }
   return checkConfig(raw, path)
 }
 
+/** One line: a parser of YAML adds a drawing of the place. */
+function why(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT'
+    ? 'there is no such file'
+    : (error as Error).message.split('\n')[0]!.replace(/:$/, '')
+}
+
 /** Checks a configuration value; `where` names its origin in messages. */
 export function checkConfig(raw: unknown, where: string): Config {
-  const problems = [...Value.Errors(ConfigSchema, raw)].map(e => `${e.instancePath || '/'}: ${e.message}`)
+  const problems = raw === null ? faultsOf(ConfigSchema, {}) : faultsOf(ConfigSchema, raw)
   const zone = (raw as { zone?: unknown } | null)?.zone
   if (typeof zone === 'string' && !isZone(zone))
     problems.push('/zone: must be an IANA time zone, such as UTC or Europe/Berlin')
@@ -133,7 +155,8 @@ export function checkConfig(raw: unknown, where: string): Config {
   if (problems.length > 0) {
     throw new SallyportError(
       'bad_config',
-      `${where} has ${problems.length} wrong setting(s):\n  ${problems.join('\n  ')}`,
+      `${where} has ${problems.length} missing or wrong setting${problems.length === 1 ? '' : 's'}:\n  ${problems.join('\n  ')}`,
+      { remedy: 'correct them and start again; src/README.md shows a configuration with every setting' },
     )
   }
   return deepFreeze(raw as Config)

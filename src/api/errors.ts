@@ -3,6 +3,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
 import type { Refused as RefusedValue } from '../approvals/refusal.ts'
 import { type ErrorCode, errorCodes, SallyportError } from '../errors.ts'
+import { sayFaults } from '../faults.ts'
 import type { Refusal } from '../identity/door.ts'
 import { logger } from '../log.ts'
 import type { Decision } from '../policy/decision.ts'
@@ -35,8 +36,8 @@ interface Refused {
 /** The reason codes of a denial that are policy's answer or the caller's affair; all others are faults of the policy. */
 const answered: ReadonlySet<DecisionCode> = new Set(['policy', 'token_scope', 'groups_stale', 'votes_unsatisfied'])
 
-/** Answers with a denial. A denial is a value: handlers return what this returns. */
-export function sendDenied(reply: FastifyReply, decision: Decision): FastifyReply {
+/** Answers with a denial. A denial is a value: handlers return what this returns. `call` says of what, where policy's words do not. */
+export function sendDenied(reply: FastifyReply, decision: Decision, call?: string): FastifyReply {
   const reason = decision.reasons.find(r => r.remedy !== undefined) ?? decision.reasons[0]
   const code: ErrorCode =
     decision.code === 'unsupported'
@@ -49,7 +50,9 @@ export function sendDenied(reply: FastifyReply, decision: Decision): FastifyRepl
   return send(reply, {
     status: errorCodes[code].status,
     code,
-    message: decision.reasons.map(r => r.message).join('; ') || `policy denied this (${decision.code})`,
+    message:
+      (call === undefined ? '' : `${call}: `) +
+      (decision.reasons.map(r => r.message).join('; ') || `policy denied this (${decision.code})`),
     remedy: reason?.remedy ?? errorCodes[code].remedy,
     facts: { rule: reason?.rule, at: reason?.at, decision_id: decision.id },
   })
@@ -93,7 +96,9 @@ function clientFault(error: FastifyError): Refused | null {
   const bad = { code: 'bad_request', remedy: errorCodes.bad_request.remedy } as const
   if (error.validation !== undefined) {
     const where = error.validationContext ?? 'request'
-    const problems = error.validation.slice(0, 10).map(p => `${where}${p.instancePath}: ${p.message ?? 'is wrong'}`)
+    const problems = sayFaults(error.validation)
+      .slice(0, 10)
+      .map(line => `${where}${line}`)
     return { ...bad, status: 400, message: `the request does not fit: ${problems.join('; ')}` }
   }
   const status = error.statusCode ?? 500

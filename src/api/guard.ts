@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { SallyportError } from '../errors.ts'
+import type { Credentials } from '../identity/door.ts'
 import type { Caller } from '../identity/facts.ts'
 import { Throttle } from '../identity/throttle.ts'
 import type { Permit } from '../policy/permit.ts'
@@ -83,7 +84,7 @@ export function installGuard(app: Api, deps: BaseDeps): void {
       if (!failures.take(request.ip))
         return sendError(reply, 'rate_limited', 'too many calls without a good credential')
       reply.header('www-authenticate', 'Bearer realm="sallyport"')
-      return sendError(reply, 'unauthenticated', 'this call needs a signed-in person or an API token')
+      return sendError(reply, 'unauthenticated', unknownCaller(credentials))
     }
     if (caller.via === 'web' && !isSafe(request.method) && !isSameOrigin(request, deps.config.origin)) {
       return sendError(
@@ -123,9 +124,16 @@ async function decideAdmin(
   await deps.decisions.insert(deps.database.db, decision).catch(cause => {
     throw new SallyportError('audit_unavailable', 'the decision could not be written, so nothing was done', { cause })
   })
-  if (permit === null) return sendDenied(reply, decision)
+  if (permit === null) return sendDenied(reply, decision, guard.call)
   request.permit = permit
   return undefined
+}
+
+/** Whoever shows something that is not good any more should not look for a way to show it. */
+function unknownCaller(credentials: Credentials | null): string {
+  return credentials?.bearer === undefined
+    ? 'this call needs a signed-in person or an API token'
+    : 'this sign-in or API token is unknown, expired or revoked'
 }
 
 /** The caller of a guarded route. */

@@ -16,6 +16,9 @@ export interface RequestAnswer {
   readonly outcome: string | null
   readonly created_at_ms: number
   readonly expires_at_ms: number
+  readonly terms: {
+    readonly stages: readonly { readonly approvers: readonly string[]; readonly quorum: number }[]
+  } | null
   readonly grant: { readonly id: string; readonly ends_at_ms: number } | null
 }
 
@@ -58,6 +61,7 @@ export async function listResources(client: Client): Promise<void> {
         .map(([key, value]) => `${key}=${value}`)
         .join(' '),
     ]),
+    'No resource is open to you: no group of yours stands in roles/data.yaml of the policy repository.',
   )
 }
 
@@ -70,10 +74,11 @@ export async function ask(client: Client, input: Ask): Promise<RequestAnswer> {
   })
   if (request.state === 'pending') {
     say(
-      `Request ${request.id}: ${request.role} on ${request.resource} for ${span(request.duration_s)} waits for an approver.`,
+      `Request ${request.id}: ${request.role} on ${request.resource} for ${span(request.duration_s)} waits for ${waitsFor(request)}.`,
     )
     say(`  ${client.origin}/requests/${request.id}`)
     if (!wait) return request
+    say('Waiting for the answer. Ctrl-C stops waiting; the request stays.')
     while (request.state === 'pending') {
       await sleep(1_000)
       request = await client.get<RequestAnswer>(`/api/requests/${request.id}`)
@@ -81,6 +86,12 @@ export async function ask(client: Client, input: Ask): Promise<RequestAnswer> {
   }
   tellOutcome(request)
   return request
+}
+
+/** Who answers next, as the terms say: `1 of dbas`. */
+function waitsFor(request: RequestAnswer): string {
+  const stages = request.terms?.stages ?? []
+  return stages.map(stage => `${stage.quorum} of ${stage.approvers.join(', ')}`).join(', then ') || 'an approver'
 }
 
 /** Says how a request ended, in one line. @throws SallyportError when it was not approved. */
@@ -101,8 +112,20 @@ export async function listRequests(client: Client, options: { state?: string }):
   const query = options.state === undefined ? '' : `?state=${encodeURIComponent(options.state)}`
   const { items } = await client.get<{ items: RequestAnswer[] }>(`/api/requests${query}`)
   table(
-    ['request', 'who', 'role', 'resource', 'for', 'state', 'reason'],
-    items.map(r => [r.id, r.subject.name, r.role, r.resource, span(r.duration_s), r.state, r.reason]),
+    ['request', 'who', 'role', 'resource', 'for', 'asked', 'state', 'reason'],
+    items.map(r => [
+      r.id,
+      r.subject.name,
+      r.role,
+      r.resource,
+      span(r.duration_s),
+      instant(r.created_at_ms),
+      r.state,
+      r.reason,
+    ]),
+    options.state === undefined
+      ? 'No requests of yours, and none that waits for you.'
+      : `No requests that are ${options.state}.`,
   )
 }
 
@@ -135,6 +158,7 @@ export async function listGrants(client: Client): Promise<void> {
       instant(g.ends_at_ms),
       g.revoked_at_ms === null ? '' : instant(g.revoked_at_ms),
     ]),
+    'No grants now. Ask with: sallyport request RESOURCE --role ROLE --reason "…"',
   )
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { SallyportError } from '../errors.ts'
 import type { Client } from './client.ts'
 import { instant, plain, say, table } from './output.ts'
@@ -102,6 +102,7 @@ export async function listEvents(client: Client, filters: Record<string, string>
       e.index === null ? 'waiting' : String(e.index),
       [e.session_id, e.resource, e.subject_id].filter(Boolean).join(' '),
     ]),
+    'No events.',
   )
 }
 
@@ -116,6 +117,11 @@ export async function prove(client: Client, id: string, options: { output?: stri
 /** Checks a proof with no network and no server. @returns exit code 0 only when it proves something. */
 export async function verifyFile(path: string, options: { key?: string }): Promise<number> {
   const { verifyProof } = await import('../evidence/verify.ts')
+  if (!existsSync(path)) {
+    throw new SallyportError('not_found', `there is no file ${path}`, {
+      remedy: 'give the file that `sallyport audit prove` wrote',
+    })
+  }
   if (statSync(path).size > maxProofBytes) throw new SallyportError('bad_request', `${path} is too large for a proof`)
   let file: unknown
   try {

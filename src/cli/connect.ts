@@ -106,8 +106,16 @@ async function ticketFor(
     return await client.post<TicketAnswer>('/api/tickets', body)
   } catch (error) {
     // No grant covers this now: with a reason given, ask for one. Everything else is told as it is.
-    if (!(error instanceof SallyportError) || error.code !== 'policy_denied' || options.reason === undefined)
-      throw error
+    if (!(error instanceof SallyportError)) throw error
+    if (error.facts['ask'] === true && options.reason === undefined) {
+      const role = options.role === undefined ? '--role ROLE' : `--role ${options.role}`
+      throw new SallyportError(error.code, error.message, {
+        remedy: `ask and connect in one step: sallyport connect ${resource} ${role} --reason "…"`,
+        facts: { ...error.facts },
+        cause: error,
+      })
+    }
+    if (error.code !== 'policy_denied' || options.reason === undefined) throw error
   }
   if (options.role === undefined) {
     throw new SallyportError('bad_request', 'which role do you ask for?', {

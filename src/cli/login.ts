@@ -17,6 +17,7 @@ const patience_ms = 5 * 60_000
  */
 export async function login(options: { origin?: string; profile?: string; open?: boolean }): Promise<void> {
   const origin = checkedOrigin(options.origin ?? lastOrigin(options.profile))
+  await expectControlPlane(origin)
   const verifier = randomBytes(32).toString('base64url')
   const challenge = challengeOf(verifier)
   const state = randomBytes(32).toString('base64url')
@@ -52,6 +53,19 @@ export async function login(options: { origin?: string; profile?: string; open?:
     listener.close()
     listener.closeAllConnections()
   }
+}
+
+/** A link that leads nowhere is worse than an error: ask first whether a control plane answers there. */
+async function expectControlPlane(origin: string): Promise<void> {
+  const response = await fetch(new URL('/healthz', origin), {
+    redirect: 'error',
+    signal: AbortSignal.timeout(10_000),
+  }).catch(() => undefined)
+  if (response?.ok === true) return
+  const what = response === undefined ? 'nothing answers' : 'what answers is no control plane'
+  throw new SallyportError('not_ready', `${what} at ${origin}`, {
+    remedy: 'check that it runs (`npm start`), and give its address with --origin',
+  })
 }
 
 /** Ends the session at the control plane and forgets the credentials here. */

@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { SallyportError } from '../errors.ts'
 import type { Client } from './client.ts'
 import { instant, plain, say } from './output.ts'
 
@@ -27,7 +30,7 @@ export async function policyStatus(client: Client): Promise<void> {
   if (active === null) say('No revision is active: everything is denied.')
   else {
     const when = since === undefined ? '' : `  since ${instant(since)}`
-    say(`generation ${active.generation}  commit ${active.commit}  digest ${active.digest}${when}`)
+    say(`generation ${active.generation}${when}\n  commit ${active.commit}\n  digest ${active.digest}`)
   }
   if (stale !== null) say(`This process opens nothing: ${plain(stale)}`)
   const [failure] = failures
@@ -48,6 +51,7 @@ function lineOf(problem: Problem): string {
 /** Checks a policy folder as the gate would. @returns exit code 0 only when it could be activated. */
 export async function check(folder: string): Promise<number> {
   const { checkRepository } = await import('../policy/gate.ts')
+  expectPolicies(folder)
   const problems = await checkRepository(folder, await gateOptions())
   for (const problem of problems) say(lineOf(problem))
   say(
@@ -61,6 +65,7 @@ export async function check(folder: string): Promise<number> {
 /** Runs the tests in OPA and in the WASM that is enforced. @returns exit code 0 only when all pass. */
 export async function test(folder: string): Promise<number> {
   const { testRepository } = await import('../policy/gate.ts')
+  expectPolicies(folder)
   const { tests, coverage } = await testRepository(folder, await gateOptions())
   for (const t of tests) if (!t.passed) say(`${t.file}:${t.line}: ${t.package}.${t.name} fails`)
   const failed = tests.filter(t => !t.passed).length
@@ -72,10 +77,20 @@ export async function test(folder: string): Promise<number> {
 export async function build(folder: string): Promise<number> {
   const { compileFolder } = await import('../policy/gate.ts')
   const { bundleDigest } = await import('../policy/bundle.ts')
+  expectPolicies(folder)
   const { bundle, tests } = await compileFolder(folder, await gateOptions())
   say(`digest ${bundleDigest(bundle)}`)
   say(`opa ${bundle.opa}, ${tests.length} tests passed`)
   return 0
+}
+
+/** A folder of something else would be answered with a list of all that it is not. */
+function expectPolicies(folder: string): void {
+  if (existsSync(join(folder, 'access')) || existsSync(join(folder, 'admin'))) return
+  const inside = existsSync(join(folder, 'policies', 'access'))
+  throw new SallyportError('not_found', `${folder} is no policy repository: it has no folder access/`, {
+    remedy: `name the folder: sallyport policy check ${inside ? join(folder, 'policies') : 'FOLDER'}`,
+  })
 }
 
 async function gateOptions() {

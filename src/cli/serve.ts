@@ -146,7 +146,8 @@ export function configPath(option: string | undefined): string {
   const path = option ?? process.env['SALLYPORT_CONFIG']
   if (path === undefined) {
     throw new SallyportError('bad_config', 'which configuration?', {
-      remedy: 'name it with --config FILE or SALLYPORT_CONFIG',
+      remedy:
+        'name it with --config FILE or SALLYPORT_CONFIG; `npm start` keeps its own as sallyport.yaml in its data folder',
     })
   }
   return path

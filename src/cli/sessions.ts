@@ -47,6 +47,7 @@ export async function listSessions(client: Client, filters: Record<string, strin
       s.ended_at_ms === null ? 'live' : instant(s.ended_at_ms),
       s.end_reason ?? '',
     ]),
+    'No sessions.',
   )
   if (next !== null) say('… there are more: narrow it down, or raise --limit')
 }
@@ -60,7 +61,10 @@ export async function endSession(client: Client, id: string, reason: string): Pr
 /** Replays a recording: as it happened, faster, or all at once. */
 export async function replay(client: Client, id: string, options: ReplayOptions): Promise<void> {
   const { speed, max_pause_s = 3 } = options
-  if (!(speed > 0)) throw new SallyportError('bad_request', 'the speed must be a number greater than 0')
+  if (!(speed > 0))
+    throw new SallyportError('bad_request', 'the speed must be a number greater than 0', {
+      remedy: 'write it as --speed 4 or --speed 0.5',
+    })
   if (!(max_pause_s > 0)) throw new SallyportError('bad_request', 'the longest pause must be longer than 0 seconds')
   if (options.asciicast) return await exportAsciicast(client, id, options)
   const atOnce = options.text === true || options.json === true

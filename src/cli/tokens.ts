@@ -1,3 +1,4 @@
+import { SallyportError } from '../errors.ts'
 import type { Client } from './client.ts'
 import { instant, say, seconds, table } from './output.ts'
 
@@ -16,6 +17,12 @@ export async function issueToken(
   name: string,
   options: { scope: readonly string[]; for: string; machine?: string; group: readonly string[] },
 ): Promise<void> {
+  if (options.scope.length === 0) {
+    throw new SallyportError('bad_request', 'a token needs at least one scope', {
+      remedy:
+        "say what it may be used for: --scope access:request, --scope admin:sessions.*, or --scope '*' for everything you may do",
+    })
+  }
   const issued = await client.post<{ id: string; token: string; expires_at_ms: number }>('/api/tokens', {
     name,
     scopes: options.scope,
@@ -38,6 +45,7 @@ export async function listTokens(client: Client, options: { all?: boolean }): Pr
       instant(t.expires_at_ms),
       t.revoked_at_ms === null ? '' : instant(t.revoked_at_ms),
     ]),
+    'No tokens.',
   )
 }
 

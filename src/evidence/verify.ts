@@ -1,9 +1,9 @@
 import { type Static, Type as T } from 'typebox'
-import { Value } from 'typebox/value'
 import { bodyHash, parseLeaf } from '../audit/leaf.ts'
 import { leafHash, verifyInclusion } from '../audit/merkle.ts'
 import { openCheckpoint, parseVkey, type Verifier } from '../audit/note.ts'
 import { SallyportError } from '../errors.ts'
+import { faultsOf } from '../faults.ts'
 
 /** Checks a proof file with nothing but the file and a key. Pure: no network, no server, no clock. */
 const nullableText = T.Union([T.String({ maxLength: 131_072 }), T.Null()])
@@ -36,7 +36,7 @@ export interface ProofReport {
  * @param options.vkey the log's verifier key, from a source the reader trusts; without it the key in the file is used, and the report says so.
  */
 export function verifyProof(file: unknown, options: { readonly vkey?: string | undefined } = {}): ProofReport {
-  const wrong = [...Value.Errors(ProofFileSchema, file)].map(e => `${e.instancePath || 'the file'}: ${e.message}`)
+  const wrong = faultsOf(ProofFileSchema, file)
   if (wrong.length > 0) return failed([`this is no proof file: ${wrong.slice(0, 5).join('; ')}`])
   const proof = file as Static<typeof ProofFileSchema>
 

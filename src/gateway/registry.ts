@@ -1,4 +1,4 @@
-import { Value } from 'typebox/value'
+import { faultsOf } from '../faults.ts'
 import type { ProtocolCheck } from '../policy/gate.ts'
 import type { Protocol } from './protocol.ts'
 
@@ -28,7 +28,7 @@ export class Registry {
       const known = [...this.#protocols.keys()].join(', ')
       return [`/protocol: ${JSON.stringify(resource.protocol)} is not one of ${known}`]
     }
-    return [...Value.Errors(protocol.options, resource.options)].map(e => `/options${e.instancePath}: ${e.message}`)
+    return faultsOf(protocol.options, resource.options).map(line => `/options${line}`)
   }
 
   /** What the gate of policy/ asks of protocols before a revision is activated. */

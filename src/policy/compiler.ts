@@ -165,7 +165,20 @@ function problemsOf(result: ChildResult): Problem[] {
       ? []
       : [{ code: 'opa', file: file.replace(/^\.?\//, ''), line: Number(row), message }]
   })
-  return placed.length > 0 ? placed.slice(0, 50) : [{ code: 'opa', message: firstLine(result) }]
+  return placed.length > 0 ? placed.slice(0, 50) : [unreadData(result) ?? { code: 'opa', message: firstLine(result) }]
+}
+
+/** A data file that is no YAML or JSON: opa names it in a sentence of its own. */
+function unreadData(result: ChildResult): Problem | undefined {
+  const told = /bundle load failed on ([\w./-]+\.(?:json|ya?ml)): (.*)$/m.exec(firstLine(result))
+  if (told === null) return undefined
+  const [, line, why] = /^yaml: line (\d+): (.*)$/.exec(told[2]!) ?? []
+  return {
+    code: 'data',
+    file: told[1]!.replace(/^\.?\//, ''),
+    ...(line === undefined ? {} : { line: Number(line) }),
+    message: `cannot be read: ${why ?? told[2]!}`,
+  }
 }
 
 function errorsIn(text: string): Problem[] {

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Compile } from 'typebox/compile'
 import { canonical, digest, type Json } from '../canonical.ts'
+import { placedFaults } from '../faults.ts'
 import { type Bundle, bundleOpts, packBundle, unpackBundle } from './bundle.ts'
 import { opaFacts, type TestOutcome, Workspace } from './compiler.ts'
 import { DataSchema, type PolicyData } from './data-schema.ts'
@@ -222,7 +223,7 @@ function checkData(data: unknown, sources: Sources, protocols: ProtocolCheck): P
   }
   const hidden = protoPath(data)
   if (hidden !== undefined) refuse([dataProblem(hidden, '`__proto__` is no name for anything', sources)])
-  const problems = dataChecker.Errors(data).map(error => dataProblem(error.instancePath, error.message, sources))
+  const problems = placedFaults(dataChecker.Errors(data)).map(({ at, text }) => dataProblem(at, text, sources))
   if (!dataChecker.Check(data)) {
     refuse(
       problems.length > 0

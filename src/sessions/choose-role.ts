@@ -22,7 +22,11 @@ export async function chooseRole(
   if (roles.length === 1) return roles[0]!
   if (roles.length === 0) return refuse('policy_denied', `none of your groups has a role on ${resource}`)
   return {
-    ...refuse('bad_request', `several roles are possible on ${resource}: ${roles.join(', ')}`, 'name one of them'),
+    ...refuse(
+      'bad_request',
+      `several roles are possible on ${resource}: ${roles.join(', ')}`,
+      'name one of them (--role)',
+    ),
     ask: true,
   }
 }

@@ -120,7 +120,7 @@ describe('decisions of the admin point', () => {
     expect(status).toBe(403)
     expect(body.error).toMatchObject({
       code: 'policy_denied',
-      message: 'your groups do not allow this',
+      message: 'policy.status: your groups do not allow this',
       remedy: 'ask a security admin',
       rule: 'admin.default',
       at: `admin/admin.rego:3@${'c'.repeat(40)}`,
@@ -210,8 +210,8 @@ describe('bad input', () => {
     const sam = await as('sam')
     for (const [body, status, say] of [
       ['{bad', 400, 'cannot be read'],
-      [{ name: 'x' }, 400, 'required'],
-      [{ name: 'x', scopes: ['*'], expires_s: 600, extra: 1 }, 400, 'additional'],
+      [{ name: 'x' }, 400, 'body/scopes: is missing'],
+      [{ name: 'x', scopes: ['*'], expires_s: 600, extra: 1 }, 400, 'body/extra: is unknown here'],
       [{ name: 'x', scopes: ['*'], expires_s: '600' }, 400, 'expires_s'],
       [{ name: 'x', scopes: ['root'], expires_s: 600 }, 400, 'no scopes: root'],
       [{ name: 'x'.repeat(300_000) }, 413, '256 KiB'],

@@ -127,7 +127,9 @@ describe('the gate', () => {
     expect(
       (await problems({ 'resources/data.yaml': text('resources/data.yaml').replace('labels:', 'lables:') })).length,
     ).toBeGreaterThan(0)
-    expect((await problems({ 'resources/data.yaml': 'shop-db: [1, 2' })).length).toBeGreaterThan(0)
+    const [unread] = await problems({ 'resources/data.yaml': 'shop-db:\n  protocol: postgres\n  - address\n' })
+    expect([unread?.code, unread?.file, unread?.line]).toEqual(['data', 'resources/data.yaml', 2])
+    expect(unread?.message).toContain('cannot be read')
   })
 
   test('refuses options that the protocol refuses, and masking that it cannot do', async () => {

@@ -35,17 +35,27 @@ export function client(ticket: IssuedTicket, args: readonly string[]): ClientCom
       { label: 'ca', value: ticket.ca_file },
       { label: 'url', value: `postgresql://${ticket.id}:${password}@${place}?${query}` },
     ],
-    fallback: (input, output) => prompt(ticket, database, input, output),
+    fallback: (input, output) => withoutPsql(ticket, database, args, input, output),
   }
 }
 
-/** Statements that end in `;`, one after the other; `\q` or the end of input ends it. */
-async function prompt(
+type Input = NodeJS.ReadableStream & { readonly isTTY?: boolean }
+
+/** What stands in for psql: its `-c`, or a prompt. Any other argument is refused, because ignoring it would surprise. */
+async function withoutPsql(
   ticket: IssuedTicket,
   database: string,
-  input: NodeJS.ReadableStream,
+  args: readonly string[],
+  input: Input,
   output: NodeJS.WritableStream,
 ): Promise<number> {
+  const commands = commandsOf(args)
+  if (commands === null) {
+    output.write(
+      'psql is not installed, and the built-in prompt knows only -c SQL: install psql for its other options\n',
+    )
+    return 2
+  }
   const connection = new pg.Client({
     host: ticket.host,
     port: ticket.port,
@@ -63,27 +73,60 @@ async function prompt(
     output.write(`${explain(error)}\n`)
     return 2
   }
+  try {
+    if (commands.length === 0) return await prompt(connection, ticket.resource.name, input, output)
+    for (const command of commands) if (!(await run(connection, command, output))) return 1
+    return 0
+  } finally {
+    await connection.end().catch(() => {})
+  }
+}
+
+/** The statements of `-c SQL`, `-cSQL`, `--command SQL` and `--command=SQL`; null when there is anything else. */
+function commandsOf(args: readonly string[]): string[] | null {
+  const commands: string[] = []
+  for (let i = 0; i < args.length; i++) {
+    const joined = /^(?:-c|--command=)([^]+)$/.exec(args[i]!)?.[1]
+    const command = joined ?? (/^(?:-c|--command)$/.test(args[i]!) ? args[++i] : undefined)
+    if (command === undefined) return null
+    commands.push(command)
+  }
+  return commands
+}
+
+/** Statements that end in `;`, one after the other; `\q` or the end of input ends it. */
+async function prompt(
+  connection: pg.Client,
+  name: string,
+  input: Input,
+  output: NodeJS.WritableStream,
+): Promise<number> {
+  const person = input.isTTY === true
+  if (person) output.write('psql is not installed; this small prompt takes SQL that ends in ; and \\q to leave.\n')
   const lines = createInterface({
     input,
     output,
-    prompt: `${ticket.resource.name}=> `,
-    terminal: 'isTTY' in output && output.isTTY === true,
+    prompt: person ? `${name}=> ` : '',
+    terminal: person && 'isTTY' in output && output.isTTY === true,
   })
   let statement = ''
   let failed = false
   lines.prompt()
   for await (const line of lines) {
     if (statement === '' && /^\s*(\\q|quit|exit)\s*;?\s*$/.test(line)) break
-    statement += `${line}\n`
-    if (/;\s*$/.test(line)) {
-      failed = !(await run(connection, statement, output))
-      statement = ''
+    if (statement === '' && /^\s*\\/.test(line)) {
+      output.write('commands with \\ are psql’s own: install psql for them; \\q leaves\n')
+    } else {
+      statement += `${line}\n`
+      if (/;\s*$/.test(line)) {
+        failed = !(await run(connection, statement, output))
+        statement = ''
+      }
     }
     lines.prompt()
   }
   if (statement.trim() !== '') failed = !(await run(connection, statement, output))
   lines.close()
-  await connection.end().catch(() => {})
   return failed ? 1 : 0
 }
 
