@@ -25,7 +25,7 @@ const Stage = T.Object({ approvers: T.Array(T.String()), quorum: T.Integer(), ch
 const View = T.Object({
   id: T.String(),
   hash: T.String(),
-  subject: Who,
+  subject: T.Object({ ...Who.properties, email: OrNull(T.String()) }),
   on_behalf_of: OrNull(T.String()),
   resource: T.String(),
   role: T.String(),

@@ -9,7 +9,8 @@ export interface RequestView {
   readonly id: string
   /** What a vote on it must name. */
   readonly hash: string
-  readonly subject: { readonly id: string; readonly name: string }
+  /** The e-mail is shown, because two people may have one name; it is never matched. */
+  readonly subject: { readonly id: string; readonly name: string; readonly email: string | null }
   readonly on_behalf_of: string | null
   readonly resource: string
   readonly role: string
@@ -90,7 +91,7 @@ export async function listRequests(q: Queryable, filter: RequestFilter): Promise
 
 function requestRows(q: Queryable) {
   return q
-    .select({ request: requests, name: subjects.name, grant: grants })
+    .select({ request: requests, name: subjects.name, email: subjects.email, grant: grants })
     .from(requests)
     .innerJoin(subjects, eq(subjects.id, requests.subject_id))
     .leftJoin(grants, eq(grants.request_id, requests.id))
@@ -109,10 +110,10 @@ async function withVotes(q: Queryable, rows: Awaited<ReturnType<typeof requestRo
       ),
     )
     .orderBy(votes.at, votes.id)
-  return rows.map(({ request, name, grant }) => ({
+  return rows.map(({ request, name, email, grant }) => ({
     id: request.id,
     hash: request.hash,
-    subject: { id: request.subject_id, name },
+    subject: { id: request.subject_id, name, email },
     on_behalf_of: request.on_behalf_of,
     resource: request.resource,
     role: request.role,

@@ -7,7 +7,7 @@ import { instant, plain, say, span, table } from './output.ts'
 export interface RequestAnswer {
   readonly id: string
   readonly hash: string
-  readonly subject: { readonly name: string }
+  readonly subject: { readonly name: string; readonly email: string | null }
   readonly resource: string
   readonly role: string
   readonly duration_s: number
@@ -101,10 +101,9 @@ export function tellOutcome(request: RequestAnswer): void {
     say(`Approved: ${request.role} on ${request.resource}${until}.`)
     return
   }
-  throw new SallyportError(
-    'policy_denied',
-    `request ${request.id} was ${request.state}${request.outcome === null ? '' : `: ${plain(request.outcome)}`}`,
-  )
+  const { state, outcome } = request
+  const how = outcome === null ? state : outcome.startsWith(state) ? outcome : `${state}: ${outcome}`
+  throw new SallyportError('policy_denied', `request ${request.id} was ${plain(how)}`)
 }
 
 /** Lists requests, newest first. */
@@ -134,7 +133,7 @@ export async function vote(client: Client, id: string, answer: 'approve' | 'deny
   const path = `/api/requests/${encodeURIComponent(id)}`
   const request = await client.get<RequestAnswer>(path)
   say(
-    `${plain(request.subject.name)} asks for ${request.role} on ${request.resource} for ${span(request.duration_s)}: ${plain(request.reason)}`,
+    `${plain(request.subject.name)}${request.subject.email === null ? '' : ` <${plain(request.subject.email)}>`} asks for ${request.role} on ${request.resource} for ${span(request.duration_s)}: ${plain(request.reason)}`,
   )
   const after = await client.post<RequestAnswer>(`${path}/votes`, { answer, hash: request.hash })
   say(after.state === 'pending' ? 'Your vote counts; more approvals are needed.' : `The request is ${after.state}.`)

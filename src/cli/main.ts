@@ -1,4 +1,4 @@
-import { realpathSync } from 'node:fs'
+import { readFileSync, realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { openClient } from './client.ts'
@@ -9,9 +9,15 @@ import type { ReplayOptions, ShowOptions } from './sessions.ts'
 /** The `sallyport` command. Each command loads its own code when it runs, so that a short call stays short. */
 const program = new Command('sallyport')
   .description('Policy-as-code access control plane with just-in-time approvals and an access gateway')
+  .version(version(), '-V, --version', 'print the version')
   .option('-p, --profile <name>', 'which sign-in to use (SALLYPORT_PROFILE)')
   .showHelpAfterError('(see --help)')
   .exitOverride()
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
 
 const profile = (): { profile?: string } => program.opts<{ profile?: string }>()
 const client = () => openClient(loadProfile(profile().profile))
@@ -110,7 +116,7 @@ program
 program
   .command('sessions')
   .description('sessions, newest first')
-  .option('--subject <id>', 'of one subject')
+  .option('--subject <who>', 'of one subject: id, name or e-mail')
   .option('--resource <name>', 'on one resource')
   .option('--state <state>', 'live or ended')
   .option('--since <time>', 'opened after this time (ISO 8601)')
@@ -221,7 +227,12 @@ const token = program.command('token').description('API tokens')
 token
   .command('issue <name>')
   .description('issue a token; shown once')
-  .option('--scope <scope>', 'what it may be used for; repeat for several', collect, [] as string[])
+  .option(
+    '--scope <scope>',
+    "what it may be used for, as point:what (access:request, admin:sessions.*) or '*'; repeat for several",
+    collect,
+    [] as string[],
+  )
   .option('--for <duration>', 'how long it is good', '30d')
   .option('--machine <name>', 'let it act as this machine instead of you')
   .option('--group <group>', 'group of the machine; repeat for several', collect, [] as string[])

@@ -16,7 +16,10 @@ export function say(line = ''): void {
 
 /** Prints rows under headings, each column as wide as its widest cell; `none` is said where there are no rows. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[], none?: string): void {
-  if (rows.length === 0 && none !== undefined) return say(none)
+  if (rows.length === 0 && none !== undefined) {
+    say(none)
+    return
+  }
   const cells = [headings.map(h => h.toUpperCase()), ...rows.map(row => row.map(plain))]
   const widths = headings.map((_, i) => Math.max(...cells.map(row => (row[i] ?? '').length)))
   for (const row of cells)

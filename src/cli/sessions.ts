@@ -14,6 +14,7 @@ interface SessionAnswer {
   readonly opened_at_ms: number
   readonly ended_at_ms: number | null
   readonly end_reason: string | null
+  readonly open_connections: number
 }
 
 export interface ShowOptions {
@@ -44,12 +45,18 @@ export async function listSessions(client: Client, filters: Record<string, strin
       s.role,
       s.resource,
       instant(s.opened_at_ms),
-      s.ended_at_ms === null ? 'live' : instant(s.ended_at_ms),
+      s.ended_at_ms === null ? liveness(s.open_connections) : instant(s.ended_at_ms),
       s.end_reason ?? '',
     ]),
     'No sessions.',
   )
   if (next !== null) say('… there are more: narrow it down, or raise --limit')
+}
+
+/** A session outlives its connections for a while, so that a client can come back. */
+function liveness(connections: number): string {
+  if (connections === 0) return 'live, not connected'
+  return `live, ${connections} connection${connections === 1 ? '' : 's'}`
 }
 
 /** Ends a live session now. */

@@ -33,14 +33,13 @@ export function approverMessage(
 ): Message {
   const stages = request.terms?.stages ?? []
   const here = stages[stage]
+  const { name, email } = request.subject
+  const who = email === null ? name : `${name} (${email})`
   const title = `${request.subject.name} asks for ${request.role} on ${request.resource}`
   const blocks: KnownBlock[] = [
     { type: 'header', text: plain(title, 150) },
     fields([
-      [
-        'Who',
-        request.on_behalf_of === null ? request.subject.name : `${request.subject.name}, for ${request.on_behalf_of}`,
-      ],
+      ['Who', request.on_behalf_of === null ? who : `${who}, for ${request.on_behalf_of}`],
       ['What', `${request.role} on ${request.resource}`],
       ['For how long', duration(request.duration_s)],
       ['Ticket', request.ticket_ref ?? 'none given'],
@@ -49,7 +48,8 @@ export function approverMessage(
     quote(request.reason),
     context(`Policy says: ${reasons.map(said).join('; ') || 'nothing more'}`),
   ]
-  for (const vote of request.votes) {
+  // A single stage's outcome names who answered; where there are more people, each stands here.
+  for (const vote of request.votes.length > 1 || request.state === 'pending' ? request.votes : []) {
     blocks.push(
       context(
         `${vote.answer === 'approve' ? '✓ approved' : '✗ denied'} by ${vote.approver.name} (stage ${vote.stage + 1})`,
@@ -95,7 +95,13 @@ function outcomeLine(request: RequestView, stage: number, zone: string): string 
   if (request.state === 'pending') return `✓ Stage ${stage + 1} is through; the next stage answers now.`
   const mark = request.state === 'approved' ? '✓' : '✗'
   const ends = request.grant === null ? '' : ` · until ${instant(request.grant.ends_at_ms, zone)}`
-  return `${mark} ${capital(request.state)}${request.outcome === null ? '' : `: ${request.outcome}`}${ends}`
+  return `${mark} ${capital(outcomeOf(request))}${ends}`
+}
+
+/** `approved by Dana` says that it is approved; `a newer policy` does not say that it is denied. */
+function outcomeOf({ state, outcome }: RequestView): string {
+  if (outcome === null) return state
+  return outcome.startsWith(state) ? outcome : `${state}: ${outcome}`
 }
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
@@ -104,9 +110,7 @@ const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 export function requesterMessage(request: RequestView, zone: string): Message {
   const what = `${request.role} on ${request.resource}`
   if (request.state !== 'approved' || request.grant === null) {
-    return notice(
-      `Your request for ${what} was ${request.state}${request.outcome === null ? '' : `: ${request.outcome}`}.`,
-    )
+    return notice(`Your request for ${what} was ${outcomeOf(request)}.`)
   }
   const text = `You have ${what} until ${instant(request.grant.ends_at_ms, zone)} (${request.outcome ?? 'approved'}). Connect with:`
   return {

@@ -1,20 +1,72 @@
-import { Alert, Badge, Code, Loader, Stack, Text } from '@mantine/core'
-import type { ReactNode } from 'react'
+import { Alert, Badge, Button, Code, CopyButton, Group, Loader, Paper, Stack, Text, Title } from '@mantine/core'
+import { type ReactNode, useEffect } from 'react'
 import type { ApiError, Loaded } from './api.ts'
+
+/** A page: its title, also in the browser's tab, what may be done there, and the rest. */
+export function Page({ title, aside, children }: { title: string; aside?: ReactNode; children: ReactNode }) {
+  useEffect(() => {
+    document.title = `${title} · Sallyport`
+  }, [title])
+  return (
+    <Stack>
+      <Group justify="space-between" align="center" gap="xs">
+        <Title order={2} size="h3">
+          {title}
+        </Title>
+        {aside}
+      </Group>
+      {children}
+    </Stack>
+  )
+}
+
+/** Where there is nothing yet: what would stand here, and how it comes. */
+export function Nothing({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <Paper withBorder p="xl" ta="center">
+      <Text fw={600}>{title}</Text>
+      <Text size="sm" c="dimmed" mt={4}>
+        {children}
+      </Text>
+    </Paper>
+  )
+}
+
+/** A command to type, with a button that copies it. */
+export function Command({ text, testId }: { text: string; testId?: string }) {
+  return (
+    <Group gap="xs" wrap="nowrap" align="stretch">
+      <Code
+        block
+        style={{ flex: 1, minWidth: 0, whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}
+        data-testid={testId}
+      >
+        {text}
+      </Code>
+      <CopyButton value={text}>
+        {({ copied, copy }) => (
+          <Button variant="default" onClick={copy} h="auto" px="sm" miw={82} style={{ flexShrink: 0 }}>
+            {copied ? 'Copied' : 'Copy'}
+          </Button>
+        )}
+      </CopyButton>
+    </Group>
+  )
+}
 
 /** A refusal, with the rule and the place in the policy that made it, and what to do next. */
 export function Refusal({ error }: { error: ApiError }) {
   return (
-    <Alert color="red" title={error.message} data-testid="refusal">
+    <Alert color="red" title={capital(error.message)} data-testid="refusal" role="alert">
       <Stack gap={4}>
-        <Text size="sm">{error.remedy}</Text>
+        <Text size="sm">{capital(error.remedy)}.</Text>
         {error.rule !== undefined && !error.message.includes(error.rule) && (
           <Text size="sm">
             Rule <Code>{error.rule}</Code>
             {error.at !== undefined && (
               <>
                 {' '}
-                at <Code>{error.at}</Code>
+                at <Code style={{ overflowWrap: 'anywhere' }}>{shortCommit(error.at)}</Code>
               </>
             )}
           </Text>
@@ -42,11 +94,12 @@ const stateColors: Record<string, string> = {
   denied: 'red',
   expired: 'gray',
   cancelled: 'gray',
+  live: 'green',
 }
 
 export function StateBadge({ state }: { state: string }) {
   return (
-    <Badge color={stateColors[state] ?? 'gray'} variant="light">
+    <Badge color={stateColors[state] ?? 'gray'} variant="light" style={{ flexShrink: 0 }}>
       {state}
     </Badge>
   )
@@ -60,6 +113,21 @@ export function duration(seconds: number): string {
   return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`
 }
 
-export function when(at: string | number): string {
-  return new Date(at).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' })
+/** `8:35 PM` for today, with the date for every other day. */
+export function when(at: number): string {
+  const date = new Date(at)
+  const today = date.toDateString() === new Date().toDateString()
+  return date.toLocaleString(undefined, today ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' })
 }
+
+/** `just now`, `5 min ago`, `in 2 h`. */
+export function fromNow(at: number): string {
+  const seconds = Math.round((at - Date.now()) / 1000)
+  if (Math.abs(seconds) < 45) return seconds > 0 ? 'in less than a minute' : 'just now'
+  return seconds > 0 ? `in ${duration(seconds)}` : `${duration(-seconds)} ago`
+}
+
+export const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
+
+/** `file:line@commit` with as much of the commit as people read. */
+const shortCommit = (at: string) => at.replace(/@([0-9a-f]{12})[0-9a-f]+$/, '@$1')

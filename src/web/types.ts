@@ -19,7 +19,7 @@ export interface ResourceEntry {
 export interface RequestEntry {
   readonly id: string
   readonly hash: string
-  readonly subject: { readonly id: string; readonly name: string }
+  readonly subject: { readonly id: string; readonly name: string; readonly email: string | null }
   readonly resource: string
   readonly role: string
   readonly duration_s: number
@@ -54,6 +54,15 @@ export interface SessionEntry {
   readonly opened_at_ms: number
   readonly ended_at_ms: number | null
   readonly end_reason: string | null
+  readonly open_connections: number
+}
+
+export interface GrantEntry {
+  readonly id: string
+  readonly subject: { readonly id: string; readonly name: string }
+  readonly resource: string
+  readonly role: string
+  readonly ends_at_ms: number
 }
 
 export interface Page<Item> {

@@ -128,7 +128,7 @@ describe('the gate', () => {
       (await problems({ 'resources/data.yaml': text('resources/data.yaml').replace('labels:', 'lables:') })).length,
     ).toBeGreaterThan(0)
     const [unread] = await problems({ 'resources/data.yaml': 'shop-db:\n  protocol: postgres\n  - address\n' })
-    expect([unread?.code, unread?.file, unread?.line]).toEqual(['data', 'resources/data.yaml', 2])
+    expect([unread?.code, unread?.file, unread?.line]).toEqual(['data', 'resources/data.yaml', 1])
     expect(unread?.message).toContain('cannot be read')
   })
 

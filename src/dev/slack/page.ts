@@ -3,7 +3,7 @@ import { inputsOf } from './interactions.ts'
 import { type Block, type OpenView, type StoredMessage, users, type Workspace } from './workspace.ts'
 
 /** The page of the stand-in: rendered here, refreshed by a few lines of script. Every text goes through `shown`. */
-const style = `*{box-sizing:border-box}body{margin:0;font:15px/1.45 system-ui,sans-serif;color:#1d1c1d;display:grid;grid-template-columns:15rem 1fr;height:100vh}
+const style = `*{box-sizing:border-box}body{margin:0;font:15px/1.45 system-ui,sans-serif;color:#1d1c1d;display:grid;grid-template-columns:15rem minmax(0,1fr);height:100vh}
 nav{background:#3f1f41;color:#e5d9e6;padding:1rem;overflow:auto}nav h1{font-size:1.05rem;margin:0 0 .2rem;color:#fff}nav p{font-size:.78rem;margin:.2rem 0 1rem;opacity:.8}
 nav h2{font-size:.72rem;text-transform:uppercase;letter-spacing:.05em;opacity:.7;margin:1.2rem 0 .3rem}nav a{display:block;color:inherit;text-decoration:none;padding:.25rem .6rem;border-radius:.4rem}
 nav a:hover{background:#ffffff18}nav a.on{background:#1164a3;color:#fff}nav small{opacity:.75;display:block;line-height:1.2}main{display:flex;flex-direction:column;min-width:0;height:100vh}
@@ -12,9 +12,12 @@ input,select,textarea{font:inherit;padding:.5rem .7rem;border:1px solid #999;bor
 button.primary{background:#007a5a;border-color:#007a5a;color:#fff}button.danger{background:#e01e5a;border-color:#e01e5a;color:#fff}article{max-width:44rem;margin:0 0 1.2rem;display:grid;grid-template-columns:2.4rem 1fr;gap:.2rem .8rem}
 article .face{width:2.4rem;height:2.4rem;border-radius:.5rem;background:#4a154b;color:#fff;display:grid;place-items:center;font-weight:700}article .by{font-weight:700}article .by small{font-weight:400;color:#616061;margin-left:.5rem}
 article.only{background:#faf7ea;border-radius:.6rem;padding:.6rem}article h3{font-size:1.05rem;margin:.3rem 0}.fields{display:grid;grid-template-columns:1fr 1fr;gap:.4rem 1.2rem;margin:.4rem 0}.t{white-space:pre-wrap;overflow-wrap:anywhere;margin:.35rem 0}
-.fields .t::first-line{font-weight:600}.context{font-size:.82rem;color:#616061}.actions{display:flex;gap:.5rem;margin:.5rem 0}pre{background:#f6f6f6;border:1px solid #ddd;border-radius:.45rem;padding:.6rem;overflow:auto;margin:.4rem 0}
+.fields .t::first-line{font-weight:600}.fields .t{min-width:0}.context{font-size:.82rem;color:#616061}.actions{display:flex;gap:.5rem;margin:.5rem 0}pre{background:#f6f6f6;border:1px solid #ddd;border-radius:.45rem;padding:.6rem;overflow:auto;margin:.4rem 0}
 blockquote{margin:.3rem 0;padding:.1rem .8rem;border-left:.25rem solid #ddd;white-space:pre-wrap;overflow-wrap:anywhere}dialog{border:0;border-radius:.7rem;padding:0;width:min(34rem,92vw);max-height:88vh;box-shadow:0 1rem 3rem #0006;color:inherit}dialog::backdrop{background:#0007}dialog h2{margin:0;padding:1rem 1.3rem;border-bottom:1px solid #ddd;font-size:1.15rem}
-dialog .in{padding:1rem 1.3rem;overflow:auto}dialog label{display:block;font-weight:600;margin:0 0 1rem}dialog label small{font-weight:400;color:#616061}dialog .foot{display:flex;justify-content:flex-end;gap:.6rem;padding:.9rem 1.3rem;border-top:1px solid #ddd}.bad{color:#c01343;font-weight:400;font-size:.86rem}`
+dialog .in{padding:1rem 1.3rem;overflow:auto}dialog label{display:block;font-weight:600;margin:0 0 1rem}dialog label small{font-weight:400;color:#616061}dialog .foot{display:flex;justify-content:flex-end;gap:.6rem;padding:.9rem 1.3rem;border-top:1px solid #ddd}.bad{color:#c01343;font-weight:400;font-size:.86rem}
+dialog label :is(input,select,textarea){font-weight:400;margin-top:.2rem}dialog label small{display:block}
+@media(max-width:42rem){body{grid-template-columns:1fr;grid-template-rows:auto 1fr}main{height:auto;min-height:0}nav{padding:.6rem .8rem;max-height:none}nav p,nav h2,nav small{display:none}nav h1{font-size:.95rem;margin-bottom:.3rem}
+nav a{display:inline-block;padding:.2rem .55rem;margin:0 .1rem .2rem 0;font-size:.9rem}article{grid-template-columns:1fr}article .face{display:none}.fields{grid-template-columns:1fr}}`
 
 const script = `const q=new URLSearchParams(location.search);let last='';const pane=document.getElementById('pane'),dlg=document.getElementById('dlg');let lastView='';
 const post=(path,body)=>fetch(path,{method:'POST',headers:{'content-type':'application/json'},body:JSON.stringify({user:q.get('user'),channel:q.get('channel'),...body})}).then(refresh);

@@ -86,7 +86,7 @@ async function withoutPsql(
 function commandsOf(args: readonly string[]): string[] | null {
   const commands: string[] = []
   for (let i = 0; i < args.length; i++) {
-    const joined = /^(?:-c|--command=)([^]+)$/.exec(args[i]!)?.[1]
+    const joined = /^(?:-c|--command=)(.+)$/s.exec(args[i]!)?.[1]
     const command = joined ?? (/^(?:-c|--command)$/.test(args[i]!) ? args[++i] : undefined)
     if (command === undefined) return null
     commands.push(command)

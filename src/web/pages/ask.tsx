@@ -1,33 +1,43 @@
-import { Button, Grid, Group, NumberInput, Paper, Select, Stack, Text, Textarea, TextInput, Title } from '@mantine/core'
+import { Button, Grid, Group, Paper, Select, Stack, Textarea, TextInput, Title } from '@mantine/core'
 import { useForm } from '@mantine/form'
 import { useState } from 'react'
 import { useLocation } from 'wouter'
 import { type ApiError, ApiFailure, call, useLoaded } from '../api.ts'
-import { duration, Refusal, Shown } from '../parts.tsx'
+import { duration, Nothing, Refusal, Shown } from '../parts.tsx'
 import type { RequestEntry, ResourceEntry } from '../types.ts'
 
 /** Choose a resource and a role, say why and for how long; policy answers at once, or asks the approvers. */
-export function AskPage() {
+export function AskSection() {
   const resources = useLoaded<{ items: ResourceEntry[] }>('/api/resources')
   return (
-    <Stack>
-      <Title order={2}>Ask for access</Title>
-      <Shown from={resources}>
-        {({ items }) =>
-          items.length === 0 ? (
-            <Text c="dimmed">No resource is open to you. Ask a security engineer to look at the policy.</Text>
-          ) : (
-            <AskForm resources={items} />
-          )
-        }
-      </Shown>
-    </Stack>
+    <Shown from={resources}>
+      {({ items }) =>
+        items.length === 0 ? (
+          <Nothing title="No resource is open to you">
+            No group of yours stands in roles/data.yaml of the policy repository. Ask a security engineer.
+          </Nothing>
+        ) : (
+          <AskForm resources={items} />
+        )
+      }
+    </Shown>
   )
+}
+
+/** The same choices as in Slack, as far as the role lasts; its own maximum closes the list. */
+function durationsOf(max_s: number): { value: string; label: string }[] {
+  const usual = [900, 1800, 3600, 7200, 14_400, 28_800].filter(seconds => seconds < max_s)
+  return [...usual, max_s].map(seconds => ({ value: String(seconds), label: duration(seconds) }))
 }
 
 /** The role that lasts longest is the one that may do least: it comes first, so that nobody asks for more by accident. */
 function rolesOf(resource: ResourceEntry | undefined): ResourceEntry['roles'] {
   return [...(resource?.roles ?? [])].sort((a, b) => b.max_s - a.max_s)
+}
+
+function labelsOf(resource: ResourceEntry | undefined): string {
+  const labels = Object.entries(resource?.labels ?? {}).map(([key, value]) => `${key}: ${value}`)
+  return [resource?.protocol, ...labels].filter(Boolean).join(' · ')
 }
 
 function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
@@ -38,19 +48,23 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
     initialValues: {
       resource: resources[0]?.name ?? '',
       role: rolesOf(resources[0])[0]?.role ?? '',
-      minutes: 60,
+      duration_s: String(Math.min(3600, rolesOf(resources[0])[0]?.max_s ?? 3600)),
       reason: '',
       ticket_ref: '',
     },
     validate: {
-      resource: value => (value ? null : 'choose a resource'),
-      role: value => (value ? null : 'choose a role'),
-      minutes: value => (value >= 1 ? null : 'one minute at least'),
-      reason: value => (value.trim() ? null : 'say why: approvers and auditors read it'),
+      resource: value => (value ? null : 'Choose a resource'),
+      role: value => (value ? null : 'Choose a role'),
+      reason: value => (value.trim() ? null : 'Say why: approvers and auditors read it'),
     },
   })
   const chosen = resources.find(r => r.name === form.values.resource)
   const role = chosen?.roles.find(r => r.role === form.values.role)
+  const choose = (resource: string, next: { role: string; max_s: number } | undefined) => {
+    const most = next?.max_s ?? 3600
+    const kept = Number(form.values.duration_s) < most ? form.values.duration_s : String(most)
+    form.setValues({ resource, role: next?.role ?? '', duration_s: kept })
+  }
   const send = async (values: typeof form.values) => {
     setSending(true)
     setRefusal(undefined)
@@ -58,7 +72,7 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
       const request = await call<RequestEntry>('POST', '/api/requests', {
         resource: values.resource,
         role: values.role,
-        duration_s: values.minutes * 60,
+        duration_s: Number(values.duration_s),
         reason: values.reason.trim(),
         ...(values.ticket_ref.trim() ? { ticket_ref: values.ticket_ref.trim() } : {}),
       })
@@ -70,54 +84,51 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
     }
   }
   return (
-    <Paper withBorder p="lg" component="form" onSubmit={form.onSubmit(send)}>
+    <Paper withBorder p={{ base: 'md', sm: 'lg' }} component="form" onSubmit={form.onSubmit(send)}>
+      <Title order={3} size="h4" mb="sm">
+        Ask for access
+      </Title>
       <Grid>
         <Grid.Col span={{ base: 12, sm: 6 }}>
           <Select
             label="Resource"
+            description={labelsOf(chosen)}
             data={resources.map(r => r.name)}
             searchable
             allowDeselect={false}
             {...form.getInputProps('resource')}
             onChange={name => {
               const next = resources.find(r => r.name === name)
-              form.setValues({ resource: name ?? '', role: rolesOf(next)[0]?.role ?? '' })
+              choose(name ?? '', rolesOf(next)[0])
             }}
           />
-          {chosen !== undefined && (
-            <Text size="xs" c="dimmed" mt={4}>
-              {Object.entries(chosen.labels)
-                .map(([key, value]) => `${key}: ${value}`)
-                .join(' · ')}
-            </Text>
-          )}
         </Grid.Col>
         <Grid.Col span={{ base: 12, sm: 6 }}>
           <Select
             label="Role"
+            description={role === undefined ? undefined : `Lasts at most ${duration(role.max_s)}`}
             data={rolesOf(chosen).map(r => r.role)}
             allowDeselect={false}
             {...form.getInputProps('role')}
             onChange={name => {
               const next = chosen?.roles.find(r => r.role === name)
-              const most = Math.floor((next?.max_s ?? 3600) / 60)
-              form.setValues({ role: name ?? '', minutes: Math.min(form.values.minutes, most) })
+              choose(form.values.resource, next)
             }}
           />
         </Grid.Col>
         <Grid.Col span={{ base: 12, sm: 6 }}>
-          <NumberInput
-            label="For how many minutes"
-            description={role === undefined ? undefined : `at most ${duration(role.max_s)}`}
-            min={1}
-            {...(role === undefined ? {} : { max: Math.floor(role.max_s / 60) })}
-            {...form.getInputProps('minutes')}
+          <Select
+            label="For how long"
+            description="From the moment of approval"
+            data={durationsOf(role?.max_s ?? 3600)}
+            allowDeselect={false}
+            {...form.getInputProps('duration_s')}
           />
         </Grid.Col>
         <Grid.Col span={{ base: 12, sm: 6 }}>
           <TextInput
             label="Ticket number"
-            description="in your own ticket system, where policy asks for one"
+            description="In your own ticket system, where policy asks for one"
             maxLength={64}
             {...form.getInputProps('ticket_ref')}
           />
@@ -125,7 +136,7 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
         <Grid.Col span={12}>
           <Textarea
             label="Reason"
-            description="approvers and auditors read it"
+            description="Approvers and auditors read it"
             autosize
             minRows={2}
             maxLength={2000}

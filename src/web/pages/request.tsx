@@ -1,7 +1,8 @@
-import { Alert, Button, Code, CopyButton, Group, Paper, Stack, Table, Text, Title } from '@mantine/core'
+import { Alert, Button, Flex, Group, Paper, Stack, Text } from '@mantine/core'
 import { useState } from 'react'
+import { stageOf, waitsForMe, whoAnswers } from '../answering.ts'
 import { type ApiError, ApiFailure, call, useLoaded } from '../api.ts'
-import { duration, Refusal, Shown, StateBadge, when } from '../parts.tsx'
+import { Command, capital, duration, fromNow, Page, Refusal, Shown, StateBadge, when } from '../parts.tsx'
 import type { Me, RequestEntry } from '../types.ts'
 
 /** One request: who, what, why, how long, what policy asks for; Approve and Deny are one click. */
@@ -28,43 +29,64 @@ function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload
   }
   const vote = (answer: 'approve' | 'deny') =>
     act(answer, `/api/requests/${request.id}/votes`, { answer, hash: request.hash })
-  const command = `npx sallyport connect ${request.resource} --role ${request.role}`
+  const mine = own && request.state === 'approved' && request.grant !== null && request.grant.ends_at_ms > Date.now()
   return (
-    <Stack>
-      <Group>
-        <Title order={2}>
-          {request.role} on {request.resource}
-        </Title>
-        <StateBadge state={request.state} />
-      </Group>
-      <Paper withBorder p="lg">
-        <Table variant="vertical" layout="fixed">
-          <Table.Tbody>
-            <Row label="Who">{request.subject.name}</Row>
-            <Row label="For">{duration(request.duration_s)}, from the moment of approval</Row>
-            <Row label="Why">{request.reason}</Row>
-            {request.ticket_ref !== null && <Row label="Ticket">{request.ticket_ref}</Row>}
-            <Row label="Asked">{when(request.created_at_ms)}</Row>
-            {request.state === 'pending' && <Row label="Expires unanswered">{when(request.expires_at_ms)}</Row>}
-            {request.terms?.stages.map((stage, i) => (
+    <Page title={`${capital(request.role)} on ${request.resource}`} aside={<StateBadge state={request.state} />}>
+      {mine && request.grant !== null && (
+        <Alert color="green" title={`You have access until ${when(request.grant.ends_at_ms)}`}>
+          <Command text={`npx sallyport connect ${request.resource} --role ${request.role}`} />
+        </Alert>
+      )}
+      <Paper withBorder p={{ base: 'md', sm: 'lg' }}>
+        <Stack gap="sm">
+          <Row label="Who">
+            {request.subject.name}
+            {request.subject.email !== null && <Dimmed>{request.subject.email}</Dimmed>}
+          </Row>
+          <Row label="Why">
+            <Text style={{ whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}>{request.reason}</Text>
+          </Row>
+          <Row label="For how long">{duration(request.duration_s)}, from the moment of approval</Row>
+          {request.ticket_ref !== null && <Row label="Ticket">{request.ticket_ref}</Row>}
+          <Row label="Asked">
+            {fromNow(request.created_at_ms)}
+            <Dimmed>{when(request.created_at_ms)}</Dimmed>
+          </Row>
+          {request.state === 'pending' && (
+            <Row label="Expires">
+              {fromNow(request.expires_at_ms)}, if nobody answers
+              <Dimmed>{when(request.expires_at_ms)}</Dimmed>
+            </Row>
+          )}
+          {request.terms?.stages.map((stage, i) => (
+            <Row
               // biome-ignore lint/suspicious/noArrayIndexKey: stages have no other name than their place
-              <Row key={i} label={request.terms!.stages.length > 1 ? `Stage ${i + 1}` : 'Approvers'}>
-                {stage.quorum} of {stage.approvers.join(', ')}
-              </Row>
-            ))}
-            {request.votes.map(v => (
-              <Row key={v.approver.id} label={v.answer === 'approve' ? 'Approved by' : 'Denied by'}>
-                {v.approver.name} ({v.via}), {when(v.at_ms)}
-              </Row>
-            ))}
-            {request.outcome !== null && <Row label="Outcome">{request.outcome}</Row>}
-          </Table.Tbody>
-        </Table>
+              key={i}
+              label={
+                request.terms!.stages.length > 1 ? `Stage ${i + 1} of ${request.terms!.stages.length}` : 'Who decides'
+              }
+            >
+              {stage.quorum} of {stage.approvers.join(', ')}
+              {stageOf(request) === i && request.terms!.stages.length > 1 && <Dimmed>answers now</Dimmed>}
+            </Row>
+          ))}
+          {request.votes.map(v => (
+            <Row key={v.approver.id} label={v.answer === 'approve' ? 'Approved by' : 'Denied by'}>
+              {v.approver.name}
+              <Dimmed>
+                {when(v.at_ms)}, {door(v.via)}
+              </Dimmed>
+            </Row>
+          ))}
+          {request.outcome !== null && request.state !== 'pending' && request.votes.length === 0 && (
+            <Row label="Outcome">{request.outcome}</Row>
+          )}
+        </Stack>
       </Paper>
       {refusal !== undefined && <Refusal error={refusal} />}
-      {request.state === 'pending' && !own && (
+      {waitsForMe(request, me) && (
         <Group>
-          <Button color="green" loading={busy === 'approve'} onClick={() => void vote('approve')}>
+          <Button color="green.8" loading={busy === 'approve'} onClick={() => void vote('approve')}>
             Approve
           </Button>
           <Button color="red" variant="outline" loading={busy === 'deny'} onClick={() => void vote('deny')}>
@@ -74,7 +96,7 @@ function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload
       )}
       {request.state === 'pending' && own && (
         <Group>
-          <Text c="dimmed">Waiting for an approver. This page shows the answer when it comes.</Text>
+          <Text c="dimmed">Waiting for {whoAnswers(request)}. This page shows the answer when it comes.</Text>
           <Button
             variant="default"
             loading={busy === 'cancel'}
@@ -84,29 +106,32 @@ function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload
           </Button>
         </Group>
       )}
-      {request.state === 'approved' && own && request.grant !== null && request.grant.ends_at_ms > Date.now() && (
-        <Alert color="green" title={`You have access until ${when(request.grant.ends_at_ms)}`}>
-          <Group>
-            <Code>{command}</Code>
-            <CopyButton value={command}>
-              {({ copied, copy }) => (
-                <Button size="compact-sm" variant="light" onClick={copy}>
-                  {copied ? 'Copied' : 'Copy'}
-                </Button>
-              )}
-            </CopyButton>
-          </Group>
-        </Alert>
+      {request.state === 'pending' && !own && !waitsForMe(request, me) && (
+        <Text c="dimmed">Waiting for {whoAnswers(request)}.</Text>
       )}
-    </Stack>
+    </Page>
   )
 }
 
+const doors: Record<string, string> = { slack: 'in Slack', web: 'in the browser', cli: 'on the command line' }
+const door = (via: string) => doors[via] ?? via
+
+/** A label over its value where the page is narrow, beside it elsewhere. */
 function Row({ label, children }: { label: string; children: React.ReactNode }) {
   return (
-    <Table.Tr>
-      <Table.Th w={180}>{label}</Table.Th>
-      <Table.Td>{children}</Table.Td>
-    </Table.Tr>
+    <Flex direction={{ base: 'column', sm: 'row' }} gap={{ base: 0, sm: 'md' }}>
+      <Text size="sm" c="dimmed" w={{ base: 'auto', sm: 140 }} style={{ flexShrink: 0 }}>
+        {label}
+      </Text>
+      <div style={{ minWidth: 0 }}>{children}</div>
+    </Flex>
+  )
+}
+
+function Dimmed({ children }: { children: React.ReactNode }) {
+  return (
+    <Text span size="sm" c="dimmed" ml="xs">
+      {children}
+    </Text>
   )
 }

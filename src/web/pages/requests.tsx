@@ -1,67 +1,78 @@
-import { Anchor, SegmentedControl, Stack, Table, Text, Title } from '@mantine/core'
+import { Flex, Group, Paper, ScrollArea, SegmentedControl, Stack, Text } from '@mantine/core'
 import { useState } from 'react'
 import { Link } from 'wouter'
+import { waitsForMe, whoAnswers } from '../answering.ts'
 import { useLoaded } from '../api.ts'
-import { duration, Shown, StateBadge, when } from '../parts.tsx'
-import type { Page, RequestEntry } from '../types.ts'
+import { capital, duration, fromNow, Nothing, Page, Shown, StateBadge } from '../parts.tsx'
+import type { Page as List, Me, RequestEntry } from '../types.ts'
 
-/** What was asked: by me, and by others where policy lets me see it. */
-export function RequestsPage() {
+const states = ['pending', 'approved', 'denied', 'expired', 'cancelled', 'all']
+
+/** What was asked: by me, and by others where it waits for me or policy lets me see it. */
+export function RequestsPage({ me }: { me: Me }) {
   const [state, setState] = useState('pending')
-  const requests = useLoaded<Page<RequestEntry>>(`/api/requests${state === 'all' ? '' : `?state=${state}`}`, 5_000)
+  const requests = useLoaded<List<RequestEntry>>(`/api/requests${state === 'all' ? '' : `?state=${state}`}`, 5_000)
   return (
-    <Stack>
-      <Title order={2}>Requests</Title>
-      <SegmentedControl
-        value={state}
-        onChange={setState}
-        data={['pending', 'approved', 'denied', 'all']}
-        w="fit-content"
-      />
-      <Shown from={requests}>
+    <Page title="Requests">
+      <ScrollArea type="never">
+        <SegmentedControl
+          value={state}
+          onChange={setState}
+          data={states.map(value => ({ value, label: capital(value) }))}
+          aria-label="Which requests"
+        />
+      </ScrollArea>
+      <Shown key={state} from={requests}>
         {({ items }) =>
           items.length === 0 ? (
-            <Text c="dimmed">{state === 'pending' ? 'Nothing waits for an answer.' : 'Nothing here yet.'}</Text>
+            <Nothing title={state === 'pending' ? 'Nothing waits for an answer' : 'None'}>
+              Your own requests stand here, and those that you may answer.
+            </Nothing>
           ) : (
-            <Table.ScrollContainer minWidth={700}>
-              <Table highlightOnHover verticalSpacing="sm">
-                <Table.Thead>
-                  <Table.Tr>
-                    <Table.Th>Who</Table.Th>
-                    <Table.Th>What</Table.Th>
-                    <Table.Th>For</Table.Th>
-                    <Table.Th>Why</Table.Th>
-                    <Table.Th>Asked</Table.Th>
-                    <Table.Th>State</Table.Th>
-                  </Table.Tr>
-                </Table.Thead>
-                <Table.Tbody>
-                  {items.map(request => (
-                    <Table.Tr key={request.id}>
-                      <Table.Td>{request.subject.name}</Table.Td>
-                      <Table.Td>
-                        <Anchor component={Link} href={`/requests/${request.id}`}>
-                          {request.role} on {request.resource}
-                        </Anchor>
-                      </Table.Td>
-                      <Table.Td>{duration(request.duration_s)}</Table.Td>
-                      <Table.Td maw={280}>
-                        <Text size="sm" lineClamp={2}>
-                          {request.reason}
-                        </Text>
-                      </Table.Td>
-                      <Table.Td>{when(request.created_at_ms)}</Table.Td>
-                      <Table.Td>
-                        <StateBadge state={request.state} />
-                      </Table.Td>
-                    </Table.Tr>
-                  ))}
-                </Table.Tbody>
-              </Table>
-            </Table.ScrollContainer>
+            <Stack gap="xs">
+              {items.map(request => (
+                <RequestCard key={request.id} request={request} me={me} />
+              ))}
+            </Stack>
           )
         }
       </Shown>
-    </Stack>
+    </Page>
+  )
+}
+
+function RequestCard({ request, me }: { request: RequestEntry; me: Me }) {
+  const waits = waitsForMe(request, me)
+  return (
+    <Paper
+      withBorder
+      p="md"
+      component={Link}
+      href={`/requests/${request.id}`}
+      c="inherit"
+      td="none"
+      style={waits ? { borderLeft: '4px solid var(--mantine-color-orange-5)' } : {}}
+    >
+      <Group justify="space-between" wrap="nowrap" align="flex-start" gap="xs">
+        <div style={{ minWidth: 0 }}>
+          <Text fw={600}>
+            {request.role} on {request.resource}, for {duration(request.duration_s)}
+          </Text>
+          <Text size="sm" lineClamp={2} style={{ overflowWrap: 'anywhere' }}>
+            {request.reason}
+          </Text>
+        </div>
+        <StateBadge state={request.state} />
+      </Group>
+      <Flex mt={4} gap="xs" wrap="wrap">
+        <Text size="sm" c="dimmed">
+          {request.subject.id === me.subject.id ? 'You' : request.subject.name}, {fromNow(request.created_at_ms)}
+        </Text>
+        <Text size="sm" c="dimmed">
+          ·{' '}
+          {waits ? 'waits for you' : request.state === 'pending' ? `waits for ${whoAnswers(request)}` : request.outcome}
+        </Text>
+      </Flex>
+    </Paper>
   )
 }

@@ -1,57 +1,82 @@
-import { Badge, Stack, Table, Text, Title } from '@mantine/core'
-import { useLoaded } from '../api.ts'
-import { Shown, when } from '../parts.tsx'
-import type { Page, SessionEntry } from '../types.ts'
+import { Button, Code, Flex, Group, Paper, Stack, Text } from '@mantine/core'
+import { useState } from 'react'
+import { type ApiError, ApiFailure, call, useLoaded } from '../api.ts'
+import { fromNow, Nothing, Page, Refusal, Shown, StateBadge, when } from '../parts.tsx'
+import type { Page as List, Me, SessionEntry } from '../types.ts'
 
 /** Sessions that policy lets this person see: their own at least. */
-export function SessionsPage() {
-  const sessions = useLoaded<Page<SessionEntry>>('/api/sessions', 5_000)
+export function SessionsPage({ me }: { me: Me }) {
+  const sessions = useLoaded<List<SessionEntry>>('/api/sessions', 5_000)
   return (
-    <Stack>
-      <Title order={2}>Sessions</Title>
+    <Page title="Sessions">
       <Shown from={sessions}>
         {({ items }) =>
           items.length === 0 ? (
-            <Text c="dimmed">No session yet.</Text>
+            <Nothing title="No session yet">One begins when somebody connects under a grant.</Nothing>
           ) : (
-            <Table.ScrollContainer minWidth={700}>
-              <Table verticalSpacing="sm">
-                <Table.Thead>
-                  <Table.Tr>
-                    <Table.Th>Session</Table.Th>
-                    <Table.Th>Who</Table.Th>
-                    <Table.Th>What</Table.Th>
-                    <Table.Th>Opened</Table.Th>
-                    <Table.Th>Ended</Table.Th>
-                  </Table.Tr>
-                </Table.Thead>
-                <Table.Tbody>
-                  {items.map(session => (
-                    <Table.Tr key={session.id}>
-                      <Table.Td ff="monospace">{session.id}</Table.Td>
-                      <Table.Td>{session.subject.name}</Table.Td>
-                      <Table.Td>
-                        {session.role} on {session.resource}
-                      </Table.Td>
-                      <Table.Td>{when(session.opened_at_ms)}</Table.Td>
-                      <Table.Td>
-                        {session.ended_at_ms === null ? (
-                          <Badge color="green">live</Badge>
-                        ) : (
-                          `${when(session.ended_at_ms)}: ${session.end_reason ?? ''}`
-                        )}
-                      </Table.Td>
-                    </Table.Tr>
-                  ))}
-                </Table.Tbody>
-              </Table>
-            </Table.ScrollContainer>
+            <Stack gap="xs">
+              {items.map(session => (
+                <SessionCard key={session.id} session={session} me={me} reload={sessions.reload} />
+              ))}
+            </Stack>
           )
         }
       </Shown>
       <Text size="sm" c="dimmed">
-        Replay one with <code>npx sallyport replay SESSION</code>; policy says who may.
+        Replay one with <Code>npx sallyport replay SESSION</Code>; policy says who may.
       </Text>
-    </Stack>
+    </Page>
   )
+}
+
+function SessionCard({ session, me, reload }: { session: SessionEntry; me: Me; reload: () => void }) {
+  const [refusal, setRefusal] = useState<ApiError>()
+  const [busy, setBusy] = useState(false)
+  const own = session.subject.id === me.subject.id
+  const live = session.ended_at_ms === null
+  const end = async () => {
+    setBusy(true)
+    setRefusal(undefined)
+    try {
+      await call('POST', `/api/sessions/${session.id}/end`, { reason: 'ended in the browser' })
+    } catch (failure) {
+      if (failure instanceof ApiFailure) setRefusal(failure.error)
+    } finally {
+      setBusy(false)
+      reload()
+    }
+  }
+  return (
+    <Paper withBorder p="md">
+      <Group justify="space-between" wrap="nowrap" align="flex-start" gap="xs">
+        <div style={{ minWidth: 0 }}>
+          <Text fw={600}>
+            {own ? 'You' : session.subject.name} as {session.role} on {session.resource}
+          </Text>
+          <Text size="sm" c="dimmed">
+            Opened {when(session.opened_at_ms)}, {fromNow(session.opened_at_ms)}
+            {session.ended_at_ms !== null && `; ended ${when(session.ended_at_ms)}: ${session.end_reason ?? ''}`}
+            {live && `; ${connections(session.open_connections)}`}
+          </Text>
+          <Text size="xs" c="dimmed" ff="monospace" style={{ overflowWrap: 'anywhere' }}>
+            {session.id}
+          </Text>
+        </div>
+        <Flex direction="column" align="flex-end" gap="xs">
+          <StateBadge state={live ? 'live' : 'ended'} />
+          {live && own && (
+            <Button size="compact-sm" variant="default" loading={busy} onClick={() => void end()}>
+              End
+            </Button>
+          )}
+        </Flex>
+      </Group>
+      {refusal !== undefined && <Refusal error={refusal} />}
+    </Paper>
+  )
+}
+
+function connections(count: number): string {
+  if (count === 0) return 'nothing is connected now'
+  return count === 1 ? '1 connection' : `${count} connections`
 }
