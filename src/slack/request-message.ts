@@ -46,7 +46,7 @@ export function approverMessage(
     ]),
     section('Why, in their own words:'),
     quote(request.reason),
-    context(`Policy says: ${reasons.map(said).join('; ') || 'nothing more'}`),
+    ...(reasons.length > 0 ? [context(`Policy says: ${reasons.map(said).join('; ')}`)] : []),
   ]
   // A single stage's outcome names who answered; where there are more people, each stands here.
   for (const vote of request.votes.length > 1 || request.state === 'pending' ? request.votes : []) {

@@ -64,7 +64,7 @@ function Signed({ me }: { me: Me }) {
                   active={here(page.path)}
                   aria-current={here(page.path) ? 'page' : undefined}
                   rightSection={
-                    page.count > 0 && (
+                    page.count === 0 ? undefined : (
                       <Badge size="sm" circle color="orange" aria-label={`${page.count} wait for you`}>
                         {page.count}
                       </Badge>

@@ -38,6 +38,7 @@ export function Command({ text, testId }: { text: string; testId?: string }) {
     <Group gap="xs" wrap="nowrap" align="stretch">
       <Code
         block
+        fz="sm"
         style={{ flex: 1, minWidth: 0, whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}
         data-testid={testId}
       >

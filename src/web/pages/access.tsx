@@ -101,7 +101,14 @@ function Usable({ grant, reload }: { grant: GrantEntry; reload: () => void }) {
               Until {when(grant.ends_at_ms)}, which is {fromNow(grant.ends_at_ms)}.
             </Text>
           </div>
-          <Button variant="subtle" color="gray" size="compact-sm" loading={busy} onClick={() => void giveBack()}>
+          <Button
+            variant="subtle"
+            color="gray"
+            size="compact-sm"
+            loading={busy}
+            onClick={() => void giveBack()}
+            style={{ flexShrink: 0 }}
+          >
             Give back
           </Button>
         </Group>

@@ -62,7 +62,7 @@ function SessionCard({ session, me, reload }: { session: SessionEntry; me: Me; r
             {session.id}
           </Text>
         </div>
-        <Flex direction="column" align="flex-end" gap="xs">
+        <Flex direction="column" align="flex-end" gap="xs" style={{ flexShrink: 0 }}>
           <StateBadge state={live ? 'live' : 'ended'} />
           {live && own && (
             <Button size="compact-sm" variant="default" loading={busy} onClick={() => void end()}>
