@@ -144,6 +144,9 @@ function why(error: unknown): string {
 export function checkConfig(raw: unknown, where: string): Config {
   const problems = raw === null ? faultsOf(ConfigSchema, {}) : faultsOf(ConfigSchema, raw)
   const zone = (raw as { zone?: unknown } | null)?.zone
+  const oidc = (raw as { oidc?: { issuer?: unknown; allow_http?: unknown } } | null)?.oidc
+  if (typeof oidc?.issuer === 'string' && !oidc.issuer.startsWith('https://') && oidc.allow_http !== true)
+    problems.push('/oidc/issuer: must be https')
   if (typeof zone === 'string' && !isZone(zone))
     problems.push('/zone: must be an IANA time zone, such as UTC or Europe/Berlin')
   const { recipients, originals_recipients } =

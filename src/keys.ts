@@ -190,7 +190,7 @@ function parseRoot(text: string, what: string): RootKey {
   const bytes = line.startsWith(header) ? Buffer.from(line.slice(header.length), 'base64url') : Buffer.alloc(0)
   if (bytes.length !== rootBytes || bytes.toString('base64url') !== line.slice(header.length)) {
     throw new SallyportError('bad_config', `${what} holds no root key`, {
-      remedy: 'make root keys with `sallyport keys create`, or restore the file from your backup',
+      remedy: 'make root keys with `sallyport keys`, or restore the file from your backup',
     })
   }
   return new RootKey(createSecretKey(bytes))

@@ -4,6 +4,7 @@ import { type Config, loadConfig } from '../config.ts'
 import { SallyportError } from '../errors.ts'
 import { faultMessage, logger } from '../log.ts'
 import { type Role, roles, startRole } from '../main.ts'
+import { checkReferences } from '../references.ts'
 import { complain, say } from './output.ts'
 
 const log = logger('serve')
@@ -21,10 +22,12 @@ export async function serve(options: { config?: string; roles: string }): Promis
     })
   }
   const wanted = parseRoles(options.roles)
+  if (process.send === undefined) checkReferences(config, wanted) // children were started by who has looked
   process.once('disconnect', orphaned)
   const running = wanted.length === 1 ? await runRole(wanted[0]!, config) : await runChildren(wanted, path)
   process.off('disconnect', orphaned)
   process.send?.({ ready: true })
+  if (process.send === undefined) log.info({ roles: wanted }, 'ready')
   await stopped()
   await running.close()
 }

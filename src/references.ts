@@ -1,0 +1,64 @@
+import type { Config } from './config.ts'
+import { SallyportError } from './errors.ts'
+import { publicRef, secretRef } from './keys.ts'
+
+type Read = (ref: string) => unknown
+type Reference = readonly [setting: string, ref: string | undefined, read?: Read]
+
+/** What each role reads: a host that runs one role needs nothing of the others. */
+function referencesOf(config: Config, role: 'control' | 'gateway' | 'replay'): Reference[] {
+  const { database, keys, oidc, slack, policy, gateway, secrets, recording } = config
+  const own: Reference[] = [
+    [`database/${role}`, database[role]],
+    [`keys/${role}`, keys[role]],
+  ]
+  switch (role) {
+    case 'control':
+      return [
+        ...own,
+        ['oidc/client_secret', oidc.client_secret],
+        ['slack/signing_secret', slack?.signing_secret],
+        ['slack/bot_token', slack?.bot_token],
+        ['policy/token', policy.token],
+      ]
+    case 'gateway':
+      return [
+        ...own,
+        ['gateway/tls/key', gateway.tls?.key],
+        ['gateway/tls/cert', gateway.tls?.cert, publicRef],
+        ['gateway/tls/ca', gateway.tls?.ca, publicRef],
+        ...Object.entries(secrets).map(([name, { from }]): Reference => [`secrets/${name}/from`, from]),
+      ]
+    case 'replay':
+      return [
+        ...own,
+        ['recording/identity', recording.identity],
+        ['recording/originals_identity', recording.originals_identity],
+      ]
+  }
+}
+
+/**
+ * Looks for every file and variable that the settings of these roles name, before anything starts.
+ * @throws SallyportError `bad_config` that lists all that cannot be read, and why. No value is repeated.
+ */
+export function checkReferences(config: Config, roles: readonly ('control' | 'gateway' | 'replay')[]): void {
+  const problems = roles
+    .flatMap(role => referencesOf(config, role))
+    .flatMap(([setting, ref, read = secretRef]) => {
+      if (ref === undefined) return []
+      try {
+        read(ref)
+        return []
+      } catch (error) {
+        if (!(error instanceof SallyportError)) throw error
+        return [`/${setting}: ${error.message}; ${error.remedy}`]
+      }
+    })
+  if (problems.length === 0) return
+  throw new SallyportError(
+    'bad_config',
+    `the configuration names ${problems.length === 1 ? 'something' : `${problems.length} things`} that cannot be used:\n  ${problems.join('\n  ')}`,
+    { remedy: 'make or mend them and start again; `sallyport keys` makes missing keys' },
+  )
+}
