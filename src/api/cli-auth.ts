@@ -58,6 +58,7 @@ export function cliAuthRoutes(app: Api, deps: BaseDeps): void {
       if (caller?.via !== 'web') return reply.redirect(`/auth/login?${new URLSearchParams({ return_to: request.url })}`)
       const { port, challenge } = request.query
       const { name, email } = caller.facts
+      const other = `/auth/login?${new URLSearchParams({ return_to: request.url })}`
       return sendPage(reply, {
         title: 'Allow the command line?',
         form: `http://127.0.0.1:${port}`,
@@ -65,7 +66,8 @@ export function cliAuthRoutes(app: Api, deps: BaseDeps): void {
 <b>${escapeHtml(name)}</b>${email === null ? '' : ` (${escapeHtml(email)})`}.</p>
 <p>Your terminal must show the same words: <br><code>${confirmationText(challenge)}</code></p>
 <p>If you did not start <b>sallyport login</b> just now, close this page.</p>
-<form method="post" action="${escapeHtml(request.url)}"><button>Allow</button></form>`,
+<form method="post" action="${escapeHtml(request.url)}"><button>Allow</button></form>
+<p>Not ${escapeHtml(name)}? <a href="${escapeHtml(other)}">Sign in as somebody else</a>.</p>`,
       })
     },
   )
