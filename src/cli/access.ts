@@ -74,7 +74,7 @@ export async function ask(client: Client, input: Ask): Promise<RequestAnswer> {
   })
   if (request.state === 'pending') {
     say(
-      `Request ${request.id}: ${request.role} on ${request.resource} for ${span(request.duration_s)} waits for ${waitsFor(request)}.`,
+      `Request ${request.id}: ${request.role} on ${request.resource} for ${span(request.duration_s)} waits for an approver${whoAnswers(request)}.`,
     )
     say(`  ${client.origin}/requests/${request.id}`)
     if (!wait) return request
@@ -88,10 +88,11 @@ export async function ask(client: Client, input: Ask): Promise<RequestAnswer> {
   return request
 }
 
-/** Who answers next, as the terms say: `1 of dbas`. */
-function waitsFor(request: RequestAnswer): string {
+/** Who answers, as the terms say: ` (1 of dbas)`. */
+function whoAnswers(request: RequestAnswer): string {
   const stages = request.terms?.stages ?? []
-  return stages.map(stage => `${stage.quorum} of ${stage.approvers.join(', ')}`).join(', then ') || 'an approver'
+  const said = stages.map(stage => `${stage.quorum} of ${stage.approvers.join(', ')}`).join(', then ')
+  return said === '' ? '' : ` (${plain(said)})`
 }
 
 /** Says how a request ended, in one line. @throws SallyportError when it was not approved. */

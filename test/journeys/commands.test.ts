@@ -74,6 +74,11 @@ describe('the command line', () => {
     expect(stdout).toContain('[redacted]')
     expect(stdout).toContain('a reader may not write')
     expect(code).toBe(1)
+    const once = await runCommand(
+      [process.execPath, world.program, 'connect', 'shop-db', '--', '-c', "select 'passed on' as said"],
+      { env: { ...erin.env, PATH: '/nowhere' } },
+    )
+    expect(once).toMatchObject({ code: 0, stdout: 'said\n---------\npassed on\n(1 row)\n' })
   })
 
   test('sessions, tail, end, replay', async () => {

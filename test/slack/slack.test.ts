@@ -59,7 +59,7 @@ describe('asking and answering in Slack', () => {
     expect(hasButtons(message)).toBe(false)
     await expect
       .poll(() => world.standIn.messages({ channel: 'U0ERIN' }).map(textOf).at(-1))
-      .toContain('was denied: denied by dana')
+      .toContain('was denied by dana')
   })
 
   test('what policy allows at once is granted without a message to approvers', async () => {
