@@ -1,9 +1,10 @@
+import type { Permit } from '../policy/permit.ts'
 import type { MaskRule, RecordingSettings, ResourceFacts, SubjectFacts } from '../policy/points.ts'
 import type { SessionRecorder } from '../recording/recorder.ts'
 import type { EndCode } from '../sessions/ports.ts'
 import type { ConnectionGate } from './connection-gate.ts'
 import { type ModerationTerms, SessionModeration } from './moderation.ts'
-import type { Minted, Refusal, Resource } from './protocol.ts'
+import type { LeasePlan, Minted, Refusal, Resource } from './protocol.ts'
 
 /** A connection of a live session, as far as ending it goes. */
 export interface LiveConnection {
@@ -30,6 +31,8 @@ export class LiveSession {
   readonly connections = new Map<string, LiveConnection>()
   recorder: SessionRecorder | null = null
   minted: Minted | null = null
+  /** Until when the credential is good, and what moves that. */
+  lease: { readonly permit: Permit; readonly facts: LeasePlan['facts']; until_ms: number } | null = null
   /** Database time. */
   ends_at_ms = 0
   #rules: readonly MaskRule[]

@@ -2,6 +2,7 @@ import { logger } from '../log.ts'
 import { Permit } from '../policy/permit.ts'
 import type { EndCode } from '../sessions/ports.ts'
 import type { GatewayGround } from './ground.ts'
+import { extendLease } from './lease-end.ts'
 import type { LiveSession } from './live-session.ts'
 import { Moderators } from './moderators.ts'
 import type { LiveSessions } from './opening.ts'
@@ -126,6 +127,7 @@ export class Live implements LiveSessions, AsyncDisposable {
           const session = this.#sessions.get(session_id)
           if (session === undefined) continue
           session.ends_at_ms = ends_at_ms
+          void extendLease(this.#ground, session)
           session.moderation.renew({ moderators, idle_s })
         }
         for (const session of [...this.#sessions.values()]) await this.#refit(session)

@@ -11,6 +11,7 @@ import type { EndCode } from '../sessions/ports.ts'
 import type { OpenedConnection } from '../sessions/present.ts'
 import { ConnectionGate } from './connection-gate.ts'
 import type { GatewayGround } from './ground.ts'
+import { extendLease } from './lease-end.ts'
 import { LiveSession } from './live-session.ts'
 import type { ModerationTerms } from './moderation.ts'
 import type { Minted, Opened, PresentedTicket, Protocol, Refusal } from './protocol.ts'
@@ -173,6 +174,7 @@ export class Opening {
           ),
         )
       live.minted ??= await this.#mint(protocol, live, presented, permit)
+      await extendLease(this.#ground, live)
       if (live.isEnded) return live.refusal!
       return live
     } catch (error) {
@@ -215,7 +217,10 @@ export class Opening {
     })
     try {
       const minted = await protocol.lease.mint(permit, new GuardedTarget(live.resource, targets), request, plan)
-      if (await leases.minted(request.id)) return minted
+      if (await leases.minted(request.id)) {
+        live.lease = { permit, facts: plan.facts, until_ms: request.ends_at_ms }
+        return minted
+      }
       throw new SallyportError('session_ended', 'the session ended while it was being opened')
     } catch (error) {
       await leases.release(request.id)

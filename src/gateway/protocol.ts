@@ -150,6 +150,8 @@ export interface LeaseProvider {
   /** Pure: what will be made. `facts` are stored before `mint` acts, so that a crash leaves what `reap` needs. */
   plan(resource: Resource, lease: LeaseRequest): LeasePlan
   mint(permit: Permit, target: Target, lease: LeaseRequest, plan: LeasePlan): Promise<Minted>
+  /** The session ends later than the credential was made for. Idempotent. Missing where credentials carry no end. */
+  extend?(permit: Permit, target: Target, facts: Readonly<Record<string, unknown>>, ends_at_ms: number): Promise<void>
   /** Idempotent: what is already gone is success. @throws when something is left that still opens a door. */
   reap(permit: Permit, target: Target, facts: Readonly<Record<string, unknown>>): Promise<void>
 }

@@ -5,7 +5,7 @@ import type { LeasePlan, LeaseProvider, LeaseRequest, Minted, Resource, Target }
 import type { Permit } from '../../policy/permit.ts'
 import { Secret } from '../../secret.ts'
 import { dial, type Upstream } from './dial.ts'
-import type { Options } from './options.ts'
+import { actsAs, type Options } from './options.ts'
 import { closeUpstream, quoteName, quoteText, runQuery } from './queries.ts'
 import { formatVerifier, makeVerifier } from './scram.ts'
 import { leasePrefix } from './sql/utility.ts'
@@ -22,7 +22,7 @@ export const lease: LeaseProvider = {
   plan(resource: Resource, request: LeaseRequest): LeasePlan {
     const { lease: wanted, database } = resource.options as Options
     if (wanted.kind === 'stored') return { kind: 'stored', facts: { user: wanted.user } }
-    const memberOf = Object.hasOwn(wanted.in_role, request.role) ? wanted.in_role[request.role] : undefined
+    const memberOf = actsAs(resource.options as Options, request.role)
     if (memberOf === undefined) {
       throw new SallyportError(
         'policy_denied',
@@ -40,17 +40,24 @@ export const lease: LeaseProvider = {
     if (plan.kind === 'stored') return { user: wanted.user, secret: target.secret(permit) }
     const role = String(plan.facts['role'])
     const password = new Secret(randomBytes(32).toString('base64url'))
-    const until = new Date(request.ends_at_ms + slackMs).toISOString()
     // One more than policy gives: the catalog is read on a connection of its own.
     const limit = request.max_connections + 1
-    await asOwner(permit, target, run =>
-      run(
+    const group = String(plan.facts['in_role'])
+    await asOwner(permit, target, async run => {
+      await requirePlain(run, group, target.resource.name)
+      await run(
         `create role ${quoteName(role)} login inherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls ` +
           `connection limit ${limit} password ${quoteText(formatVerifier(makeVerifier(password)))} ` +
-          `valid until ${quoteText(until)} in role ${quoteName(String(plan.facts['in_role']))}`,
-      ),
-    )
+          `valid until ${validUntil(request.ends_at_ms)} in role ${quoteName(group)}`,
+      )
+    })
     return { user: role, secret: password }
+  },
+
+  async extend(permit, target, facts, ends_at_ms): Promise<void> {
+    if (facts['role'] === undefined) return
+    const name = quoteName(String(facts['role']))
+    await asOwner(permit, target, run => run(`alter role ${name} valid until ${validUntil(ends_at_ms)}`))
   },
 
   async reap(permit: Permit, target: Target, facts: Readonly<Record<string, unknown>>): Promise<void> {
@@ -61,6 +68,27 @@ export const lease: LeaseProvider = {
 }
 
 type Run = (sql: string) => Promise<readonly Readonly<Record<string, string | null>>[]>
+
+const validUntil = (ends_at_ms: number): string => quoteText(new Date(ends_at_ms + slackMs).toISOString())
+
+/** Attributes are not inherited by members, but who acts as the role has them: making roles, say, is a way around us. */
+async function requirePlain(run: Run, group: string, resource: string): Promise<void> {
+  const [found] = await run(
+    `select pg_catalog.concat_ws(', ', case when rolsuper then 'superuser' end, case when rolcreaterole then 'createrole' end,
+      case when rolcreatedb then 'createdb' end, case when rolreplication then 'replication' end,
+      case when rolbypassrls then 'bypassrls' end) as attributes
+    from pg_catalog.pg_roles where rolname = ${quoteText(group)}`,
+  )
+  const attributes = found?.['attributes'] ?? ''
+  if (attributes === '') return
+  throw new SallyportError(
+    'policy_denied',
+    `the role ${group} of ${resource} has attributes (${attributes}), and a session would act with them`,
+    {
+      remedy: `take them from ${group}, or name a role without them in options.lease.in_role`,
+    },
+  )
+}
 
 /** LC3: no new login first, then no backend, then no role. */
 async function removeRole(run: Run, role: string, heir: string): Promise<void> {

@@ -40,6 +40,12 @@ export const Options = T.Object(
 export type Options = Static<typeof Options>
 export type SslMode = 'disable' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
 
+/** The role of the target that a session acts as: what it makes belongs to it. */
+export function actsAs(options: Options, role: string): string | undefined {
+  const { lease } = options
+  return lease.kind === 'role' && Object.hasOwn(lease.in_role, role) ? lease.in_role[role] : undefined
+}
+
 export function sslModeOf(options: Options): SslMode {
   return (options.sslmode as SslMode | undefined) ?? 'verify-full'
 }

@@ -8,7 +8,7 @@ import { cancel, dial, type Upstream } from './dial.ts'
 import { Judge } from './judging.ts'
 import type { MessageStream } from './message-stream.ts'
 import { errorResponse, frame, int32, readyForQuery, S } from './messages.ts'
-import type { Options } from './options.ts'
+import { actsAs, type Options } from './options.ts'
 import { Names, type Prepared } from './prepared.ts'
 import { closeUpstream, runQuery } from './queries.ts'
 import { Relay } from './relay.ts'
@@ -38,7 +38,7 @@ export async function serve(
     return await opened.close(words)
   }
   const { target, permit, credential, gate } = opened
-  const upstream = await dial(permit, target, credential, settingsFor(startup))
+  const upstream = await dial(permit, target, credential, settingsFor(startup, opened))
   const shared = catalogOf(opened)
   let joined: Disposable | undefined
   let offered: ReturnType<typeof offerCancel> | undefined
@@ -114,8 +114,11 @@ class MaskingImpossible extends Error {
   }
 }
 
-function settingsFor(startup: Startup): Record<string, string> {
+function settingsFor(startup: Startup, { resource, role }: Opened): Record<string, string> {
   const pinned: Record<string, string> = {}
+  // a startup parameter like the others: the target refuses the login where it cannot be, and a reset comes back to it
+  const group = actsAs(resource.options as Options, role)
+  if (group !== undefined) pinned['role'] = group
   for (const [name, value] of pinnedSettings) if (value !== null) pinned[name] = value
   return { ...startup.settings, application_name: startup.application, ...pinned }
 }
