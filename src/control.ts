@@ -1,6 +1,8 @@
 import { join } from 'node:path'
+import { sql } from 'drizzle-orm'
 import { buildApi } from './api/server.ts'
 import { Approvals } from './approvals/approvals.ts'
+import { decisionOfRequests, requestClass } from './approvals/retention.ts'
 import { CheckpointCopy } from './audit/copy.ts'
 import { originOf, Sequencer } from './audit/sequencer.ts'
 import { type Base, type Running, runRole } from './base.ts'
@@ -16,17 +18,22 @@ import { type Job, startJobs, startTicks } from './jobs.ts'
 import { secretRef, ticketsKey } from './keys.ts'
 import { logger } from './log.ts'
 import { batchDecisions } from './policy/decision-batch.ts'
+import { decisionClass } from './policy/decision-retention.ts'
 import type { Engine } from './policy/engine.ts'
+import type { LogClass, Needed } from './policy/log-class.ts'
 import { Repository } from './policy/repository.ts'
 import { allProtocols } from './protocols/all.ts'
 import { FileStore } from './recording/file-store.ts'
+import { decisionOfRecordings, sessionOfRecordings } from './recording/log-retention.ts'
 import { ReplayClient } from './recording/replay-client.ts'
 import { Retention } from './recording/retention.ts'
 import { Sealer } from './recording/sealer.ts'
 import { liveSubjects, sessionsEnded } from './sessions/facts.ts'
+import { decisionOfSessions, grantOfSessions, liveSession, sessionClass } from './sessions/retention.ts'
 import { Sessions } from './sessions/sessions.ts'
 import { Tickets } from './sessions/tickets.ts'
 import { parsePublicKey, protocolKeys, signingKeys } from './signing-keys.ts'
+import { forgetRequests } from './slack/forget.ts'
 import { createSlack, type Slack } from './slack/slack.ts'
 
 const log = logger('main')
@@ -109,7 +116,7 @@ export function startControl(config: Config): Promise<Running> {
     })
     const store = new FileStore(join(config.data, 'recordings'))
     const sealer = new Sealer({ database, audit, sessionsEnded: ids => sessionsEnded(database, ids) })
-    const retention = new Retention({ database, audit, engine, decisions, store })
+    const retention = new Retention({ database, audit, engine, decisions, store, logs: logClasses() })
     const ticks: Job[] = [
       { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => repository.poll() },
       { name: 'requests', every_ms: 1_000, run: () => approvals.expireDue() },
@@ -133,6 +140,25 @@ export function startControl(config: Config): Promise<Running> {
     const queued = await startJobs({ url, jobs })
     base.onClose(() => queued[Symbol.asyncDispose]())
   })
+}
+
+/** Logs in the order in which they are deleted, each with what the rooms above it still need of its rows. */
+export function logClasses(): LogClass[] {
+  const either =
+    (...needs: readonly Needed[]): Needed =>
+    id =>
+      sql.join(
+        needs.map(need => sql`(${need(id)})`),
+        sql` or `,
+      )
+  return [
+    sessionClass({ needed: sessionOfRecordings }),
+    requestClass({ grant: grantOfSessions, forget: forgetRequests }),
+    decisionClass({
+      decision: either(decisionOfRequests, decisionOfSessions, decisionOfRecordings),
+      session: either(liveSession, sessionOfRecordings),
+    }),
+  ]
 }
 
 /** Without the repository the revision in force stays: a control plane that cannot start can revoke nothing either. */

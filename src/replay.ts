@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { type Running, runRole } from './base.ts'
 import type { Config } from './config.ts'
 import { findSubject } from './identity/subjects.ts'
+import { liveToken } from './identity/tokens.ts'
 import { secretRef } from './keys.ts'
 import { FileStore } from './recording/file-store.ts'
 import { Reader } from './recording/reader.ts'
@@ -28,6 +29,7 @@ export function startReplay(config: Config): Promise<Running> {
       process_id: base.row.id,
       callKey: parsePublicKey(config.public_keys.replay_calls),
       subjectFacts: id => findSubject(database.db, id),
+      tokenFacts: id => liveToken(database.db, id),
       now,
       zone: config.zone,
     })

@@ -51,6 +51,7 @@ audit := {
 	"sessions.list",
 	"sessions.read",
 	"status.read",
+	"subjects.list",
 }
 
 # What approvers need to see before they decide.
@@ -63,6 +64,9 @@ security := {
 	"holds.set",
 	"requests.cancel",
 	"sessions.end",
+	"subjects.disable",
+	"subjects.enable",
+	"subjects.list",
 	"tokens.issue",
 	"tokens.list",
 	"tokens.revoke",

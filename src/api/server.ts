@@ -25,20 +25,28 @@ import { resourceRoutes } from './resources.ts'
 import { sessionRoutes } from './sessions.ts'
 import { slackRoutes } from './slack.ts'
 import { statusRoutes } from './status.ts'
+import { subjectRoutes } from './subjects.ts'
 import { installTextCheck } from './text.ts'
 import { ticketRoutes } from './tickets.ts'
 import { tokenRoutes } from './tokens.ts'
 import { webRoutes } from './web.ts'
 
-/** Every area of the API. A new one is a file here and a line in this list; what it needs becomes part of `ApiDeps`. */
-const areas = [
+/** The areas that need nothing but the base: identity, decisions, policy status, files. */
+export const baseAreas = [
   healthRoutes,
   authRoutes,
   cliAuthRoutes,
   meRoutes,
   tokenRoutes,
+  subjectRoutes,
   decisionRoutes,
   policyRoutes,
+  webRoutes,
+] as const
+
+/** Every area of the API. A new one is a file here and a line in a list; what it needs becomes part of `ApiDeps`. */
+const areas = [
+  ...baseAreas,
   resourceRoutes,
   requestRoutes,
   grantRoutes,
@@ -48,7 +56,6 @@ const areas = [
   auditRoutes,
   slackRoutes,
   statusRoutes,
-  webRoutes,
 ] as const
 
 /** What all areas together need: the intersection of their second parameters. */

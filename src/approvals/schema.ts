@@ -50,6 +50,7 @@ export const requests = pgTable(
   t => [
     index().on(t.state, t.expires_at),
     index().on(t.subject_id, t.id),
+    index().on(t.decision_id), // asked for when a decision is deleted
     unique('requests_identity').on(t.id, t.subject_id, t.resource, t.role),
     unique('requests_requester').on(t.id, t.subject_id),
     check('requests_bounds', sql`length(${t.reason}) between 1 and 2000 and ${t.duration_s} >= 60`),
@@ -81,6 +82,7 @@ export const votes = pgTable(
   },
   t => [
     uniqueIndex('votes_one_a_person').on(t.request_id, t.approver_id),
+    index().on(t.decision_id),
     foreignKey({
       name: 'votes_requester',
       columns: [t.request_id, t.requester_id],
@@ -115,6 +117,7 @@ export const grants = pgTable(
   },
   t => [
     uniqueIndex().on(t.request_id),
+    index().on(t.decision_id),
     unique('grants_identity').on(t.id, t.subject_id, t.resource, t.role),
     index('grants_open').on(t.ends_at).where(sql`ended_at is null`),
     foreignKey({

@@ -250,6 +250,24 @@ token
   .action(async (id: string) => (await import('./tokens.ts')).revokeToken(client(), id))
 
 program
+  .command('subjects [name]')
+  .description('people and machines that are known here')
+  .action(async (name?: string) => (await import('./subjects.ts')).listSubjects(client(), name))
+const subject = program.command('subject').description('one person or machine')
+for (const [what, means] of [
+  ['disable', 'end what lives of theirs, and let nothing new begin'],
+  ['enable', 'let them act again'],
+] as const) {
+  subject
+    .command(`${what} <name>`)
+    .description(means)
+    .requiredOption('-m, --reason <text>', 'why')
+    .action(async (name: string, o: { reason: string }) =>
+      (await import('./subjects.ts')).setDisabled(client(), name, what, o.reason),
+    )
+}
+
+program
   .command('serve')
   .description('run the roles of a deployment')
   .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')

@@ -39,45 +39,59 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   sign_ins: controlOnly('select', 'insert', 'update', 'delete'),
   web_sessions: controlOnly('select', 'insert', 'update', 'delete'),
   refresh_tokens: controlOnly('select', 'insert', 'update', 'delete'),
-  api_tokens: controlOnly('select', 'insert', 'update(revoked_at, used_at)'),
+  // the replay process asks whether the token of a call that it still serves is good; it never sees the hash
+  api_tokens: {
+    control: ['select', 'insert', 'update(revoked_at, used_at)'],
+    gateway: none,
+    replay: ['select(id, scopes, expires_at, revoked_at)'],
+  },
   slack_bindings: controlOnly('select', 'insert', 'update', 'delete'),
   slack_link_codes: controlOnly('select', 'insert', 'update', 'delete'),
 
-  // policy: a revision is never changed, a decision only counted and batched
+  // policy: a revision is never changed, a decision only counted, batched, and deleted by retention
   revisions: { control: ['select', 'insert'], gateway: read, replay: read },
   revision_failures: controlOnly('select', 'insert', 'delete'),
   decisions: {
-    control: ['select', 'insert', 'update(count, batch)'],
+    control: ['select', 'insert', 'update(count, batch)', 'delete'],
     gateway: ['select', 'insert', 'update(count)'],
     replay: ['select', 'insert', 'update(count)'],
   },
 
   // approvals: the gateway reads them to decide again, and can never make one
   requests: {
-    control: ['select', 'insert', 'update(state, terms, decision_id, expires_at, ended_at, ended_by, outcome)'],
+    control: [
+      'select',
+      'insert',
+      'update(state, terms, decision_id, expires_at, ended_at, ended_by, outcome)',
+      'delete',
+    ],
     gateway: read,
     replay: read,
   },
-  votes: { control: ['select', 'insert'], gateway: read, replay: read },
+  votes: { control: ['select', 'insert', 'delete'], gateway: read, replay: read },
   grants: {
-    control: ['select', 'insert', 'update(revoked_at, revoked_by, revoke_reason, ended_at)'],
+    control: ['select', 'insert', 'update(revoked_at, revoked_by, revoke_reason, ended_at)', 'delete'],
     gateway: read,
     replay: read,
   },
 
-  // sessions
-  tickets: { control: ['select', 'insert', 'update(ended_at)'], gateway: ['select', 'update(ended_at)'], replay: none },
+  // sessions: control deletes what retention ends
+  tickets: {
+    control: ['select', 'insert', 'update(ended_at)', 'delete'],
+    gateway: ['select', 'update(ended_at)'],
+    replay: none,
+  },
   sessions: {
-    control: ['select', endsSession],
+    control: ['select', endsSession, 'delete'],
     gateway: ['select', 'insert', endsSession, 'update(grant_id, ends_at, idle_s, max_connections)'],
     replay: read,
   },
   connections: {
-    control: ['select', 'update(closed_at, close_reason)'],
+    control: ['select', 'update(closed_at, close_reason)', 'delete'],
     gateway: ['select', 'insert', 'update(client, closed_at, close_reason)'],
     replay: read,
   },
-  leases: { control: ['select', movesLease], gateway: ['select', 'insert', movesLease], replay: none },
+  leases: { control: ['select', movesLease, 'delete'], gateway: ['select', 'insert', movesLease], replay: none },
 
   // recording: the gateway writes keys and cannot read them back; control destroys them unread; only replay reads them
   recordings: {
@@ -148,6 +162,14 @@ export const rowRules: Readonly<Record<string, RowRules>> = {
     insert: { control: 'false', gateway: 'wrapped is not null and destroyed_at is null', replay: 'false' },
     update: { control: 'wrapped is null', gateway: 'false', replay: 'false' }, // destroyed, never exchanged
   },
+}
+
+/** The shortest time that a row of a log class is kept, whatever policy says: a slip of a unit must not cost the evidence. */
+export const logFloor_s = 86_400
+
+/** Rows that may be deleted, where a role may delete from the table; the default is any. */
+export const deletable: Readonly<Record<string, string>> = {
+  decisions: `at_ms < (extract(epoch from clock_timestamp()) * 1000)::bigint - ${logFloor_s * 1000} and (batch is not null or point <> 'action')`,
 }
 
 /** Rows that an update may start from; the default is any. */

@@ -5,7 +5,7 @@ import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import postgres from 'postgres'
 import { SallyportError } from '../errors.ts'
 import { Secret } from '../secret.ts'
-import { type DatabaseRole, databaseRoles, rowRules, tableGrants, updatable } from './grants.ts'
+import { type DatabaseRole, databaseRoles, deletable, rowRules, tableGrants, updatable } from './grants.ts'
 import { packageRoot } from './package-root.ts'
 import { scramVerifier } from './scram-verifier.ts'
 
@@ -133,7 +133,7 @@ async function applyRowRules(
       const [on, user] = [tx(table), tx(users[role])]
       const policy = (command: string) => tx(`${role}_${command}`)
       await tx`create policy ${policy('reads')} on ${on} for select to ${user} using (true)`
-      await tx`create policy ${policy('deletes')} on ${on} for delete to ${user} using (true)`
+      await tx`create policy ${policy('deletes')} on ${on} for delete to ${user} using ${of(deletable[table] ?? 'true')}`
       await tx`create policy ${policy('inserts')} on ${on} for insert to ${user} with check ${of(rules.insert)}`
       const [from, to] = [of(updatable[table] ?? 'true'), of(rules.update)]
       await tx`create policy ${policy('updates')} on ${on} for update to ${user} using ${from} with check ${to}`

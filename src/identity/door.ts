@@ -39,6 +39,25 @@ export interface TokenFilter {
   readonly before?: string | undefined
 }
 
+export interface SubjectRow {
+  readonly id: string
+  readonly kind: 'person' | 'machine' | 'system'
+  readonly issuer: string
+  readonly name: string
+  readonly email: string | null
+  readonly groups: readonly string[]
+  readonly created_at_ms: number
+  readonly disabled_at_ms: number | null
+  readonly left_at_ms: number | null
+}
+
+export interface SubjectFilter {
+  /** Id, name or e-mail address, exactly. */
+  readonly name?: string | undefined
+  readonly limit: number
+  readonly after?: string | undefined
+}
+
 export interface SlackBinding {
   readonly team_id: string
   readonly user_id: string
@@ -86,6 +105,12 @@ export interface Identity {
 
   /** Facts of a subject as they are now; null when unknown or disabled. */
   subjectFacts(id: string, tx?: Tx): Promise<SubjectFacts | null>
+
+  listSubjects(filter: SubjectFilter): Promise<SubjectRow[]>
+  /** One subject, disabled or not. */
+  subject(id: string): Promise<SubjectRow | null>
+  /** Disables or enables a person or machine, and tells everybody who decided something on their account. */
+  setDisabled(caller: Caller, id: string, disabled: boolean, reason: string): Promise<Outcome<{ name: string }>>
 
   /** Eight characters that bind the Slack account which types them within two minutes. */
   createLinkCode(subject_id: string): Promise<{ code: string; expires_at_ms: number }>

@@ -10,10 +10,11 @@ import { commandLineSignIn } from './cli-sign-in.ts'
 import { announceGroups, type Desk } from './desk.ts'
 import type { Identity } from './door.ts'
 import { Provider } from './provider.ts'
-import { type Change, refreshGroups } from './refresh.ts'
+import { type Change, endOverdue, refreshGroups } from './refresh.ts'
 import { apiTokens, refreshTokens, signIns, slackLinkCodes, subjects, webSessions } from './schema.ts'
 import { webSignIn } from './sign-in.ts'
 import { slackLinking } from './slack-linking.ts'
+import { subjectKeeping } from './subject-keeping.ts'
 import { findSubject } from './subjects.ts'
 import { Throttle } from './throttle.ts'
 import { tokenIssuing } from './token-issuing.ts'
@@ -68,7 +69,11 @@ export function createIdentity(options: IdentityOptions): Identity {
       const live = new Set([...(await ports.liveSubjects()), ...(await activeHere(desk))])
       return refreshGroups(database.db, refreshDeps(desk), [...live])
     },
-    sweep: async () => sweep(desk, await ports.liveSubjects()),
+    ...subjectKeeping(desk),
+    sweep: async () => {
+      await sweep(desk, await ports.liveSubjects())
+      await endOverdue(database.db, refreshDeps(desk), desk.oidc.max_groups_age_s)
+    },
   }
 }
 

@@ -16,14 +16,20 @@ export interface Tokens {
   readonly refresh_token: string | undefined
 }
 
-/** Why the identity provider's answer was not good. `invalid_grant`: it says that the person has no session there any more. */
+/** Why the identity provider's answer was not good. `invalid_grant`: it does not know this code or refresh token (any more). */
 export class ProviderError extends Error {
   override readonly name = 'ProviderError'
   readonly reason: string
+  /** It refused in its own words, and so has exchanged nothing. False for a time-out, a broken line, a 5xx, an odd answer. */
+  readonly answered: boolean
+  /** The refresh token that it gave before the rest failed: the one before is no longer good. */
+  readonly rotated: string | undefined
 
-  constructor(reason: string) {
+  constructor(reason: string, more: { answered?: boolean; rotated?: string | undefined } = {}) {
     super(reason)
     this.reason = reason
+    this.answered = more.answered ?? false
+    this.rotated = more.rotated
   }
 }
 
@@ -86,12 +92,17 @@ export class Provider {
     const config = await this.#config()
     return this.#ask(async () => {
       const answer = await oidc.refreshTokenGrant(config, refresh_token)
-      const claims =
-        answer.id_token === undefined
-          ? await oidc.fetchUserInfo(config, answer.access_token, subject)
-          : await this.#claims(config, answer)
-      if (claims['sub'] !== subject) throw new ProviderError('subject_changed')
-      return { claims, refresh_token: answer.refresh_token }
+      const rotated = answer.refresh_token
+      try {
+        const claims =
+          answer.id_token === undefined
+            ? await oidc.fetchUserInfo(config, answer.access_token, subject)
+            : await this.#claims(config, answer)
+        if (claims['sub'] !== subject) throw new ProviderError('subject_changed')
+        return { claims, refresh_token: rotated }
+      } catch (error) {
+        throw new ProviderError(reasonOf(error), { answered: true, rotated })
+      }
     })
   }
 
@@ -174,9 +185,14 @@ export class Provider {
     try {
       return await call()
     } catch (error) {
-      throw error instanceof ProviderError ? error : new ProviderError(reasonOf(error))
+      throw error instanceof ProviderError ? error : new ProviderError(reasonOf(error), { answered: isRefusal(error) })
     }
   }
+}
+
+/** A refusal by the protocol's rules (RFC 6749 §5.2); anything else leaves open what happened there. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof oidc.ResponseBodyError && error.status >= 400 && error.status < 500
 }
 
 /** A word for the log. The library's errors may carry whole responses, tokens included: nothing else of them is kept. */

@@ -20,6 +20,7 @@ export const subjects = pgTable(
     created_at: at().notNull().defaultNow(),
     disabled_at: at(),
     left_at: at(), // the identity provider ended the person's session there: until the next sign-in they act nowhere
+    sign_in_again_at: at(), // the line to the identity provider broke: no new access until the next sign-in, what lives goes on for a while
   },
   t => [uniqueIndex().on(t.issuer, t.subject)],
 )
@@ -57,6 +58,7 @@ export const refreshTokens = pgTable('refresh_tokens', {
   refreshed_at: at().notNull().defaultNow(),
   next_at: at().notNull().defaultNow(),
   failures: text(), // last error, null when the last refresh worked
+  unanswered_at: at(), // a refresh was asked for then and no answer came since: its token may have been exchanged there
 })
 
 /** API tokens of machines (and of people, acting as themselves). Scopes only subtract. */

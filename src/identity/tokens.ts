@@ -1,5 +1,5 @@
 import { and, count, desc, eq, gt, isNull, lt, sql } from 'drizzle-orm'
-import type { Database, Tx } from '../db/database.ts'
+import type { Database, Queryable, Tx } from '../db/database.ts'
 import { isId, newId } from '../ids.ts'
 import type { IssuedToken, TokenFilter, TokenRow } from './door.ts'
 import type { Caller } from './facts.ts'
@@ -123,6 +123,15 @@ export async function endToken(tx: Tx, id: string): Promise<readonly { id: strin
     update api_tokens t set revoked_at = now() from line
     where t.id = line.id and t.revoked_at is null and t.expires_at > now()
     returning t.id, t.subject_id`)
+}
+
+/** What a token still gives: its scopes; null when it was revoked or has expired. For roles that may not read its hash. */
+export async function liveToken(db: Queryable, id: string): Promise<{ id: string; scopes: string[] } | null> {
+  const [row] = await db
+    .select({ id: apiTokens.id, scopes: apiTokens.scopes })
+    .from(apiTokens)
+    .where(and(eq(apiTokens.id, id), isNull(apiTokens.revoked_at), gt(apiTokens.expires_at, sql`now()`)))
+  return row ?? null
 }
 
 /** How long the token still lives; null when it does not. The lock keeps it from being revoked meanwhile. */

@@ -85,6 +85,15 @@ export async function endWebSession(tx: Tx, kind: Kind, presented: string): Prom
   return gone.length > 0
 }
 
+/** Ends every session of a subject. @returns whether there was one. */
+export async function endWebSessions(tx: Tx, subject_id: string): Promise<boolean> {
+  const gone = await tx
+    .delete(webSessions)
+    .where(eq(webSessions.subject_id, subject_id))
+    .returning({ kind: webSessions.kind })
+  return gone.length > 0
+}
+
 /** What was seen last before this instant is idle; `kind` is the column that says which kind of session it is. */
 export function idleSince(kind: SQL, { web, cli }: Lifetimes): SQL {
   return sql`now() - make_interval(secs => case ${kind} when 'cli' then ${cli.idle_s}::int else ${web.idle_s}::int end)`

@@ -26,6 +26,8 @@ export interface ReplayDoorOptions {
   readonly decisions: Pick<DecisionLog, 'insert'>
   /** Facts of a subject as they are now, from the database and not from the caller; null when unknown or disabled. */
   readonly subjectFacts: (id: string) => Promise<SubjectFacts | null>
+  /** An API token as it is now; null when it was revoked or has expired. */
+  readonly tokenFacts: (id: string) => Promise<SubjectFacts['token']>
   /** The database's clock, in this process. */
   readonly now: () => number
   readonly zone: string
@@ -107,7 +109,9 @@ export class ReplayDoor {
     const { call, verb, view, reason } = request
     const facts = await this.#options.subjectFacts(call.subject_id)
     if (facts === null) throw new SallyportError('unauthenticated', 'the subject of this call is unknown or disabled')
-    const token = call.token === null ? null : { id: call.token.id, scopes: [...call.token.scopes] }
+    const token = call.token === null ? null : await this.#options.tokenFacts(call.token.id)
+    if (call.token !== null && token === null)
+      throw new SallyportError('unauthenticated', 'the API token of this call was revoked or has expired')
     const { decision } = this.#options.engine.decide(
       'replay',
       {

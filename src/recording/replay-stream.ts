@@ -12,7 +12,8 @@ import type { ReplayDoor, ReplayRequest } from './replay-door.ts'
 import { type Follower, Watch } from './watches.ts'
 
 const log = logger('recording')
-const decideAgainMs = 15_000
+/** Each second, as a session is: revoked, disabled or out of the group, nobody sees more than a second of it. */
+const decideAgainMs = 1_000
 /** A follower that takes nothing for so long is not watching. */
 const stalledMs = 3_000
 

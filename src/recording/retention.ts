@@ -5,8 +5,10 @@ import { logger } from '../log.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { DecisionLog } from '../policy/decision-log.ts'
 import type { Engine } from '../policy/engine.ts'
+import type { LogClass } from '../policy/log-class.ts'
 import { nowMs } from './catalog.ts'
 import { recordingFacts } from './facts.ts'
+import { type SweptLog, sweepLogs } from './log-retention.ts'
 import type { RecordingRow } from './reader.ts'
 import type { Receipt } from './receipt.ts'
 import { legalHolds, recordingKeys, recordingSegments, recordings } from './schema.ts'
@@ -14,7 +16,6 @@ import type { Store } from './store.ts'
 
 const log = logger('recording')
 const batch = 100
-const logClasses = ['decisions', 'requests', 'sessions'] as const
 
 export interface RetentionOptions {
   readonly database: Database
@@ -22,6 +23,8 @@ export interface RetentionOptions {
   readonly store: Store
   readonly engine: Pick<Engine, 'decide'>
   readonly decisions: Pick<DecisionLog, 'insert'>
+  /** Logs that go by policy too. */
+  readonly logs?: readonly LogClass[]
   /** Called between the steps of a deletion: a test kills the process here. */
   readonly onStep?: (step: Receipt['step'], recordingId: string) => void
 }
@@ -32,8 +35,7 @@ export interface Swept {
   /** Deletions that could not be finished; the next run goes on with them. */
   readonly failed: readonly string[]
   readonly kept: { readonly live: number; readonly held: number; readonly young: number; readonly undecided: number }
-  /** What policy says of the log classes. Their rows are not deleted: they are what decisions, seals and receipts refer to. */
-  readonly classes: Readonly<Record<string, number | null>>
+  readonly logs: Readonly<Record<string, SweptLog>>
 }
 
 type Verdict =
@@ -97,7 +99,7 @@ export class Retention {
     const [live] = await this.#options.database.sql<
       { n: number }[]
     >`select count(*)::int as n from recordings where state = 'open'`
-    return { asked, deleted, failed, kept: { ...kept, live: live?.n ?? 0 }, classes: this.#classes() }
+    return { asked, deleted, failed, kept: { ...kept, live: live?.n ?? 0 }, logs: await this.#logs() }
   }
 
   #ask(recording: RecordingRow): Decision<'retention'> {
@@ -106,10 +108,9 @@ export class Retention {
     return this.#options.engine.decide('retention', input, about).decision
   }
 
-  #classes(): Record<string, number | null> {
-    const ask = (name: string) =>
-      this.#options.engine.decide('retention', { class: name, recording: null }).decision.result?.keep_s ?? null
-    return Object.fromEntries(logClasses.map(name => [name, ask(name)]))
+  /** After the recordings, which keep what their journals refer to. */
+  #logs(): Promise<Record<string, SweptLog>> {
+    return sweepLogs({ ...this.#options, classes: this.#options.logs ?? [] })
   }
 
   /** @returns false when a hold, a new seal or another process came first. */

@@ -44,6 +44,7 @@ export const tickets = pgTable(
   },
   t => [
     index().on(t.grant_id),
+    index().on(t.decision_id),
     index('tickets_open').on(t.unused_until).where(sql`ended_at is null`),
     unique('tickets_identity').on(t.id, t.subject_id, t.resource, t.role),
     foreignKey({
@@ -84,7 +85,9 @@ export const sessions = pgTable(
   },
   t => [
     uniqueIndex().on(t.ticket_id),
+    index().on(t.decision_id),
     index().on(t.opened_at, t.id),
+    index().on(t.ended_at),
     foreignKey({
       name: 'sessions_of_ticket', // a session is for whom, what and as what its ticket says
       columns: [t.ticket_id, t.subject_id, t.resource, t.role],
@@ -140,6 +143,7 @@ export const leases = pgTable(
     last_error: text(),
   },
   t => [
+    index().on(t.session_id),
     // One that works; what could not be made, or is being removed, does not stand in the way of the next.
     uniqueIndex('leases_one_a_process').on(t.session_id, t.process_id).where(sql`state in ('minting', 'minted')`),
     index('leases_open').on(t.state, t.next_try_at).where(sql`state <> 'reaped'`),

@@ -1,14 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { authRoutes } from '../../src/api/auth.ts'
-import { cliAuthRoutes } from '../../src/api/cli-auth.ts'
-import { decisionRoutes } from '../../src/api/decisions.ts'
 import type { Api, BaseDeps } from '../../src/api/deps.ts'
-import { healthRoutes } from '../../src/api/health.ts'
-import { meRoutes } from '../../src/api/me.ts'
-import { policyRoutes } from '../../src/api/policy.ts'
-import { buildServer } from '../../src/api/server.ts'
-import { tokenRoutes } from '../../src/api/tokens.ts'
-import { webRoutes } from '../../src/api/web.ts'
+import { baseAreas, buildServer } from '../../src/api/server.ts'
 import { bundleDigest, bundleOpts, packBundle } from '../../src/policy/bundle.ts'
 import { opaFacts, Workspace } from '../../src/policy/compiler.ts'
 import { DecisionLog } from '../../src/policy/decision-log.ts'
@@ -18,17 +10,6 @@ import { points } from '../../src/policy/points.ts'
 import { signRevision } from '../../src/policy/signing.ts'
 import { type IdentityWorld, identityWorld } from '../identity/support.ts'
 
-/** The areas that need nothing but the base: identity, decisions, policy status, files. */
-const baseAreas = [
-  healthRoutes,
-  authRoutes,
-  cliAuthRoutes,
-  meRoutes,
-  tokenRoutes,
-  decisionRoutes,
-  policyRoutes,
-  webRoutes,
-]
 export const buildBase = (deps: BaseDeps): Promise<Api> => buildServer(deps, baseAreas)
 
 /** Security admins may do everything, everybody what is their own, and only for a while. */

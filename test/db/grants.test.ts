@@ -78,7 +78,7 @@ describe('the grants of the three database users', () => {
     ['delete from audit_inbox'],
     ['update audit_checkpoints set note = note'],
     ['update votes set answer = answer'],
-    ['delete from decisions'],
+    ['delete from audit_inbox'],
     ['update revisions set bundle = bundle'],
     ["insert into sessions (id) values ('x')"],
   ])('control may not %s', async statement => refused('control', statement))
@@ -155,6 +155,18 @@ describe('the grants of the three database users', () => {
       ['gateway', `update recordings set seal = '{}' where id = '${id}'`],
       ['gateway', `insert into recording_keys (recording_id, part, wrapped) values ('${id}', 1, null)`],
     ])('%s may not %s', async (role, statement) => refused(role, statement))
+
+    test('no decision goes that is younger than a day or not covered by the audit log yet', async () => {
+      await as('control', async sql => {
+        const old = Date.now() - 90_000_000
+        await sql`insert into decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons) values
+          ('dec_young', ${Date.now() - 3_600_000}, 'admin', 'allow', 'policy', '', '{}', '{}', '[]'),
+          ('dec_open', ${old}, 'action', 'allow', 'policy', '', '{}', '{}', '[]'),
+          ('dec_old', ${old}, 'admin', 'allow', 'policy', '', '{}', '{}', '[]')`
+        const gone = await sql`delete from decisions where id in ('dec_young', 'dec_open', 'dec_old') returning id`
+        expect(gone.map(row => row['id'])).toEqual(['dec_old'])
+      })
+    })
 
     test('what belongs to another is not changed', async () => {
       await as('gateway', async sql => {

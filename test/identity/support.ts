@@ -11,6 +11,7 @@ import { newId } from '../../src/ids.ts'
 import { createRootKey } from '../../src/keys.ts'
 import { Secret } from '../../src/secret.ts'
 import { createTestDatabase } from '../support/database.ts'
+import type { FrailProvider } from '../support/frail-provider.ts'
 import { Browser } from './browser.ts'
 
 export const clientSecret = 'client-secret-of-the-tests'
@@ -29,7 +30,9 @@ export function oidcSettings(issuer: string) {
 }
 
 /** Identity on a real database, with a real identity provider, for an origin at which nothing needs to listen. */
-export async function identityWorld(options: { origin?: string; issuer?: string; lifetimes?: Lifetimes } = {}) {
+export async function identityWorld(
+  options: { origin?: string; issuer?: string; lifetimes?: Lifetimes; front?: FrailProvider } = {},
+) {
   const origin = options.origin ?? 'http://127.0.0.1:4000'
   const dir = mkdtempSync(join(tmpdir(), 'sallyport-identity-'))
   const clients = [
@@ -40,7 +43,13 @@ export async function identityWorld(options: { origin?: string; issuer?: string;
       post_logout_redirect_uris: [`${origin}/`],
     },
   ]
-  const idp = await startIdentityProvider({ port: 0, clients })
+  const { front } = options
+  const idp = await startIdentityProvider({
+    port: 0,
+    clients,
+    ...(front === undefined ? {} : { issuer: front.issuer }),
+  })
+  if (front !== undefined) front.behind = `http://127.0.0.1:${idp.port}`
   const test = await createTestDatabase()
   const { database } = test
   const audit = createAuditWriter({ database, process_id: newId('prc') })

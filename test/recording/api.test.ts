@@ -8,6 +8,7 @@ import { recordingRoutes } from '../../src/api/recordings.ts'
 import { buildServer } from '../../src/api/server.ts'
 import { createAuditWriter } from '../../src/audit/writer.ts'
 import { findSubject } from '../../src/identity/subjects.ts'
+import { liveToken } from '../../src/identity/tokens.ts'
 import { newId } from '../../src/ids.ts'
 import { Catalog } from '../../src/recording/catalog.ts'
 import { FileStore } from '../../src/recording/file-store.ts'
@@ -56,6 +57,7 @@ beforeAll(async () => {
     zone: 'UTC',
     reader: new Reader({ database, store, identities: [new Secret(identity)] }),
     subjectFacts: id => findSubject(database.db, id),
+    tokenFacts: id => liveToken(database.db, id),
   })
   client = new ReplayClient({
     ...(await server.listen({ host: '127.0.0.1', port: 0 })),

@@ -232,6 +232,7 @@ describe('the clear view', () => {
         id === viewer
           ? ({ id, kind: 'person', groups: ['security-admins'], claims: {} } as unknown as Caller['facts'])
           : null,
+      tokenFacts: async id => ({ id, scopes: ['*'] }),
       now: Date.now,
       zone: 'UTC',
       callKey: publicKey,

@@ -37,6 +37,7 @@ const person = (id = newId('sub')): SubjectFacts => ({
   token: null,
 })
 let known: SubjectFacts
+const tokens = new Map<string, string[]>()
 const caller = (facts: SubjectFacts): Caller => ({ facts, via: 'cli', credential: 'x' })
 
 beforeAll(async () => {
@@ -48,6 +49,7 @@ beforeAll(async () => {
     engine,
     decisions: new DecisionLog({ database: world.replay.database, engine: engine as unknown as Engine }),
     subjectFacts: async id => (id === known.id ? known : null),
+    tokenFacts: async id => (tokens.has(id) ? { id, scopes: tokens.get(id)! } : null),
     now: Date.now,
     zone: 'UTC',
     callKey: publicKey,
@@ -174,6 +176,31 @@ describe('a replay', () => {
     expect(all.slice(1, -1).map(line => line['i'])).toEqual([1, 2])
     expect(all.at(-1)).toMatchObject({ kind: 'end', state: 'sealed', ok: true })
   })
+
+  for (const [what, change] of [
+    ['the token is revoked', (id: string) => void tokens.delete(id)],
+    ['the viewer is disabled', () => void (known = { ...known, id: newId('sub') })],
+    ['the group is gone', () => void (engine.answer = () => ({ effect: 'deny', view: 'masked', reasons: [] }))],
+  ] as const) {
+    test(`RE5: a replay that is followed ends within a second or so when ${what}`, async () => {
+      const facts = sessionFacts()
+      const recorder = await journal.open(facts)
+      recorder.append([{ conn: 'con_1', kind: 'statement', body: { i: 1 } }])
+      const id = newId('tok')
+      tokens.set(id, ['*'])
+      const viewer = { ...known, token: { id, scopes: ['*'] } }
+      const followed = lines(facts, { follow: 'true' }, viewer)
+      await until(() => engine.asked.length > 0)
+      expect((engine.asked[0]!.input as { subject: SubjectFacts }).subject.token).toEqual({ id, scopes: ['*'] })
+      change(id)
+      const end = { kind: 'end', ok: false, problem: 'policy no longer allows this replay' }
+      expect((await followed).at(-1)).toMatchObject(end)
+      await expect(lines(facts, {}, viewer)).rejects.toMatchObject({
+        code: expect.stringMatching(/unauthenticated|policy_denied/) as string,
+      })
+      await recorder.close('done')
+    })
+  }
 
   test('a viewer that hangs up frees its place at once', async () => {
     const facts = sessionFacts()

@@ -70,7 +70,6 @@ describe('retention', () => {
     expect(await sealIsInLog(world.control.database.db, before)).toBe(true)
     const swept = await retention().sweep()
     expect(swept.deleted).toContain(id)
-    expect(swept.classes).toEqual({ decisions: 60, requests: 60, sessions: 60 })
     const after = await state(id)
     expect(after).toMatchObject({ state: 'deleted', wrapped: 0, destroyed: 1, segments: 0, data: false })
     expect(after.receipt).toMatchObject({
@@ -97,7 +96,7 @@ describe('retention', () => {
   test('RT1: an undefined point keeps, and so does a hold that policy demands', async () => {
     const { id } = await sealed(100)
     engine.answer = () => null
-    expect(await retention().sweep()).toMatchObject({ deleted: [], classes: { decisions: null } })
+    expect(await retention().sweep()).toMatchObject({ deleted: [], logs: {} })
     engine.answer = () => ({ keep_s: 60, legal_hold: true })
     expect((await retention().sweep()).deleted).toEqual([])
     expect((await state(id)).wrapped).toBe(1)

@@ -14,6 +14,7 @@ export interface DevClient {
 
 export interface DevIdentityProvider {
   readonly issuer: string
+  readonly port: number
   /** @returns false for nobody we know. Tokens already given out do not change; the next refresh does. */
   setGroups(sub: string, groups: readonly string[]): boolean
   /** The person leaves: refreshing answers `invalid_grant` from now on. */
@@ -92,6 +93,7 @@ export async function startIdentityProvider(options: {
 
   return {
     issuer,
+    port: (server.address() as AddressInfo).port,
     setGroups: (sub, groups) => people.setGroups(sub, groups),
     removePerson: sub => people.remove(sub),
     stop: async () => {

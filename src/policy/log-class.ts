@@ -1,0 +1,17 @@
+import type { SQL } from 'drizzle-orm'
+import type { Tx } from '../db/database.ts'
+
+/**
+ * One class of rows that the `retention` point may end: a room's own, in its own order. What rooms above still need of it
+ * they say as a condition, which is part of the query that locks what is to be deleted.
+ */
+export interface LogClass {
+  readonly name: 'decisions' | 'requests' | 'sessions'
+  /** Locks rows whose time was over before `before_ms` and that nothing needs any more. @returns their ids, in order. */
+  expired(tx: Tx, before_ms: number, limit: number): Promise<readonly string[]>
+  /** Deletes these rows and what belongs to them. @returns the events of the audit log that told of them. */
+  remove(tx: Tx, ids: readonly string[]): Promise<readonly string[]>
+}
+
+/** A condition over the id of a row: something in a higher room still needs it. */
+export type Needed = (id: SQL) => SQL

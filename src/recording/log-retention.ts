@@ -1,0 +1,114 @@
+import { type SQL, sql } from 'drizzle-orm'
+import { eraseBodies } from '../audit/erase.ts'
+import type { AuditWriter } from '../audit/events.ts'
+import { digest } from '../canonical.ts'
+import type { Database } from '../db/database.ts'
+import { logFloor_s } from '../db/grants.ts'
+import { logger } from '../log.ts'
+import type { Decision } from '../policy/decision.ts'
+import type { DecisionLog } from '../policy/decision-log.ts'
+import type { Engine } from '../policy/engine.ts'
+import type { LogClass, Needed } from '../policy/log-class.ts'
+
+const log = logger('recording')
+const batch = 500
+/** Of one class in one sweep; what is left over goes the next time. */
+const maxBatches = 100
+
+/** A recording that still plays, or that a legal hold keeps: its session and the decisions in its journal stay with it. */
+export const sessionOfRecordings: Needed = (id: SQL) => sql`exists (
+  select from recordings r where r.session_id = ${id} and (r.state <> 'deleted'
+    or exists (select from legal_holds h where h.recording_id = r.id and h.lifted_at is null)))`
+
+/** Decisions that a recording or the receipt of its deletion names: a receipt can be computed again for ever. */
+export const decisionOfRecordings: Needed = (id: SQL) => sql`
+  ${id} in (select r.decision_id from recordings r where r.state <> 'deleted'
+    union select r.receipt ->> 'decision_id' from recordings r where r.receipt is not null)`
+
+export interface LogRetentionOptions {
+  readonly database: Database
+  readonly audit: AuditWriter
+  readonly engine: Pick<Engine, 'decide'>
+  readonly decisions: Pick<DecisionLog, 'insert'>
+  /** In the order in which they are swept: what refers to others comes first. */
+  readonly classes: readonly LogClass[]
+}
+
+export interface SweptLog {
+  /** Null where policy gave no usable answer: then everything stays. */
+  readonly keep_s: number | null
+  readonly deleted: number
+}
+
+/**
+ * Deletes rows of the log classes on the day that policy names, a bounded number a transaction.
+ * INVARIANT: expiry by the database's clock, holds and whatever else needs a row are part of the query that locks it, in the
+ * transaction that deletes it and writes the receipt. The leaves of the audit log stay; what they said goes with the rows.
+ */
+export async function sweepLogs(options: LogRetentionOptions): Promise<Record<string, SweptLog>> {
+  const swept: Record<string, SweptLog> = {}
+  for (const kind of options.classes) {
+    const { decision } = options.engine.decide('retention', { class: kind.name, recording: null })
+    const asked_s = decision.effect === 'data' ? (decision.result?.keep_s ?? null) : null
+    const keep_s = asked_s === null ? null : Math.max(asked_s, logFloor_s)
+    const kept = keep_s === null || decision.result?.legal_hold === true
+    swept[kind.name] = { keep_s, deleted: kept ? 0 : await sweepClass(options, kind, decision, keep_s) }
+  }
+  return swept
+}
+
+async function sweepClass(
+  options: LogRetentionOptions,
+  kind: LogClass,
+  decision: Decision<'retention'>,
+  keep_s: number,
+): Promise<number> {
+  let deleted = 0
+  try {
+    for (let n = 0; n < maxBatches; n++) {
+      const gone = await deleteBatch(options, kind, decision, keep_s, n === 0)
+      deleted += gone
+      if (gone === 0) break
+    }
+  } catch (error) {
+    log.error({ err: error, class: kind.name }, 'rows of this class could not be deleted; the next run tries again')
+  }
+  return deleted
+}
+
+function deleteBatch(
+  { database, audit, decisions }: LogRetentionOptions,
+  kind: LogClass,
+  decision: Decision<'retention'>,
+  keep_s: number,
+  first: boolean,
+): Promise<number> {
+  return database.db.transaction(async tx => {
+    const [clock] = await tx.execute<{ ms: string }>(
+      sql`select (extract(epoch from clock_timestamp()) * 1000)::bigint::text as ms`,
+    )
+    const before_ms = Number(clock!.ms) - keep_s * 1000
+    const ids = await kind.expired(tx, before_ms, batch)
+    if (ids.length === 0) return 0
+    if (first) await decisions.insert(tx, decision)
+    const bodies_erased = await eraseBodies(tx, await kind.remove(tx, ids))
+    const { generation, commit, id } = decision
+    await audit.record(tx, {
+      type: 'log.erased',
+      body: {
+        class: kind.name,
+        count: ids.length,
+        first: ids[0]!,
+        last: ids.at(-1)!,
+        ids_digest: digest(ids.join('\n')), // whoever kept one of these ids can show that it went here, and not otherwise
+        bodies_erased,
+        before_at_ms: before_ms,
+        keep_s,
+        generation,
+        commit,
+        decision: id,
+      },
+    })
+    return ids.length
+  })
+}
