@@ -85,6 +85,7 @@ export const ConfigSchema = T.Object(
         folder: T.Optional(T.String()),
         poll_s: T.Integer({ minimum: 1 }),
         token: T.Optional(Ref),
+        ca: T.Optional(T.String()), // file of the certificates that vouch for an https remote
         opa: T.String(), // path of the opa command
       },
       closed,

@@ -211,6 +211,7 @@ function openRepository({ config, database, audit, root }: Base, registry: Regis
       ref: config.policy.ref,
       folder: config.policy.folder,
       token: config.policy.token === undefined ? undefined : secretRef(config.policy.token),
+      ca: config.policy.ca,
       dir: join(config.data, 'policy-mirror'),
     },
     gate: { opa: config.policy.opa, protocols: registry.policyChecks() },

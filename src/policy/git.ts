@@ -13,6 +13,8 @@ export interface GitOptions {
   /** Folder of the policy root in the repository; the repository's own root by default. */
   readonly folder?: string | undefined
   readonly token?: Secret | undefined
+  /** File of the certificates (PEM) that may vouch for an https source; those of the system where it is not set. */
+  readonly ca?: string | undefined
   /** Our own folder, for the mirror. */
   readonly dir: string
 }
@@ -173,7 +175,7 @@ export class GitMirror {
   }
 
   async #run(args: readonly string[], cwd: string, timeoutMs: number, input?: string): Promise<Buffer> {
-    const env = gitEnvironment(this.#options)
+    const env = gitEnvironment(this.#options, this.#url)
     const result = await runChild(['git', ...hardening, ...args], {
       cwd,
       env,
@@ -216,12 +218,15 @@ const hardening = [
 ]
 
 /** Only what is written here: no GIT_* of ours, no configuration of user or system. The token is not in the arguments. */
-function gitEnvironment({ token, dir }: GitOptions): Record<string, string> {
+function gitEnvironment({ token, ca, dir }: GitOptions, url: string): Record<string, string> {
   const config: [string, string][] = []
   if (token !== undefined) {
     const basic = Buffer.from(`x-access-token:${token.reveal()}`).toString('base64')
-    config.push(['http.extraHeader', `Authorization: Basic ${basic}`])
+    // for this origin alone, whatever an answer of it may lead git to
+    if (url.startsWith('https:'))
+      config.push([`http.${new URL(url).origin}/.extraHeader`, `Authorization: Basic ${basic}`])
   }
+  if (ca !== undefined) config.push(['http.sslCAInfo', ca])
   return {
     PATH: '/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin',
     HOME: '/nonexistent',
