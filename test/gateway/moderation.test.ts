@@ -48,6 +48,7 @@ beforeAll(async () => {
     reader: world.reader,
     audit: createAuditWriter({ database, process_id: row.id }),
     decisions: new DecisionLog({ database, engine }),
+    tokenFacts: async () => null,
     subjectFacts: id => findSubject(database.db, id),
     process_id: row.id,
     now: Date.now,
