@@ -15,18 +15,21 @@ const freshS = 3
 export class Moderators implements Disposable {
   readonly #ground: GatewayGround
   readonly #sessions: () => Iterable<LiveSession>
-  readonly #listening: Disposable
+  readonly #listening: readonly Disposable[]
   /** What stands in the log of each session; they begin waiting. */
   readonly #said = new WeakMap<LiveSession, 'watched' | 'waiting'>()
 
   constructor(ground: GatewayGround, sessions: () => Iterable<LiveSession>) {
     this.#ground = ground
     this.#sessions = sessions
-    this.#listening = ground.notices.listen(watchChannel, () => this.look())
+    this.#listening = [
+      ground.notices.listen(watchChannel, () => this.look()),
+      ground.notices.listen('subjects', payload => (payload === null ? undefined : this.look())),
+    ]
   }
 
   [Symbol.dispose](): void {
-    this.#listening[Symbol.dispose]()
+    for (const each of this.#listening) each[Symbol.dispose]()
   }
 
   async look(): Promise<void> {

@@ -86,6 +86,8 @@ const asked = (client: pg.Client): Promise<string> =>
     () => 'it ran',
     (error: Error) => error.message,
   )
+/** A poll of the gateway, and what a busy machine adds to it. */
+const soon = { timeout: 10_000 } as const
 const waits = /^waiting for a moderator \(security-admins\): one of them runs `sallyport tail ses_/
 const state = (session_id: string) => a.gateway.live.get(session_id)?.moderation.state()
 
@@ -94,20 +96,20 @@ describe('a session for which policy demands a moderator', () => {
     const { client, session_id } = await opened()
     expect(await asked(client)).toMatch(waits)
     let leave = await follow(sam, session_id)
-    await expect.poll(() => asked(client)).toBe('it ran')
+    await expect.poll(() => asked(client), soon).toBe('it ran')
     leave.abort()
-    await expect.poll(() => asked(client)).toMatch(waits)
+    await expect.poll(() => asked(client), soon).toMatch(waits)
     leave = await follow(sam, session_id)
-    await expect.poll(() => asked(client)).toBe('it ran')
+    await expect.poll(() => asked(client), soon).toBe('it ran')
     await sleep(5_000) // longer than anything lasts that is not renewed
     expect(await asked(client)).toBe('it ran')
     leave.abort()
-    await expect.poll(() => state(session_id)).toBe('waiting')
+    await expect.poll(() => state(session_id), soon).toBe('waiting')
     const told = async () =>
       (await world.events('session.moderated'))
         .filter(event => event.session_id === session_id)
         .map(event => [event.body['state'], event.body['by']])
-    await expect.poll(told).toEqual([
+    await expect.poll(told, soon).toEqual([
       ['watched', [sam.id]],
       ['waiting', []],
       ['watched', [sam.id]],
@@ -121,7 +123,7 @@ describe('a session for which policy demands a moderator', () => {
         for await (const event of world.reader.events(session_id))
           if (event.kind === 'moderation') recorded.push(event['state'])
         return recorded.length
-      })
+      }, soon)
       .toBe(4)
     expect(recorded).toEqual(['watched', 'waiting', 'watched', 'waiting'])
   })
@@ -141,18 +143,18 @@ describe('a session for which policy demands a moderator', () => {
   test('pauses when the moderator is one no more, or the replay process is silent', async () => {
     const { client, session_id } = await opened()
     const leave = await follow(sam, session_id)
-    await expect.poll(() => asked(client)).toBe('it ran')
+    await expect.poll(() => asked(client), soon).toBe('it ran')
     await world.setGroups(sam.id, ['auditors'])
-    await expect.poll(() => asked(client)).toMatch(waits)
+    await expect.poll(() => asked(client), soon).toMatch(waits)
     await world.setGroups(sam.id, ['security-admins'])
-    await expect.poll(() => asked(client)).toBe('it ran')
+    await expect.poll(() => asked(client), soon).toBe('it ran')
     leave.abort()
-    await expect.poll(() => state(session_id)).toBe('waiting')
+    await expect.poll(() => state(session_id), soon).toBe('waiting')
     // A row that nobody beats, as a replay process that was killed leaves it.
     await database.sql`insert into recording_watches (decision_id, session_id, subject_id, process_id)
       values (${newId('dec')}, ${session_id}, ${sam.id}, ${row.id})`
-    await expect.poll(() => asked(client)).toBe('it ran')
-    await expect.poll(() => asked(client), { timeout: 10_000 }).toMatch(waits)
+    await expect.poll(() => asked(client), soon).toBe('it ran')
+    await expect.poll(() => asked(client), soon).toMatch(waits)
     await client.end()
   })
 
@@ -160,10 +162,10 @@ describe('a session for which policy demands a moderator', () => {
     await world.activate(demanded, impatient)
     const { client, session_id } = await opened()
     await expect
-      .poll(() => client.errors.map(error => error.message).join(), { timeout: 10_000 })
+      .poll(() => client.errors.map(error => error.message).join(), soon)
       .toContain('no moderator watched it for 2 s')
     await expect
-      .poll(async () => (await world.db.select().from(sessions).where(eq(sessions.id, session_id)))[0]!.end_code)
+      .poll(async () => (await world.db.select().from(sessions).where(eq(sessions.id, session_id)))[0]!.end_code, soon)
       .toBe('idle')
   })
 
@@ -172,7 +174,7 @@ describe('a session for which policy demands a moderator', () => {
     const { client } = await opened()
     expect(await asked(client)).toMatch(waits)
     await world.activate()
-    await expect.poll(() => asked(client)).toBe('it ran')
+    await expect.poll(() => asked(client), soon).toBe('it ran')
     await client.end()
   })
 })
