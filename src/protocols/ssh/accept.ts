@@ -6,6 +6,7 @@ import { logger } from '../../log.ts'
 import { towardsClients } from './algorithms.ts'
 import { lastWords } from './deny.ts'
 import { dial } from './dial.ts'
+import { hardenServer } from './hardening.ts'
 import { hostKey } from './keys.ts'
 import { type LoggedIn, Login } from './login.ts'
 import { Relay } from './relay/relay.ts'
@@ -48,6 +49,7 @@ function logIn(socket: Socket, door: Door): Promise<Front | undefined> {
         if ((error as { level?: string }).level === 'handshake') door.failed('malformed', { why: error.message })
         socket.destroySoon()
       })
+      hardenServer(connection, socket)
       const transport = new Transport(connection, socket)
       transport.onEarly(() => {
         door.failed('malformed', { why: 'a message of the connection protocol before the login' })

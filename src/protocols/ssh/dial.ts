@@ -5,6 +5,7 @@ import { SallyportError } from '../../errors.ts'
 import type { Minted, Target } from '../../gateway/protocol.ts'
 import type { Permit } from '../../policy/permit.ts'
 import { certificateAuth, pinnedHost, towardsTarget } from './algorithms.ts'
+import { hardenClient } from './hardening.ts'
 import { targetCa } from './keys.ts'
 import { type Options, pinnedKeys } from './options.ts'
 import { Transport } from './transport.ts'
@@ -12,6 +13,7 @@ import { certificateSigner, signUserCertificate } from './wire/certificate.ts'
 import { fingerprint, publicKeyBlob } from './wire/public-key.ts'
 
 const loginMs = 15_000
+const never = 2 ** 31 - 1
 /** A certificate is good for this long: it opens one connection, which may last. */
 const certificate_s = { before: 30, after: 60 }
 
@@ -63,7 +65,9 @@ function ready(client: ssh2.Client, sock: Socket, { install, ...terms }: Terms):
     client.on('error', reject) // stays: one that comes later is the end of the socket, which is seen there
     client.once('close', () => reject(new Error('it closed the connection')))
     client.once('ready', resolve)
-    client.connect({ sock, ident: 'Sallyport', readyTimeout: loginMs, keepaliveInterval: 0, ...terms })
+    // `Transport` asks by itself whether the target lives.
+    client.connect({ sock, ident: 'Sallyport', readyTimeout: loginMs, keepaliveInterval: never, ...terms })
+    hardenClient(client, sock)
     install?.(client)
   })
 }

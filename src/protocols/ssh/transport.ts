@@ -19,7 +19,6 @@ interface Inside {
   readonly _kexinit?: Buffer
   _queue?: Buffer[]
   _destruct?: unknown
-  rekey(): void
 }
 
 const disconnectMessage = 1
@@ -28,8 +27,6 @@ const byApplication = 11
 const keepAlive = Buffer.concat([Buffer.of(80), field('keepalive@openssh.com'), Buffer.of(1)])
 const tickMs = 15_000
 const mostMissed = 3
-const rekeyBytes = 1024 ** 3
-const rekeyMs = 3_600_000
 const fullAt = 1024 * 1024
 
 export type Peer = Connection | Client
@@ -49,8 +46,6 @@ export class Transport {
   #asked: () => void = () => {}
   #heard = true
   #missed = 0
-  #bytes = 0
-  #keyedAt = performance.now()
 
   constructor(peer: Peer, socket: Socket) {
     this.#inside = (peer as unknown as { _protocol: Inside })._protocol
@@ -93,7 +88,6 @@ export class Transport {
     const packet = write.alloc(payload.length)
     packet.set(payload, at)
     if (recipient !== undefined) writeU32(packet, recipient, at + 1)
-    this.#bytes += payload.length
     const ready = write.finalize(packet)
     if (this.#inside._kexinit === undefined) this.#inside._cipher.encrypt(ready)
     else (this.#inside._queue ??= []).push(ready)
@@ -141,7 +135,6 @@ export class Transport {
     const ours = (payload: Buffer): unknown => {
       if (payload.length === 0 || payload[0]! < firstOfConnections) return theirs(payload)
       this.#heard = true
-      this.#bytes += payload.length
       if (this.#read !== undefined) this.#read(payload)
       else this.#early?.()
       return undefined
@@ -150,14 +143,9 @@ export class Transport {
     if (inside._decipher?._onPayload === theirs) inside._decipher._onPayload = ours
   }
 
-  /** A peer that says nothing is asked; one that stays silent is cut. Keys are changed by bytes and by time. */
+  /** A peer that says nothing is asked; one that stays silent is cut. */
   #tick(): void {
     if (!this.isOpen) return
-    if (this.#bytes > rekeyBytes || performance.now() - this.#keyedAt > rekeyMs) {
-      this.#bytes = 0
-      this.#keyedAt = performance.now()
-      this.#inside.rekey()
-    }
     if (this.#read === undefined || this.#reasons.size > 0) return
     this.#missed = this.#heard ? 0 : this.#missed + 1
     this.#heard = false

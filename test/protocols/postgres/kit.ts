@@ -3,6 +3,9 @@ import type { ConformanceKit } from '../conformance.ts'
 
 /** PostgreSQL by psql, and by a driver where a connection has to stay open. */
 export const postgresKit: ConformanceKit = {
+  resource: 'shop-db',
+  role: 'reader',
+  recorded: ['connected', 'statement', 'result', 'disconnected'],
   run: (world, port, issued, action) =>
     new Promise(resolve => {
       const child = spawn('psql', ['-X', '-A', '-t', '-c', action], {
