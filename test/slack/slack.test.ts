@@ -43,7 +43,7 @@ describe('asking and answering in Slack', () => {
       { approver: { id: dana.id }, answer: 'approve', via: 'slack' },
     ])
     await expect.poll(() => hasButtons(message)).toBe(false)
-    expect(textOf(message)).toContain('Approved: approved by dana · until')
+    expect(textOf(message)).toContain('Approved by dana · until')
     await expect
       .poll(() => world.standIn.messages({ channel: 'U0ERIN' }).map(textOf).join())
       .toContain('sallyport connect shop-db --role reader')
@@ -55,7 +55,7 @@ describe('asking and answering in Slack', () => {
     const id = await world.askInSlack('U0ERIN')
     const message = await world.posted(id)
     await world.standIn.click('U0DANA', message, 'deny')
-    await expect.poll(() => textOf(message)).toContain('Denied: denied by dana')
+    await expect.poll(() => textOf(message)).toContain('Denied by dana')
     expect(hasButtons(message)).toBe(false)
     await expect
       .poll(() => world.standIn.messages({ channel: 'U0ERIN' }).map(textOf).at(-1))
