@@ -81,7 +81,7 @@ describe('AP12: Slack is down', () => {
     await due()
     await world.slack.sweep()
     const news = world.inChannel().slice(before)
-    expect(news.map(textOf).join()).toContain('Approved: approved by dan')
+    expect(news.map(textOf).join()).toContain('Approved by dan')
     expect(news.some(hasButtons)).toBe(false)
     expect(world.standIn.messages({ channel: 'U0ERIN' }).map(textOf).at(-1)).toContain('sallyport connect shop-db')
   })

@@ -100,7 +100,7 @@ describe('asking and answering in Slack', () => {
     const message = await world.posted(id)
     await world.approvals.vote({ request_id: id, approver: dana, answer: 'approve', via: 'web' })
     await world.slack.sweep() // the notice of another process was lost: the sweep finds it
-    expect(textOf(message)).toContain('approved by dana')
+    expect(textOf(message)).toContain('Approved by dana')
     const other = await world.askInSlack('U0ERIN')
     const waiting = await world.posted(other)
     await world.test.database.sql`update requests set expires_at = now() - interval '1 second' where id = ${other}`
