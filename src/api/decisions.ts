@@ -94,37 +94,9 @@ export function decisionRoutes(app: Api, deps: BaseDeps): void {
   )
 }
 
-function summary(row: StoredDecision) {
-  const {
-    id,
-    at_ms,
-    point,
-    effect,
-    code,
-    generation,
-    commit,
-    reasons,
-    subject_id,
-    resource,
-    session_id,
-    request_id,
-    count,
-  } = row
-  return {
-    id,
-    at_ms,
-    point,
-    effect,
-    code,
-    generation,
-    commit,
-    reasons,
-    subject_id,
-    resource,
-    session_id,
-    request_id,
-    count,
-  }
+/** What a list shows: all but what was judged, what came out whole, and how it was checked. */
+function summary({ digest: _, input_digest: __, input: ___, result: ____, batch: _____, ...shown }: StoredDecision) {
+  return shown
 }
 
 function targetOf(request: FastifyRequest): Record<string, string> {
