@@ -78,13 +78,17 @@ export class Gateway {
       tls,
       keys: purpose => targets.keys(protocol.name, purpose),
       ticket: async id => {
+        if (!this.#failures.admitsTicket(address, id)) return undefined
         const found = await tickets.find(id)
         if (found === undefined || found.ticket.protocol !== protocol.name) return undefined
         const { resource, role } = found.ticket
         return { id: found.ticket.id, resource, role, verifiers: found.verifiers }
       },
       pretence: id => createHmac('sha256', pretenceKey).update(id).digest(),
-      open: (ticket, client) => this.#opening.open(protocol, ticket, { address, ...client }),
+      open: (ticket, client) => {
+        this.#failures.proved(address, ticket.id)
+        return this.#opening.open(protocol, ticket, { address, ...client })
+      },
       failed: (reason, facts) => this.#failures.add(protocol.name, address, reason, facts),
       relayOutOfBand: (number, payload) => this.#outOfBand.send(number, payload),
       onOutOfBand: (number, run) => this.#outOfBand.on(number, run),

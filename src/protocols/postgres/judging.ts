@@ -176,7 +176,7 @@ export class Judge {
     const plan = this.plan
     const running: Running[] = []
     let actions: ActionFacts[] | readonly ActionFacts[] = []
-    let refusal: { readonly rule: string; readonly message: string } | null = null
+    let refusal: { readonly rule: string; readonly message: string; readonly absent?: true } | null = null
     let text = ''
     let bare = true
     for (let i = 0; i < found.length; i++) {
@@ -190,6 +190,8 @@ export class Judge {
       if (found.length === 1) actions = actionsOf(statement)
       else (actions as ActionFacts[]).push(statement.action)
       if (statement.refusal !== null) refusal ??= { rule: 'postgres.refused', message: statement.refusal }
+      else if (!judgement.ok && statement.missing !== null)
+        refusal ??= { rule: 'masking', message: `relation "${statement.missing}" does not exist`, absent: true }
       else if (!judgement.ok) refusal ??= { rule: 'masking', message: judgement.reason }
       else running.push({ statement, judgement })
     }
@@ -209,7 +211,9 @@ export class Judge {
     const verdict = this.#gate.judge(actions, { text, extra })
     if (!verdict.allowed) return { kind: 'refused', error: denial(verdict) }
     if (refusal !== null) {
-      this.#gate.refuse({ ...refusal, text })
+      this.#gate.refuse({ rule: refusal.rule, message: refusal.message, text })
+      // as the target would have said it: which relations exist is no secret, pg_class tells it to everybody
+      if (refusal.absent === true) return { kind: 'refused', error: errorResponse('ERROR', '42P01', refusal.message) }
       return refused('42501', refusal.message, refusal.rule, '')
     }
     if (phase !== 'parse') this.path.sent(found)

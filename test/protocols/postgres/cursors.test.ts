@@ -196,3 +196,20 @@ test('more than a thousand cursors one after the other leave nothing behind', as
     await client.query(`begin; declare c${i} cursor for select 1; fetch 1 from c${i}; close c${i}; commit`)
   await client.end()
 }, 30_000)
+
+describe('where columns are masked', () => {
+  test.each([
+    ['select * from nowhere', 'relation "nowhere" does not exist'],
+    ['select ssn from customers c join other.nowhere n on n.id = c.id', 'relation "other.nowhere" does not exist'],
+    ['insert into nowhere values (1)', 'relation "nowhere" does not exist'],
+  ])('a relation that does not exist is that, in the words of PostgreSQL: %s', async (sql, message) => {
+    world.rules = masks
+    const client = await world.client()
+    const asked = await client.query(sql).catch(error => error)
+    world.rules = []
+    const plain = await (await world.client()).query(sql).catch(error => error)
+    await client.end()
+    expect([asked.code, asked.message]).toEqual(['42P01', message])
+    expect([plain.code, plain.message]).toEqual(['42P01', message])
+  })
+})

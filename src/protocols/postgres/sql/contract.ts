@@ -37,6 +37,8 @@ export interface Statement {
   readonly creates: readonly string[]
   /** The text holds a password or the like: only `withoutLiterals(text)` may be recorded. */
   readonly secret: boolean
+  /** A relation that it queries and that does not exist: the server would say so whatever else it holds. */
+  readonly missing: string | null
   /** It may change where names are looked up: to pg_catalog only, or back to where the connection began. */
   readonly path: 'empty' | 'initial' | null
   /** What it does with columns; only a MaskPlan reads it. */

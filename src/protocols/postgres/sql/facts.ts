@@ -44,6 +44,8 @@ export class Facts {
   refusal: string | null = null
   path: Statement['path'] = null
   unknownRelation = false
+  /** The first relation in a query that does not exist, as the server would name it. */
+  missing: string | null = null
   readonly created = new Set<string>()
   depth = 0
 
@@ -72,6 +74,12 @@ export class Facts {
       this.open(`relation ${schema === '' ? name : `${schema}.${name}`} is not in the catalog`)
     }
     return found
+  }
+
+  /** A query names a relation that was not found. What no catalog of ours holds (TOAST, other sessions' tables) may exist. */
+  misses(schema: string, name: string): void {
+    if (this.names.catalog === undefined || this.#temporary(schema, name) || /^pg_(toast|temp)/.test(schema)) return
+    this.missing ??= schema === '' ? name : `${schema}.${name}`
   }
 
   /** A temporary table, or one whose creation is not committed. It can hold nothing that masking would hide. */

@@ -73,6 +73,7 @@ export function bindTable(facts: Facts, node: Tree, how: 'read' | 'write', ctes:
     }
   }
   const relation = facts.relation(schema, name, how)
+  if (relation === undefined) facts.misses(schema, name)
   const columns: Columns =
     relation?.columns.map(c => ({ name: c.name, origin: { oid: relation.oid, attnum: c.attnum } })) ?? openColumns
   return {

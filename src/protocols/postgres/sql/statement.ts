@@ -55,6 +55,7 @@ export function analyzeStatement(node: Tree, names: NameContext): Analyzed {
     creates: [...facts.created],
     secret: draft.secret,
     path: facts.path,
+    missing: facts.missing,
     columns: facts.columns(outputsOf(draft.columns)),
   }
   return {
@@ -120,6 +121,7 @@ function inner(draft: Draft, facts: Facts, node: Tree): { statement: Statement; 
     creates: [...facts.created],
     secret: part.secret,
     path: facts.path,
+    missing: facts.missing,
     columns: facts.columns(outputsOf(part.columns)),
   }
   return { statement, columns: part.columns }
