@@ -45,7 +45,7 @@ try {
   /** Many resources that are one database, so that one person can hold many grants. */
   async function idleSessions(): Promise<LiveClient[]> {
     const starter = system.policy('resources/data.yaml')
-    const entry = starter.slice(starter.indexOf('shop-db:'))
+    const entry = /^shop-db:\n(?: .*\n)+/m.exec(starter)?.[0] ?? ''
     const more = resources.map(name => entry.replace('shop-db:', `${name}:`)).join('')
     await system.activated(system.commit({ 'resources/data.yaml': starter + more }))
     await sleep(3000)
