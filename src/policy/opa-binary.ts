@@ -21,9 +21,27 @@ import { spawnOnLifeline } from '../db/lifeline.ts'
 import { type Ownership, takeOwnership } from '../db/owner.ts'
 import { SallyportError } from '../errors.ts'
 
-/** The version whose compiler and judgement this build was tested with; it is part of every bundle's digest. */
+/** The version that Go builds here. Which one compiled a bundle is part of the bundle and of its digest. */
 export const opaVersion = '1.22.0'
 
+/**
+ * The newest official release whose SHA-256 could be confirmed from several independent places: what is downloaded where
+ * there is no Go. The hashes of 1.22.0 could not, so it is built or brought along, and never downloaded unpinned.
+ */
+export const opaRelease = {
+  version: '1.21.0',
+  sha256: {
+    opa_linux_amd64_static: '5eef70644868bb04d0556bcc795ee42f2ab379e73f51d1bfa30f83e1305bc9b9',
+    opa_linux_arm64_static: '0ec34027c15b4d969c21d01ed570fe14fbebd508a08157043ab09f9a0dccbee6',
+    opa_darwin_amd64: '0ceb96979d259b3ee31711a6b316a592b8ffcfdd4209cc37600ed85a6cd4a55c',
+    opa_darwin_arm64_static: 'f1e4da6467a2adb2846bb23eec6ea00d8c3a04786f9270bb11003d22dfd827a5',
+  } as Readonly<Record<string, string>>,
+} as const
+
+/** Versions whose compiler and judgement this build was tested with, the preferred one first. */
+export const opaVersions: readonly string[] = [opaVersion, opaRelease.version]
+
+const either = opaVersions.join(' or ')
 const module = `github.com/open-policy-agent/opa@v${opaVersion}`
 const oldestGo = [1, 26] as const
 const maxBytes = 256 * 1024 * 1024
@@ -38,7 +56,7 @@ export interface OpaOptions {
 
 /**
  * Finds the `opa` command: OPA_BIN, else PATH, else our cache; else fills the cache, by building it with Go or by
- * downloading a release whose SHA-256 the operator pinned. A clean clone finds the cache again.
+ * downloading the release whose SHA-256 is pinned here or by the operator. A clean clone finds the cache again.
  * @throws SallyportError `bad_config` that says which ways there are.
  */
 export async function findOpa(options: OpaOptions = {}): Promise<string> {
@@ -47,10 +65,10 @@ export async function findOpa(options: OpaOptions = {}): Promise<string> {
   const chosen = env['OPA_BIN']
   if (chosen) {
     const version = versionOf(chosen)
-    if (version === opaVersion) return chosen
+    if (isKnown(version)) return chosen
     throw new SallyportError(
       'bad_config',
-      `OPA_BIN names ${chosen}, which ${version ? `is version ${version}` : 'is no opa that runs here'}; version ${opaVersion} is needed`,
+      `OPA_BIN names ${chosen}, which ${version ? `is version ${version}` : 'is no opa that runs here'}; version ${either} is needed`,
       {
         remedy: 'correct OPA_BIN, or unset it to have the right version built once',
       },
@@ -58,23 +76,28 @@ export async function findOpa(options: OpaOptions = {}): Promise<string> {
   }
   for (const folder of (env['PATH'] ?? '').split(delimiter).filter(f => f.startsWith('/'))) {
     const path = join(folder, 'opa')
-    if (executable(path) && versionOf(path) === opaVersion) return path
+    if (executable(path) && isKnown(versionOf(path))) return path
   }
-  const cache = join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'sallyport', `opa-${opaVersion}`)
+  const caches = join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'sallyport')
+  for (const version of opaVersions) {
+    const cached = join(caches, `opa-${version}`, 'opa')
+    if (executable(cached) && versionOf(cached) === version) return cached
+  }
+  const way = wayTo(env)
+  const cache = join(caches, `opa-${way.version}`)
   const cached = join(cache, 'opa')
-  if (executable(cached) && versionOf(cached) === opaVersion) return cached
   mkdirSync(cache, { recursive: true, mode: 0o700 })
   const ownership = await takeTurn(cache, cached, progress)
   if (ownership === undefined) return cached
   const draft = mkdtempSync(join(cache, 'draft-'))
   try {
-    await obtain(draft, env, progress)
+    await (way.by === 'go' ? build(draft, env, progress) : download(way, draft, progress))
     const made = join(draft, 'opa')
     const version = versionOf(made)
-    if (version !== opaVersion) {
+    if (version !== way.version) {
       throw new SallyportError(
         'bad_config',
-        `what was obtained as opa ${opaVersion} ${version ? `says it is ${version}` : 'does not run here'}`,
+        `what was obtained as opa ${way.version} ${version ? `says it is ${version}` : 'does not run here'}`,
       )
     }
     renameSync(made, cached)
@@ -105,18 +128,41 @@ async function takeTurn(
   }
 }
 
-async function obtain(draft: string, env: NodeJS.ProcessEnv, progress: (line: string) => void): Promise<void> {
+type Way =
+  | { readonly by: 'go'; readonly version: string }
+  | { readonly by: 'download'; readonly version: string; readonly url: string; readonly sha256: string }
+
+/** How opa is obtained here. A URL of the operator's is a mirror of the pinned release, unless they pin another file themselves. */
+function wayTo(env: NodeJS.ProcessEnv): Way {
   const go = goVersion(env)
   const url = env['SALLYPORT_OPA_URL']
-  if (!url && go !== undefined && isRecent(go)) return build(draft, env, progress)
-  if (url || env['SALLYPORT_OPA_SHA256'])
-    return download(url || releaseUrl(), env['SALLYPORT_OPA_SHA256'], draft, progress)
+  const own = env['SALLYPORT_OPA_SHA256']
+  if (!url && !own && go !== undefined && isRecent(go)) return { by: 'go', version: opaVersion }
+  const version = env['SALLYPORT_OPA_VERSION'] || opaRelease.version
+  const file = releaseFile()
+  const sha256 = own || opaRelease.sha256[file]
+  const from = url || `https://github.com/open-policy-agent/opa/releases/download/v${opaRelease.version}/${file}`
+  if (sha256 !== undefined && /^[0-9a-f]{64}$/i.test(sha256) && isKnown(version))
+    return { by: 'download', version, url: from, sha256 }
   const found = go === undefined ? 'Go was not found' : `Go ${go} was found, ${oldestGo.join('.')} or later is needed`
-  throw new SallyportError('bad_config', `there is no opa ${opaVersion} here, and none could be built: ${found}`, {
-    remedy:
-      `install Go ${oldestGo.join('.')} or later; or set OPA_BIN to an opa ${opaVersion}; or set SALLYPORT_OPA_SHA256 to the SHA-256 that the ` +
-      `release page of OPA ${opaVersion} shows for this platform (and SALLYPORT_OPA_URL for a mirror), then start again`,
-  })
+  const why = !isKnown(version)
+    ? `this build was not tested with opa ${version}`
+    : own
+      ? 'SALLYPORT_OPA_SHA256 is not 64 hex digits'
+      : `no SHA-256 of ${file} is pinned here`
+  throw new SallyportError(
+    'bad_config',
+    `there is no opa ${either} here, none can be built (${found}) nor downloaded (${why})`,
+    {
+      remedy:
+        `install Go ${oldestGo.join('.')} or later; or set OPA_BIN to an opa ${either}; or set SALLYPORT_OPA_SHA256 to the SHA-256 that the ` +
+        `release page of OPA ${opaRelease.version} shows for this platform (and SALLYPORT_OPA_URL for a mirror), then start again`,
+    },
+  )
+}
+
+function isKnown(version: string | undefined): boolean {
+  return version !== undefined && opaVersions.includes(version)
 }
 
 function goVersion(env: NodeJS.ProcessEnv): string | undefined {
@@ -150,35 +196,24 @@ async function build(draft: string, env: NodeJS.ProcessEnv, progress: (line: str
   clearInterval(timer)
   if (code !== 0) {
     throw new SallyportError('bad_config', `\`go install ${module}\` failed: ${said.trim().slice(-600)}`, {
-      remedy: `see to it that Go can reach its module proxy, or set OPA_BIN to an opa ${opaVersion}`,
+      remedy: `see to it that Go can reach its module proxy, or set OPA_BIN to an opa ${either}`,
     })
   }
 }
 
-function releaseUrl(): string {
+function releaseFile(): string {
   const system = { linux: 'linux', darwin: 'darwin' }[process.platform as string] ?? process.platform
   const machine = { x64: 'amd64', arm64: 'arm64' }[process.arch as string] ?? process.arch
-  const file = `opa_${system}_${machine}${system === 'linux' || machine === 'arm64' ? '_static' : ''}`
-  return `https://github.com/open-policy-agent/opa/releases/download/v${opaVersion}/${file}`
+  return `opa_${system}_${machine}${system === 'linux' || machine === 'arm64' ? '_static' : ''}`
 }
 
 /** INVARIANT: nothing that was downloaded is run, or even made executable, before its SHA-256 is the pinned one. */
 async function download(
-  url: string,
-  pinned: string | undefined,
+  { version, url, sha256 }: Extract<Way, { by: 'download' }>,
   draft: string,
   progress: (line: string) => void,
 ): Promise<void> {
-  if (!/^[0-9a-f]{64}$/i.test(pinned ?? '')) {
-    throw new SallyportError(
-      'bad_config',
-      `opa is to be downloaded from ${url}, but SALLYPORT_OPA_SHA256 does not pin what must arrive`,
-      {
-        remedy: `set SALLYPORT_OPA_SHA256 to the 64 hex digits that the release page of OPA ${opaVersion} shows for that file`,
-      },
-    )
-  }
-  progress(`downloading opa ${opaVersion} from ${url}`)
+  progress(`downloading opa ${version} from ${url}`)
   const path = join(draft, 'opa')
   const hash = createHash('sha256')
   try {
@@ -189,13 +224,13 @@ async function download(
       'bad_config',
       `opa could not be downloaded from ${url}: ${cause?.message ?? (error as Error).message}`,
       {
-        remedy: `check SALLYPORT_OPA_URL and the network, or set OPA_BIN to an opa ${opaVersion}`,
+        remedy: `check SALLYPORT_OPA_URL and the network, or set OPA_BIN to an opa ${either}`,
       },
     )
   }
   const got = hash.digest('hex')
-  if (got !== pinned!.toLowerCase()) {
-    throw new SallyportError('bad_config', `what ${url} sent was refused: its SHA-256 is ${got}, not ${pinned}`, {
+  if (got !== sha256.toLowerCase()) {
+    throw new SallyportError('bad_config', `what ${url} sent was refused: its SHA-256 is ${got}, not ${sha256}`, {
       remedy: 'do not use that file; check SALLYPORT_OPA_URL and SALLYPORT_OPA_SHA256 against the release page of OPA',
     })
   }

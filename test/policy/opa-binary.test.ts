@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { findOpa, opaVersion } from '../../src/policy/opa-binary.ts'
+import { findOpa, opaRelease, opaVersion } from '../../src/policy/opa-binary.ts'
 
 // Stands in for the 60 MB program where only the way it gets here matters.
 const script = (version: string) => `#!/bin/sh\necho 'Version: ${version}'\n`
@@ -20,7 +20,7 @@ let asked: number
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sallyport-opa-'))
   asked = 0
-  served = { status: 200, body: script(opaVersion) }
+  served = { status: 200, body: script(opaRelease.version) }
   server = createServer((_, response) => {
     asked++
     response.writeHead(served.status).end(served.body)
@@ -44,7 +44,7 @@ const env = (more: NodeJS.ProcessEnv = {}) => ({
   XDG_CACHE_HOME: join(folder, 'cache'),
   ...more,
 })
-const cached = () => join(folder, 'cache/sallyport', `opa-${opaVersion}`, 'opa')
+const cached = (version: string = opaRelease.version) => join(folder, 'cache/sallyport', `opa-${version}`, 'opa')
 const pinned = (body = served.body) => ({ SALLYPORT_OPA_URL: `${origin}/opa`, SALLYPORT_OPA_SHA256: sha256(body) })
 
 describe('the opa command', () => {
@@ -81,15 +81,33 @@ describe('the opa command', () => {
 
   test('another SHA-256 is refused, and nothing of it is kept or run', async () => {
     const ran = join(folder, 'ran')
-    served.body = `#!/bin/sh\ntouch ${ran}\necho 'Version: ${opaVersion}'\n`
-    await expect(findOpa({ env: env(pinned(script(opaVersion))) })).rejects.toThrow(/was refused: its SHA-256 is/)
+    served.body = `#!/bin/sh\ntouch ${ran}\necho 'Version: ${opaRelease.version}'\n`
+    await expect(findOpa({ env: env(pinned(script(opaRelease.version))) })).rejects.toThrow(
+      /was refused: its SHA-256 is/,
+    )
     expect(existsSync(ran)).toBe(false)
-    expect(readdirSync(join(folder, 'cache/sallyport', `opa-${opaVersion}`))).toEqual([])
+    expect(readdirSync(join(folder, 'cache/sallyport', `opa-${opaRelease.version}`))).toEqual([])
   })
 
-  test('a download without a pinned SHA-256 is refused before anything is asked', async () => {
-    await expect(findOpa({ env: env({ SALLYPORT_OPA_URL: `${origin}/opa` }) })).rejects.toThrow(/SALLYPORT_OPA_SHA256/)
-    expect(asked).toBe(0)
+  test('a mirror must serve the release whose SHA-256 is pinned here, when nobody pinned another', async () => {
+    const mirror = { SALLYPORT_OPA_URL: `${origin}/opa` }
+    await expect(findOpa({ env: env(mirror) })).rejects.toThrow(
+      /was refused: its SHA-256 is [0-9a-f]{64}, not [0-9a-f]{64}/,
+    )
+    expect(asked).toBe(1)
+    expect(Object.values(opaRelease.sha256).every(hash => /^[0-9a-f]{64}$/.test(hash))).toBe(true)
+    const wrong = { ...mirror, SALLYPORT_OPA_SHA256: 'abc' }
+    await expect(findOpa({ env: env(wrong) })).rejects.toThrow(/SALLYPORT_OPA_SHA256 is not 64 hex digits/)
+    expect(asked).toBe(1)
+  })
+
+  test('another version is downloaded only where it is named, pinned and one that this build was tested with', async () => {
+    served.body = script(opaVersion)
+    const named = { ...pinned(), SALLYPORT_OPA_VERSION: opaVersion }
+    expect(await findOpa({ env: env(named) })).toBe(cached(opaVersion))
+    rmSync(join(folder, 'cache'), { recursive: true })
+    const untested = { ...pinned(), SALLYPORT_OPA_VERSION: '9.9.9' }
+    await expect(findOpa({ env: env(untested) })).rejects.toThrow(/not tested with opa 9\.9\.9/)
   })
 
   test('a server that answers 404, or cannot be reached, is named', async () => {
@@ -111,18 +129,25 @@ describe('the opa command', () => {
       'go',
       `#!/bin/sh\nif [ "$1" = env ]; then echo go1.26.0; else { echo '#!/bin/sh'; echo "echo 'Version: ${opaVersion}'"; } > "$GOBIN/opa"; /bin/chmod 755 "$GOBIN/opa"; fi\n`,
     )
-    expect(await findOpa({ env: env() })).toBe(cached())
+    expect(await findOpa({ env: env() })).toBe(cached(opaVersion))
   })
 
-  test('Go that is too old, a build that fails, and no Go at all each give one clear error', async () => {
+  test('Go that is too old means a download; a build that fails and a platform without a pinned release each give one clear error', async () => {
     command('go', '#!/bin/sh\necho go1.22.1\n')
-    await expect(findOpa({ env: env() })).rejects.toMatchObject({
-      message: expect.stringContaining('Go 1.22.1 was found, 1.26 or later is needed'),
-      remedy: expect.stringContaining('OPA_BIN'),
-    })
+    expect(await findOpa({ env: env(pinned()) })).toBe(cached())
+    rmSync(join(folder, 'cache'), { recursive: true })
     command('go', '#!/bin/sh\nif [ "$1" = env ]; then echo go1.27; else echo no route to proxy >&2; exit 1; fi\n')
     await expect(findOpa({ env: env() })).rejects.toThrow(/no route to proxy/)
     rmSync(join(folder, 'bin/go'))
-    await expect(findOpa({ env: env() })).rejects.toThrow(/Go was not found/)
+    const platform = Object.getOwnPropertyDescriptor(process, 'platform')!
+    Object.defineProperty(process, 'platform', { ...platform, value: 'sunos' })
+    try {
+      await expect(findOpa({ env: env() })).rejects.toMatchObject({
+        message: expect.stringMatching(/Go was not found.*no SHA-256 of opa_sunos_\w+ is pinned here/) as string,
+        remedy: expect.stringContaining('OPA_BIN') as string,
+      })
+    } finally {
+      Object.defineProperty(process, 'platform', platform)
+    }
   })
 })
