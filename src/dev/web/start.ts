@@ -12,7 +12,7 @@ import { SallyportError } from '../../errors.ts'
 export const starterHostKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHNhbGx5cG9ydCBzdGFydGVyIGhvc3Qga2V5IDAwMDAx'
 
 const program = '/usr/sbin/sshd'
-const startMs = 10_000
+const startMs = 60_000 // a machine with much else to do takes its time; the tree is told at once when the server ends
 
 /** Whether this machine has an sshd to show. */
 export function hasSshd(): boolean {
@@ -117,7 +117,7 @@ async function answers(port: number, exited: Promise<unknown>, log: string): Pro
       const socket = connect(port, '127.0.0.1')
       socket.once('data', () => resolve(true)).once('error', () => resolve(false))
       socket.once('close', () => resolve(false))
-      setTimeout(() => socket.destroy(), 1000).unref()
+      setTimeout(() => socket.destroy(), 5000).unref()
     })
     if (up) return
   }
