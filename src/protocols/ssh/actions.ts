@@ -4,7 +4,7 @@ import type { ActionFacts } from '../../policy/points.ts'
 const closed = { additionalProperties: false }
 const Text = T.String()
 const Nullable = <S extends T.TSchema>(schema: S) => T.Union([schema, T.Null()])
-const Direction = T.Union([T.Literal('upload'), T.Literal('download'), T.Literal('none')])
+const Direction = T.Union([T.Literal('upload'), T.Literal('download'), T.Literal('both'), T.Literal('none')])
 const Forwarded = T.Union([
   T.Literal('local'),
   T.Literal('remote'),

@@ -6,7 +6,7 @@ export type Side = 'client' | 'target'
 
 /** Reads what a channel carries in the place of the plain relay: it may judge, hold back, change and answer. */
 export interface Inspector {
-  /** Bytes of the client. They go on only by `channel.toTarget`, else `channel.toTarget.dropped` gives the room back. */
+  /** Bytes of the client. What becomes of them is told to `channel.toTarget`, so that windows stay right. */
   fromClient(bytes: Buffer): void
   /** Bytes of the target; `code` is 1 for stderr. */
   fromTarget(bytes: Buffer, code: number | null): void

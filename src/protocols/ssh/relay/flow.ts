@@ -4,6 +4,7 @@ import { adjustMessage, dataMessage } from './messages.ts'
 
 const most = 0xffff_ffff
 const mostQueued = 4 * 1024 * 1024
+const worthSaying = 64 * 1024
 
 interface Waiting {
   readonly bytes: Buffer
@@ -27,6 +28,8 @@ export class Flow {
   #credit = 0
   #granted = 0
   #owed = 0
+  /** Not granted again yet, so that not every message is followed by a word about its window. */
+  #spare = 0
 
   constructor(from: Transport, to: Transport) {
     this.#from = from
@@ -79,9 +82,17 @@ export class Flow {
     this.forward(bytes, code)
   }
 
-  /** Bytes of the sender that do not go on: it may send as many again. */
-  dropped(bytes: number): void {
-    this.#grant(bytes)
+  /**
+   * So many bytes of the sender become these: fewer where something is kept back or refused, more where what was kept back
+   * goes on or something is written differently.
+   */
+  change(sent: number, bytes: Buffer, code: number | null = null): void {
+    this.#spare += sent
+    const kept = Math.min(this.#spare, bytes.length)
+    this.#spare -= kept
+    this.#owed += bytes.length - kept
+    if (bytes.length > 0) this.forward(bytes, code)
+    if (this.#spare >= worthSaying || this.#granted < worthSaying) this.#grant(0)
   }
 
   /** After everything that waits: a request, EOF or CLOSE. */
@@ -99,11 +110,13 @@ export class Flow {
   }
 
   #grant(bytes: number): void {
-    const kept = Math.min(bytes, this.#owed)
+    const all = bytes + this.#spare
+    this.#spare = 0
+    const kept = Math.min(all, this.#owed)
     this.#owed -= kept
-    if (bytes === kept) return
-    this.#granted += bytes - kept
-    this.#from.send(adjustMessage(this.#fromId, bytes - kept))
+    if (all === kept) return
+    this.#granted += all - kept
+    this.#from.send(adjustMessage(this.#fromId, all - kept))
   }
 
   #flush(): void {

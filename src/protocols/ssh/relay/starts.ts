@@ -1,8 +1,12 @@
+import { posix } from 'node:path'
 import type { ActionFacts } from '../../../policy/points.ts'
 import { action } from '../actions.ts'
 import { parseCommand } from '../command.ts'
+import { parseScp } from '../scp.ts'
 import type { Channel, Inspector } from './channel.ts'
 import type { Relay } from './relay.ts'
+import { ScpInspector } from './scp.ts'
+import { SftpInspector } from './sftp.ts'
 
 export type Wanted =
   | { readonly kind: 'shell' }
@@ -22,17 +26,29 @@ export function startOf(channel: Channel, wanted: Wanted): Start {
   switch (wanted.kind) {
     case 'shell':
       return { actions: [action('shell', 'session', { pty: channel.pty, term: channel.term })], text: 'shell' }
-    case 'exec': {
-      const { command } = wanted
-      const { argv, program } = parseCommand(command)
-      return {
-        actions: [
-          action('exec', 'session', { command, argv: argv === null ? null : [...argv], program, pty: channel.pty }),
-        ],
-        text: command,
-      }
+    case 'exec':
+      return execOf(channel, wanted.command)
+    case 'subsystem': {
+      const { name } = wanted
+      const actions = [action('subsystem', 'session', { name })]
+      return { actions, text: `subsystem ${name}`, ...(name === 'sftp' ? { inspect: sftp } : {}) }
     }
-    case 'subsystem':
-      return { actions: [action('subsystem', 'session', { name: wanted.name })], text: `subsystem ${wanted.name}` }
   }
+}
+
+const sftp = (relay: Relay, channel: Channel) => new SftpInspector(relay, channel)
+
+/** A terminal would change the bytes on their way: what copies files then is a command like another. */
+function execOf(channel: Channel, command: string): Start {
+  const { argv, program } = parseCommand(command)
+  const copy = argv === null || channel.pty ? null : parseScp(argv)
+  if (copy !== null) {
+    const { direction, path } = copy
+    const verb = direction === 'upload' ? 'write' : 'read'
+    const actions = [action('scp', verb, { direction, path })]
+    return { actions, text: command, inspect: (relay, on) => new ScpInspector(relay, on, copy) }
+  }
+  const facts = { command, argv: argv === null ? null : [...argv], program, pty: channel.pty }
+  const files = program !== null && !channel.pty && posix.basename(program) === 'sftp-server'
+  return { actions: [action('exec', 'session', facts)], text: command, ...(files ? { inspect: sftp } : {}) }
 }
