@@ -21,10 +21,31 @@ export class FrameError extends Error {
 }
 
 const header = 5
+/** What a connection may hold without being counted: whoever fills the budget holds up no ordinary statement. */
+const uncounted = 64 * 1024
+
+/** INVARIANT: frames that are not complete yet keep no more than this in a process, however many connections send them. */
+export class HeldBytes {
+  readonly #limit: number
+  #used = 0
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  /** @returns false where there is no room; nothing is taken then. */
+  take(bytes: number): boolean {
+    if (bytes > 0 && this.#used + bytes > this.#limit) return false
+    this.#used += bytes
+    return true
+  }
+}
 
 export class FrameReader {
   readonly #sink: FrameSink
   readonly #limit: number
+  readonly #budget: HeldBytes | undefined
+  #counted = 0
   #pending: Buffer[] = []
   #pendingBytes = 0
   #need = header
@@ -33,9 +54,10 @@ export class FrameReader {
   #stopped = false
 
   /** @param limit the longest frame that is held in memory; one that streams may be longer. */
-  constructor(sink: FrameSink, limit: number) {
+  constructor(sink: FrameSink, limit: number, budget?: HeldBytes) {
     this.#sink = sink
     this.#limit = limit
+    this.#budget = budget
   }
 
   /** Bytes of frames that are not complete yet, or wait for `resume`. */
@@ -54,6 +76,11 @@ export class FrameReader {
 
   /** @throws FrameError for a length that no frame has. The connection must be closed then. */
   push(chunk: Buffer): void {
+    this.#read(chunk)
+    this.#count(this.#pendingBytes)
+  }
+
+  #read(chunk: Buffer): void {
     if (this.#stopped) {
       this.#pending.push(chunk)
       this.#pendingBytes += chunk.length
@@ -84,6 +111,23 @@ export class FrameReader {
     if (this.#pendingBytes === 0) return
     this.#parse(this.#pending.length === 1 ? this.#pending[0]! : Buffer.concat(this.#pending), 0)
     this.#sink.drained()
+    this.#count(this.#pendingBytes)
+  }
+
+  /** Lets go of what is held: nothing more is read. */
+  release(): void {
+    this.#hold(Buffer.alloc(0), 0, header)
+    this.#count(0)
+  }
+
+  #count(held: number): void {
+    const now = held > uncounted ? held : 0
+    if (now === this.#counted || this.#budget === undefined) return
+    if (!this.#budget.take(now - this.#counted))
+      throw new FrameError(
+        'too many long messages are on their way at once: send this one again in a moment, or in parts',
+      )
+    this.#counted = now
   }
 
   /** Takes away what was not parsed, for a stream that changes its language (TLS). */

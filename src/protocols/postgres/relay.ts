@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import type { Refusal } from '../../gateway/protocol.ts'
 import { ClientSide } from './client-side.ts'
 import { type Conversation, idle } from './conversation.ts'
-import { FrameError, FrameReader } from './frames.ts'
+import { FrameError, FrameReader, HeldBytes } from './frames.ts'
 import { C, errorResponse, frame } from './messages.ts'
 import { type ServerPorts, ServerSide } from './server-side.ts'
 
@@ -22,6 +22,7 @@ export interface RelayOptions {
 }
 
 const serverFrameBytes = 256 * 1024 * 1024
+const heldOfClients = new HeldBytes(256 * 1024 * 1024)
 const lingerMs = 500
 /** Answers that a client leaves unread: past this nothing more of it is read, as the target itself would do. */
 const maxUnread = 4 * 1024 * 1024
@@ -41,7 +42,7 @@ export class Relay {
   constructor(options: RelayOptions) {
     this.#o = options
     this.#fromClient = new ClientSide(options.conversation)
-    this.#clientReader = new FrameReader(this.#fromClient, options.frameBytes)
+    this.#clientReader = new FrameReader(this.#fromClient, options.frameBytes, heldOfClients)
     const fromServer = new ServerSide(options.conversation, {
       scrub: options.scrub,
       reported: options.reported,
@@ -193,6 +194,7 @@ export class Relay {
     this.#over = true
     const { conversation: c, client, upstream, cancel } = this.#o
     if (c.pending.length > 0 || c.status !== idle) cancel()
+    this.#clientReader.release()
     upstream.removeAllListeners('data')
     client.removeAllListeners('data').resume()
     if (c.copyIn === 'none') upstream.end(frame(C.terminate))

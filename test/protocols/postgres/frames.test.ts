@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { FrameError, FrameReader } from '../../../src/protocols/postgres/frames.ts'
+import { FrameError, FrameReader, HeldBytes } from '../../../src/protocols/postgres/frames.ts'
 import {
   Body,
   decodeError,
@@ -151,5 +151,34 @@ describe('bodies', () => {
     const bytes = errorResponse('ERROR', '42501', 'a\0b', 'c')
     expect(decodeError(bytes, 0, bytes.length).get('M')).toBe('ab')
     expect(decodeError(bytes, 0, bytes.length).get('D')).toBe('c')
+  })
+})
+
+describe('frames that are not complete', () => {
+  const sink = { frame: () => true, piece: () => {}, streams: () => false, drained: () => {} }
+  const begun = (bytes: number) => {
+    const head = Buffer.alloc(bytes)
+    head[0] = 0x51
+    head.writeInt32BE(16 * 1024 * 1024, 1)
+    return head
+  }
+
+  test('keep no more than a budget in a process; short ones are not counted, and room comes back', () => {
+    const budget = new HeldBytes(1024 * 1024)
+    const readers = Array.from({ length: 4 }, () => new FrameReader(sink, 32 * 1024 * 1024, budget))
+    for (const reader of readers.slice(0, 3)) reader.push(begun(300 * 1024))
+    expect(() => readers[3]!.push(begun(300 * 1024))).toThrow('too many long messages')
+    new FrameReader(sink, 32 * 1024 * 1024, budget).push(begun(60 * 1024))
+    readers[0]!.release()
+    new FrameReader(sink, 32 * 1024 * 1024, budget).push(begun(300 * 1024))
+    const whole = new FrameReader(sink, 32 * 1024 * 1024, new HeldBytes(400 * 1024))
+    const short = Buffer.alloc(300 * 1024 + 1)
+    short[0] = 0x51
+    short.writeInt32BE(300 * 1024, 1)
+    for (let i = 0; i < 5; i++) {
+      whole.push(short.subarray(0, 200 * 1024))
+      whole.push(short.subarray(200 * 1024))
+    }
+    expect(whole.held).toBe(0)
   })
 })
