@@ -2,10 +2,9 @@ import type { Decision } from '../policy/decision.ts'
 import type { Engine } from '../policy/engine.ts'
 import { Permit } from '../policy/permit.ts'
 import type { ActionFacts, MaskRule } from '../policy/points.ts'
-import type { NewRecorded, PackedMember } from '../recording/events.ts'
-import type { SessionRecorder } from '../recording/recorder.ts'
+import type { PackedMember } from '../recording/events.ts'
 import type { LiveSession } from './live-session.ts'
-import type { Gate, Verdict } from './protocol.ts'
+import type { Forwarding, Gate, Verdict } from './protocol.ts'
 
 export interface GatePorts {
   readonly engine: Engine
@@ -29,8 +28,6 @@ export class ConnectionGate implements Gate {
   readonly #connection: string
   readonly #ports: GatePorts
   readonly #remembered = new WeakMap<ActionFacts, Remembered>()
-  #events: NewRecorded[] = []
-  #originals: NewRecorded[] = []
   #refit: Refit | undefined
 
   constructor(session: LiveSession, connection: string, ports: GatePorts) {
@@ -89,56 +86,26 @@ export class ConnectionGate implements Gate {
   }
 
   record(kind: string, body: Record<string, unknown>, packed?: PackedMember): void {
-    this.#events.push({ conn: this.#connection, kind, body, packed })
+    this.#session.turn.record({ conn: this.#connection, kind, body, packed })
   }
 
   recordOriginal(kind: string, body: Record<string, unknown>): void {
-    if (this.#session.settings.originals === 'sealed') this.#originals.push({ conn: this.#connection, kind, body })
+    const { settings, turn } = this.#session
+    if (settings.originals === 'sealed') turn.recordOriginal({ conn: this.#connection, kind, body })
+  }
+
+  whenRecorded(forwarding: Forwarding): void {
+    this.#session.turn.whenRecorded(forwarding)
   }
 
   commit(): boolean | Promise<boolean> {
-    const session = this.#session
-    if (session.isEnded) return false
-    if (this.#events.length === 0 && this.#originals.length === 0) return true
-    const events = this.#events
-    this.#events = []
-    const { recorder } = session
-    if (recorder === null) return session.lostRecorder('it was closed')
-    try {
-      if (this.#originals.length > 0) this.#appendOriginals(recorder)
-      if (!recorder.strict) {
-        recorder.append(events)
-        return true
-      }
-      return recorder.appendDurable(events).then(
-        () => !session.isEnded,
-        (error: Error) => session.lostRecorder(error.message),
-      )
-    } catch (error) {
-      return session.lostRecorder((error as Error).message)
-    }
+    return this.#session.turn.commit()
   }
 
   /** The last event, also of a session that has ended: how it ended belongs into its recording. */
   finish(reason: string): void {
     this.record('disconnected', { reason })
-    const events = this.#events
-    this.#events = []
-    const { recorder } = this.#session
-    try {
-      if (recorder !== null && this.#originals.length > 0) this.#appendOriginals(recorder)
-      recorder?.append(events)
-    } catch (error) {
-      this.#session.lostRecorder((error as Error).message)
-    }
-  }
-
-  /** INVARIANT: originals that policy asks for and nobody keeps are a lost recording. */
-  #appendOriginals({ originals }: SessionRecorder): void {
-    if (originals === null) throw new Error('its layer of originals is not there')
-    const events = this.#originals
-    this.#originals = []
-    originals.append(events)
+    this.#session.turn.finish()
   }
 
   /** The engine remembers by canonical input; this remembers by the very object, which templates share, and spares its making. */
@@ -160,13 +127,16 @@ export class ConnectionGate implements Gate {
     actions: readonly ActionFacts[],
     record: Parameters<Gate['judge']>[1],
   ): void {
-    this.record('statement', {
+    const body: Record<string, unknown> = {
       effect,
       decision: decision?.id ?? null,
       actions: actions.length === 1 ? actions[0]!.kind : actions.map(a => a.kind).join(', '),
-      ...this.#text(record.text),
-      ...(this.#session.settings.level === 'full' ? record.extra : undefined),
-    })
+    }
+    if (this.#session.settings.level === 'full') {
+      if (record.text !== null) body['text'] = record.text
+      Object.assign(body, record.extra)
+    }
+    this.record('statement', body)
   }
 
   #text(text: string | null): { text?: string } {

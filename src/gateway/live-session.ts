@@ -5,6 +5,7 @@ import type { EndCode } from '../sessions/ports.ts'
 import type { ConnectionGate } from './connection-gate.ts'
 import { type ModerationTerms, SessionModeration } from './moderation.ts'
 import type { LeasePlan, Minted, Refusal, Resource } from './protocol.ts'
+import { Turn } from './turn.ts'
 
 /** A connection of a live session, as far as ending it goes. */
 export interface LiveConnection {
@@ -29,6 +30,7 @@ export interface LiveSessionOptions {
 export class LiveSession {
   readonly #options: LiveSessionOptions
   readonly connections = new Map<string, LiveConnection>()
+  readonly turn = new Turn(this)
   recorder: SessionRecorder | null = null
   minted: Minted | null = null
   /** Until when the credential is good, and what moves that. */

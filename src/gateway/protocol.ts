@@ -246,6 +246,14 @@ export interface Opened {
   close(reason: string): Promise<void>
 }
 
+/** Bytes that wait for the journal. */
+export interface Forwarding {
+  /** All that was recorded until now is being written: what belongs to it is set aside, what comes later waits for the next time. */
+  take(): void
+  /** It is in the journal: what was set aside goes on. */
+  forward(): void
+}
+
 /**
  * Where policy demands that somebody watches, nothing passes while nobody does: a protocol that can wait holds what it has
  * read, both ways and bounded, and shows `message`; the gate refuses what is judged meanwhile.
@@ -262,7 +270,7 @@ export interface Moderation {
 
 /**
  * INVARIANT: decide → record → forward, and mask → record → reply. Everything on a connection goes through here: judge and
- * record as the messages are read, `commit` once for what they came in, and only then forward.
+ * record as the messages are read, `whenRecorded` or `commit` once for what they came in, and only then forward.
  */
 export interface Gate {
   readonly about: { readonly subject: SubjectFacts; readonly resource: ResourceFacts; readonly role: string }
@@ -278,7 +286,12 @@ export interface Gate {
   /** Journals into the layer of originals what must not stand in the other one: input, hidden literals. Nothing where policy drops them. */
   recordOriginal(kind: string, body: Record<string, unknown>): void
   /**
-   * Puts what was judged and recorded into the journal. `false`: nothing may be forwarded, the session is ending.
+   * Lets bytes go on once all that the session judged and recorded until then is in the journal: at the end of this turn of
+   * the event loop, in one record with what its other connections do meanwhile. Never, if the session ends before.
+   */
+  whenRecorded(forwarding: Forwarding): void
+  /**
+   * The same at once, for what already waits too: puts what was judged and recorded into the journal. `false`: nothing may be forwarded, the session is ending.
    * A promise where the recording is strict: forward when it says so.
    */
   commit(): boolean | Promise<boolean>

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { Refusal } from '../../gateway/protocol.ts'
+import type { Forwarding, Refusal } from '../../gateway/protocol.ts'
 import { ClientSide } from './client-side.ts'
 import { type Conversation, idle } from './conversation.ts'
 import { FrameError, FrameReader, HeldBytes } from './frames.ts'
@@ -27,16 +27,27 @@ const lingerMs = 500
 /** Answers that a client leaves unread: past this nothing more of it is read, as the target itself would do. */
 const maxUnread = 4 * 1024 * 1024
 
-/** Moves bytes between the two sockets and the conversation; one write a chunk, back-pressure both ways. */
-export class Relay {
+const none: readonly Buffer[] = []
+
+/** Moves bytes between the two sockets and the conversation; one write a turn, back-pressure both ways. */
+export class Relay implements Forwarding {
   readonly #o: RelayOptions
   readonly #fromClient: ClientSide
   readonly #clientReader: FrameReader
   readonly #serverReader: FrameReader
   #done: (reason: string) => void = () => {}
   #over = false
-  /** Chunks that came while the journal was being synced (strict recordings). */
-  #committing = false
+  /** What was read waits for the journal. */
+  #waiting = false
+  /** What was taken waits for the disk (strict recordings): what is read meanwhile comes after it. */
+  #syncing = false
+  #more = false
+  #up = none
+  #down = none
+  /** The client has got the beginning of a frame, and not its end. */
+  #midFrame = false
+  #takenMidFrame = false
+  #stopped = false
   readonly #blocked = { client: false, upstream: false }
 
   constructor(options: RelayOptions) {
@@ -59,8 +70,8 @@ export class Relay {
       if (ended.aborted) return onEnded()
       ended.addEventListener('abort', onEnded, { once: true })
       client.on('data', chunk => this.#onClient(chunk))
-      client.on('close', () => this.#stop('the client closed the connection'))
-      client.on('error', () => this.#stop('the client broke the connection'))
+      client.on('close', () => this.#clientGone('the client closed the connection'))
+      client.on('error', () => this.#clientGone('the client broke the connection'))
       client.on('drain', () => this.#unblock('upstream'))
       upstream.on('data', chunk => this.#onServer(chunk))
       upstream.on('close', () => this.#targetGone())
@@ -80,58 +91,68 @@ export class Relay {
   }
 
   #onClient(chunk: Buffer): void {
-    if (this.#over) return
-    this.#step(() => this.#clientReader.push(chunk))
+    if (!this.#over) this.#read(this.#clientReader, chunk)
   }
 
   #onServer(chunk: Buffer): void {
     if (this.#over) return
-    this.#step(() => this.#serverReader.push(chunk))
+    this.#read(this.#serverReader, chunk)
     if (this.#fromClient.waitingFor === 'answers') this.#resumeClient()
   }
 
-  #step(read: () => void): void {
-    const c = this.#o.conversation
+  #read(reader: FrameReader, chunk: Buffer | null): void {
     try {
-      read()
+      if (chunk === null) reader.resume()
+      else reader.push(chunk)
     } catch (error) {
       if (!(error instanceof FrameError)) throw error
-      c.fail('08P01', error.message)
+      this.#o.conversation.fail('08P01', error.message)
     }
     const waiting = this.#fromClient.waitingFor
     if (waiting instanceof Promise) {
       this.#fromClient.waitingFor = 'catalog'
       void waiting.catch(() => {}).then(() => this.#resumeClient())
     }
-    if (!this.#committing) this.#commit()
+    this.#more = true
+    if (!this.#waiting) this.#wait()
+    else if (this.#syncing) this.#flow()
   }
 
   #resumeClient(): void {
     if (this.#over) return
     this.#fromClient.waitingFor = null
-    this.#step(() => this.#clientReader.resume())
+    this.#read(this.#clientReader, null)
     this.#flow()
   }
 
   /** INVARIANT: nothing leaves in either direction before the journal has what was judged and recorded for it. */
-  #commit(): void {
+  #wait(): void {
+    this.#waiting = true
+    this.#o.conversation.gate.whenRecorded(this)
+  }
+
+  take(): void {
     const { conversation: c } = this.#o
-    const { up, down } = c
-    if (up.length > 0) c.up = []
-    if (down.length > 0) c.down = []
-    const committed = c.gate.commit()
-    if (committed === true) this.#write(up, down)
-    else if (committed !== false) {
-      this.#committing = true
-      this.#flow()
-      void committed.then(yes => {
-        this.#committing = false
-        if (this.#over || !yes) return
-        this.#write(up, down)
-        if (!this.#over && c.up.length + c.down.length > 0) this.#commit() // what was read meanwhile
-        this.#flow()
-      })
-    }
+    this.#up = c.up
+    this.#down = c.down
+    if (c.up.length > 0) c.up = []
+    if (c.down.length > 0) c.down = []
+    this.#takenMidFrame = this.#serverReader.streaming
+    this.#more = false
+    this.#syncing = true
+  }
+
+  forward(): void {
+    this.#waiting = this.#syncing = false
+    if (this.#over) return
+    const up = this.#up
+    const down = this.#down
+    this.#up = this.#down = none
+    this.#midFrame = this.#takenMidFrame
+    this.#write(up, down)
+    if (this.#over) return
+    if (this.#more) this.#wait() // what was read meanwhile
+    if (this.#stopped) this.#flow()
   }
 
   #write(up: readonly Buffer[], down: readonly Buffer[]): void {
@@ -159,15 +180,27 @@ export class Relay {
     const { client, upstream } = this.#o
     const readClient =
       !this.#blocked.client &&
-      !this.#committing &&
+      !this.#syncing &&
       this.#fromClient.waitingFor === null &&
       client.writableLength < maxUnread
-    const readServer = !this.#blocked.upstream && !this.#committing
+    const readServer = !this.#blocked.upstream && !this.#syncing
+    this.#stopped = !readClient || !readServer
     if (readClient !== !client.isPaused()) readClient ? client.resume() : client.pause()
     if (readServer !== !upstream.isPaused()) readServer ? upstream.resume() : upstream.pause()
   }
 
+  /** What came before the end of a stream goes on before it. */
+  #settle(): void {
+    if (this.#waiting && !this.#over) this.#o.conversation.gate.commit()
+  }
+
+  #clientGone(reason: string): void {
+    this.#settle()
+    this.#stop(reason)
+  }
+
   #targetGone(): void {
+    this.#settle()
     if (this.#over) return
     this.#finish('08006', 'the target closed the connection', 'connect again')
   }
@@ -176,7 +209,7 @@ export class Relay {
   #finish(sqlstate: string, message: string, hint: string): void {
     const { client } = this.#o
     this.#stop(message, done => {
-      if (this.#serverReader.streaming || client.destroyed) {
+      if (this.#midFrame || client.destroyed) {
         done()
         return
       }

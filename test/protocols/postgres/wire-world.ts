@@ -6,7 +6,16 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { type EmbeddedServer, startEmbedded } from '../../../src/db/embedded.ts'
 import { CertificateAuthority } from '../../../src/gateway/certificates.ts'
-import type { Door, Gate, Opened, Refusal, Resource, Target, Verdict } from '../../../src/gateway/protocol.ts'
+import type {
+  Door,
+  Forwarding,
+  Gate,
+  Opened,
+  Refusal,
+  Resource,
+  Target,
+  Verdict,
+} from '../../../src/gateway/protocol.ts'
 import type { Permit } from '../../../src/policy/permit.ts'
 import type { ActionFacts, MaskRule } from '../../../src/policy/points.ts'
 import { postgres } from '../../../src/protocols/postgres/index.ts'
@@ -192,6 +201,18 @@ export async function startWireWorld(
     const abort = new AbortController()
     const one = { abort, refit: undefined as Parameters<Gate['onRules']>[0] | undefined }
     live.add(one)
+    const waiting: Forwarding[] = []
+    const commit = () => {
+      const taken = waiting.splice(0)
+      const committed = world.onCommit()
+      if (committed === false) return false
+      for (const each of taken) each.take()
+      const forward = () => {
+        for (const each of taken) each.forward()
+        return true
+      }
+      return committed === true ? forward() : committed.then(yes => yes && forward())
+    }
     const gate: Gate = {
       about: {} as Gate['about'],
       judge(actions, record): Verdict {
@@ -224,7 +245,11 @@ export async function startWireWorld(
         world.journal.push({ kind, body: kept })
       },
       recordOriginal: (kind, body) => void world.originals.push({ kind, body }),
-      commit: () => world.onCommit(),
+      commit,
+      whenRecorded: forwarding => {
+        waiting.push(forwarding)
+        setImmediate(commit)
+      },
       rules: () => world.rules,
       maskKey: Buffer.alloc(32, 7),
       onRules: refit => (one.refit = refit),
