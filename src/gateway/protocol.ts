@@ -286,8 +286,8 @@ export interface Gate {
   /** Journals into the layer of originals what must not stand in the other one: input, hidden literals. Nothing where policy drops them. */
   recordOriginal(kind: string, body: Record<string, unknown>): void
   /**
-   * Lets bytes go on once all that the session judged and recorded until then is in the journal: at the end of this turn of
-   * the event loop, in one record with what its other connections do meanwhile. Never, if the session ends before.
+   * Lets bytes go on once all that the session judged and recorded until then is in the journal: at once or at the end of
+   * this turn of the event loop, in one record with what its other connections do meanwhile. Never, if the session ends before.
    */
   whenRecorded(forwarding: Forwarding): void
   /**

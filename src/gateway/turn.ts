@@ -41,9 +41,13 @@ export class Turn {
     this.#originals.push(event)
   }
 
-  /** `forwarding` goes on when this turn of the event loop is over and what it recorded is in the journal. */
+  /** `forwarding` goes on when what was recorded is in the journal: of more than one connection when this turn of the event loop is over. */
   whenRecorded(forwarding: Forwarding): void {
     this.#waiting.push(forwarding)
+    if (this.#session.connections.size < 2) {
+      this.commit() // there is nobody to share a record with
+      return
+    }
     if (this.#scheduled) return
     this.#scheduled = true
     setImmediate(this.#end)

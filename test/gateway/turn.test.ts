@@ -6,6 +6,10 @@ import type { Forwarding } from '../../src/gateway/protocol.ts'
 import type { NewRecorded } from '../../src/recording/events.ts'
 import type { SessionRecorder } from '../../src/recording/recorder.ts'
 
+function end(session: LiveSession): void {
+  session.ended({ code: 'grant_revoked', message: 'revoked', remedy: '', decision_id: null })
+}
+
 /** A session of two connections whose recorder notes, in one list with what is forwarded, what it got. */
 function world(options: { strict?: boolean; fail?: string } = {}) {
   const seen: string[] = []
@@ -29,6 +33,10 @@ function world(options: { strict?: boolean; fail?: string } = {}) {
     prepare() {},
   } as unknown as SessionRecorder
   const gates = ['a', 'b'].map(id => new ConnectionGate(session, id, {} as never)) as [ConnectionGate, ConnectionGate]
+  for (const gate of gates) {
+    const id = String(session.connections.size)
+    session.connections.set(id, { id, gate, ended: new AbortController() })
+  }
   const bytes = (name: string): Forwarding => ({
     take: () => void seen.push(`taken: ${name}`),
     forward: () => void seen.push(`forwarded: ${name}`),
@@ -55,6 +63,14 @@ describe('what a session records in one turn of the event loop', () => {
     ])
   })
 
+  test('goes on at once where there is only one connection', () => {
+    const { session, gates, seen, bytes } = world()
+    session.connections.delete('1')
+    gates[0].record('statement', {})
+    gates[0].whenRecorded(bytes('a'))
+    expect(seen).toEqual(['journal: a statement', 'taken: a', 'forwarded: a'])
+  })
+
   test('goes on at once where one of them says so', () => {
     const { gates, seen, bytes } = world()
     gates[0].record('statement', {})
@@ -77,7 +93,7 @@ describe('what a session records in one turn of the event loop', () => {
     const { session, gates, seen, bytes } = world()
     gates[0].record('statement', {})
     gates[0].whenRecorded(bytes('a'))
-    session.ended({ code: 'grant_revoked', message: 'revoked', remedy: '', decision_id: null })
+    end(session)
     await nextTurn()
     gates[0].finish('revoked')
     expect(seen).toEqual(['journal: a statement, a disconnected'])
@@ -114,7 +130,7 @@ describe('what a session records in one turn of the event loop', () => {
     gates[0].record('statement', {})
     gates[0].whenRecorded(bytes('a'))
     await nextTurn()
-    session.ended({ code: 'grant_revoked', message: 'revoked', remedy: '', decision_id: null })
+    end(session)
     syncs[0]!()
     await nextTurn()
     expect(seen).toEqual(['journal: a statement', 'taken: a'])

@@ -1,4 +1,5 @@
 import type { Gate } from '../../gateway/protocol.ts'
+import { maskFor } from './descriptions.ts'
 import type { Judge } from './judging.ts'
 import { C, code, frame, int16, readyForQuery } from './messages.ts'
 import { Expected, Owed, Pending } from './pending.ts'
@@ -95,9 +96,10 @@ export class Conversation {
       const running = expected.running[expected.index]
       const { result } = expected
       if (running === undefined || result === null) continue
-      if (result.fields !== null) {
-        const formats = expected.portal?.formats ?? result.fields.map(f => f.format)
-        result.describe(result.fields, this.judge.plan.rows(running.judgement, result.fields, formats))
+      const { described } = result
+      if (described !== null) {
+        const formats = expected.portal?.formats ?? described.formats
+        result.describe(described, maskFor(described, this.judge.plan, running.judgement, formats))
       } else if (running.judgement.describe)
         return 'rows that must be masked now are on their way without a description'
     }

@@ -1,4 +1,4 @@
-import type { Field } from './messages.ts'
+import type { Described } from './descriptions.ts'
 import type { RowMask, Statement } from './sql/contract.ts'
 
 /** What a Parse message defined. */
@@ -18,7 +18,7 @@ export interface Portal {
   readonly formats: readonly number[]
   readonly parameters: readonly (string | null)[] | null
   /** What its RowDescription said, and the plan it was held against. */
-  description: { readonly plan: object; readonly fields: readonly Field[]; readonly mask: RowMask | null } | null
+  description: { readonly plan: object; readonly described: Described; readonly mask: RowMask | null } | null
   /** The plan for which a Describe is under way. */
   describing: object | null
   /** Set where SQL's DECLARE made it. `held`: WITH HOLD, it outlives its transaction. */

@@ -1,5 +1,5 @@
 import type { Gate } from '../../gateway/protocol.ts'
-import type { Field } from './messages.ts'
+import type { Described } from './descriptions.ts'
 import { PackedRows } from './packed-rows.ts'
 import type { RowMask } from './sql/contract.ts'
 
@@ -13,7 +13,7 @@ export class ResultRecord {
   readonly #gate: Gate
   readonly #keep: number
   readonly #formats: readonly number[]
-  #fields: readonly Field[] | null = null
+  #described: Described | null = null
   #rows: PackedRows | null = null
   #kept = 0
   mask: RowMask | null = null
@@ -33,12 +33,12 @@ export class ResultRecord {
     return this.#kept < this.#keep
   }
 
-  get fields(): readonly Field[] | null {
-    return this.#fields
+  get described(): Described | null {
+    return this.#described
   }
 
-  describe(fields: readonly Field[], mask: RowMask | null): void {
-    this.#fields = fields
+  describe(described: Described, mask: RowMask | null): void {
+    this.#described = described
     this.mask = mask
   }
 
@@ -50,22 +50,19 @@ export class ResultRecord {
   }
 
   finish(tag: string): void {
-    this.#record('result', {
-      tag,
-      rows: this.count,
-      bytes: this.bytes,
-      ...(this.#fields === null ? {} : { columns: this.#fields.map(f => f.name) }),
-      ...(this.mask === null ? {} : { masked: this.mask.masked }),
-    })
+    const body: Record<string, unknown> = { tag, rows: this.count, bytes: this.bytes }
+    if (this.#described !== null) body['columns'] = this.#described.columns
+    if (this.mask !== null) body['masked'] = this.mask.masked
+    this.#record('result', body)
   }
 
   readonly #isBinary = (column: number): boolean => {
-    const format = this.#fields?.[column]?.format ?? this.#formats[this.#formats.length === 1 ? 0 : column]
+    const format = this.#described?.fields[column]?.format ?? this.#formats[this.#formats.length === 1 ? 0 : column]
     return format === 1
   }
 
   #flush(): void {
-    this.#record('rows', this.#fields === null ? {} : { columns: this.#fields.map(f => f.name) })
+    this.#record('rows', this.#described === null ? {} : { columns: this.#described.columns })
   }
 
   #record(kind: string, body: Record<string, unknown>): void {

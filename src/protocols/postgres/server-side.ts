@@ -1,6 +1,7 @@
 import { type Conversation, idle } from './conversation.ts'
+import { type Described, Descriptions, maskFor } from './descriptions.ts'
 import type { FrameSink } from './frames.ts'
-import { Body, BodyError, decodeError, decodeRowDescription, encodeError, type Field, frame, S } from './messages.ts'
+import { Body, BodyError, decodeError, encodeError, frame, S } from './messages.ts'
 import { type Expected, Owed, type Running, undo, undoStatements } from './pending.ts'
 import { ResultRecord } from './results.ts'
 import type { RowMask, Statement } from './sql/contract.ts'
@@ -22,6 +23,7 @@ export interface ServerPorts {
 export class ServerSide implements FrameSink {
   readonly #c: Conversation
   readonly #ports: ServerPorts
+  readonly #descriptions = new Descriptions()
   #chunk: Buffer | null = null
   #from = 0
   /** Masked rows on their way, side by side. */
@@ -134,7 +136,7 @@ export class ServerSide implements FrameSink {
     const { head } = this.#c.pending
     const running = head?.running[head.index]
     if (running === undefined) return false
-    return !running.judgement.describe || head!.result!.fields !== null
+    return !running.judgement.describe || head!.result!.described !== null
   }
 
   /** Rows of an Execute: described before, by the client or by us, or not at all where nothing is masked. */
@@ -144,37 +146,35 @@ export class ServerSide implements FrameSink {
     const { description } = portal
     if (description !== null) {
       const fresh = description.plan === this.#c.judge.plan
-      result.describe(
-        description.fields,
-        fresh ? description.mask : this.#maskOf(head.running[0], description.fields, portal.formats),
-      )
+      const { described, mask } = description
+      result.describe(described, fresh ? mask : this.#maskOf(head.running[0], described, portal.formats))
     }
     head.result = result
     return result
   }
 
-  #maskOf(running: Running | undefined, fields: readonly Field[], formats: readonly number[]) {
-    const { plan } = this.#c.judge
-    return running === undefined || plan.empty ? null : plan.rows(running.judgement, fields, formats)
+  #maskOf(running: Running | undefined, described: Described, formats: readonly number[]): RowMask | null {
+    return running === undefined ? null : maskFor(described, this.#c.judge.plan, running.judgement, formats)
   }
 
   #description(head: Expected | undefined, buffer: Buffer, start: number, end: number): undefined {
     const c = this.#c
     if (head === undefined) return this.#outOfTurn(S.rowDescription)
     if (head.kind === Owed.query) {
-      const fields = decodeRowDescription(buffer, start, end)
-      const formats = formatsOf(fields)
-      head.result = new ResultRecord(c.gate, formats)
-      head.result.describe(fields, this.#maskOf(head.running[head.index], fields, formats))
+      const running = head.running[head.index]
+      const described = this.#descriptions.read(running?.statement ?? null, buffer, start, end)
+      head.result = new ResultRecord(c.gate, described.formats)
+      head.result.describe(described, this.#maskOf(running, described, described.formats))
       return this.#pass(buffer, start, end)
     }
     if (head.kind === Owed.describePortal) {
       const portal = head.portal!
-      const fields = decodeRowDescription(buffer, start, end)
       const { statement } = portal.prepared
-      const judgement = statement === null ? null : c.judge.plan.judge(statement)
-      const mask = judgement?.ok && !c.judge.plan.empty ? c.judge.plan.rows(judgement, fields, portal.formats) : null
-      portal.description = { plan: c.judge.plan, fields, mask }
+      const { plan } = c.judge
+      const described = this.#descriptions.read(statement, buffer, start, end)
+      const judgement = statement === null ? null : plan.judge(statement)
+      const mask = judgement?.ok ? maskFor(described, plan, judgement, portal.formats) : null
+      portal.description = { plan, described, mask }
     } else if (head.kind !== Owed.describeStatement) return this.#outOfTurn(S.rowDescription)
     c.pending.shift()
     if (!head.hidden) this.#pass(buffer, start, end)
@@ -397,11 +397,4 @@ export class ServerSide implements FrameSink {
     )
     this.#chunk = null
   }
-}
-
-const textOnly: readonly number[] = []
-
-/** FETCH from a binary cursor answers in binary, also in the simple protocol. */
-function formatsOf(fields: readonly Field[]): readonly number[] {
-  return fields.every(f => f.format === 0) ? textOnly : fields.map(f => f.format)
 }
