@@ -13,10 +13,12 @@ const replacement = '�'
  * after `\x`, a long value its beginning.
  */
 export class PackedRows {
-  readonly #out = new RowWriter(startBytes)
+  readonly #out: RowWriter
   count = 0
 
-  constructor() {
+  /** @param size what it will hold, as far as that can be told. */
+  constructor(size = startBytes) {
+    this.#out = new RowWriter(size)
     this.#out.at = header
   }
 

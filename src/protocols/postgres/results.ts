@@ -4,6 +4,7 @@ import { PackedRows } from './packed-rows.ts'
 import type { RowMask } from './sql/contract.ts'
 
 const batchBytes = 64 * 1024
+const slack = 8 * 1024
 
 /**
  * What one statement answered, for the journal: columns, the rows that the settings ask for (already masked), counts and
@@ -44,7 +45,7 @@ export class ResultRecord {
 
   /** A DataRow as the client gets it: `body` begins at its Int16 count. */
   collect(buffer: Buffer, body: number, end: number): void {
-    this.#rows ??= new PackedRows()
+    this.#rows ??= this.#kept === 0 ? new PackedRows() : new PackedRows(batchBytes + slack)
     this.#rows.add(buffer, body, end, this.#isBinary)
     if (++this.#kept < this.#keep && this.#rows.bytes > batchBytes) this.#flush()
   }
