@@ -100,6 +100,7 @@ export class Turn {
       if (events.length > 0) {
         this.#events = []
         recorder.append(events)
+        for (const { packed } of events) packed?.release?.()
       }
       return true
     } catch (error) {

@@ -13,6 +13,8 @@ export interface NewRecorded {
 export interface PackedMember {
   readonly name: string
   readonly bytes: Buffer
+  /** Called when the journal has it: its memory may be used again. */
+  readonly release?: () => void
 }
 
 /** One event as it is kept: the envelope, and beside it the members of the body. */

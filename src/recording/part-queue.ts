@@ -14,6 +14,9 @@ export interface Chunk {
 
 const leastBytes = 2 * 1024
 const mostBytes = 64 * 1024
+/** Memory of shipped chunks: new memory for each would make the collector look at the whole heap again and again. */
+const spares: Buffer[] = []
+const mostSpares = 32
 
 /** Records side by side in one piece of memory: thousands of small ones would be as many objects for the collector. */
 class Gathered implements Chunk {
@@ -27,7 +30,8 @@ class Gathered implements Chunk {
     this.first_seq = first.first_seq
     this.at = first.at
     this.last_seq = first.last_seq
-    this.#memory = Buffer.allocUnsafeSlow(Math.max(size, first.events.length))
+    const bytes = Math.max(size, first.events.length)
+    this.#memory = (bytes === mostBytes ? spares.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes)
     this.add(first)
   }
 
@@ -42,6 +46,11 @@ class Gathered implements Chunk {
     this.#used += events.length
     this.last_seq = last_seq
     return true
+  }
+
+  /** It was shipped: nothing reads it any more. */
+  release(): void {
+    if (this.#memory.length === mostBytes && spares.length < mostSpares) spares.push(this.#memory)
   }
 }
 
@@ -69,7 +78,7 @@ export class PartQueue {
   end: { readonly ending: 'clean' | 'lost'; readonly reason: string } | undefined
   bytes = 0
   since = 0
-  #chunks: Chunk[] = []
+  #chunks: Gathered[] = []
   /** The last chunk, as long as nothing of it is on its way to the store. */
   #open: Gathered | undefined
   #nextBytes = leastBytes
@@ -125,6 +134,7 @@ export class PartQueue {
     for (const chunk of this.#chunks) {
       if (chunk.last_seq > head.last_seq) break
       this.bytes -= chunk.events.length
+      chunk.release()
       count++
     }
     this.#chunks.splice(0, count)

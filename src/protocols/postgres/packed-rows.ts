@@ -5,6 +5,12 @@ import { RowWriter } from './sql/row-writer.ts'
 const maxValue = 4096
 const header = 5
 const startBytes = 512
+/** Rows leave in batches of this size; one that is a little longer still fits into its memory. */
+export const batchBytes = 64 * 1024
+const longBytes = batchBytes + 8 * 1024
+/** Memory of batches that the journal has: new memory for each would make the collector look at the whole heap again and again. */
+const spares: Buffer[] = []
+const mostSpares = 16
 const replacement = '�'
 
 /**
@@ -16,9 +22,9 @@ export class PackedRows {
   readonly #out: RowWriter
   count = 0
 
-  /** @param size what it will hold, as far as that can be told. */
-  constructor(size = startBytes) {
-    this.#out = new RowWriter(size)
+  /** @param long there will be a whole batch of them. */
+  constructor(long = false) {
+    this.#out = new RowWriter(startBytes, long ? (spares.pop() ?? Buffer.allocUnsafeSlow(longBytes)) : undefined)
     this.#out.at = header
   }
 
@@ -54,6 +60,12 @@ export class PackedRows {
       at += length
     }
     this.count++
+  }
+
+  /** Nobody reads what was taken any more. */
+  release(): void {
+    const { bytes } = this.#out
+    if (bytes.length === longBytes && spares.length < mostSpares) spares.push(bytes)
   }
 
   /** The whole array, without a copy: add no more afterwards. */

@@ -1,10 +1,7 @@
 import type { Gate } from '../../gateway/protocol.ts'
 import type { Described } from './descriptions.ts'
-import { PackedRows } from './packed-rows.ts'
+import { batchBytes, PackedRows } from './packed-rows.ts'
 import type { RowMask } from './sql/contract.ts'
-
-const batchBytes = 64 * 1024
-const slack = 8 * 1024
 
 /**
  * What one statement answered, for the journal: columns, the rows that the settings ask for (already masked), counts and
@@ -45,7 +42,7 @@ export class ResultRecord {
 
   /** A DataRow as the client gets it: `body` begins at its Int16 count. */
   collect(buffer: Buffer, body: number, end: number): void {
-    this.#rows ??= this.#kept === 0 ? new PackedRows() : new PackedRows(batchBytes + slack)
+    this.#rows ??= new PackedRows(this.#kept > 0)
     this.#rows.add(buffer, body, end, this.#isBinary)
     if (++this.#kept < this.#keep && this.#rows.bytes > batchBytes) this.#flush()
   }
@@ -70,6 +67,6 @@ export class ResultRecord {
     const rows = this.#rows
     this.#rows = null
     if (rows === null) this.#gate.record(kind, body)
-    else this.#gate.record(kind, body, { name: 'values', bytes: rows.taken() })
+    else this.#gate.record(kind, body, { name: 'values', bytes: rows.taken(), release: () => rows.release() })
   }
 }

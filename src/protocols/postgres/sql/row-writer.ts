@@ -5,8 +5,8 @@ export class RowWriter {
   bytes: Buffer
   at = 0
 
-  constructor(size: number) {
-    this.bytes = Buffer.allocUnsafe(size)
+  constructor(size: number, memory: Buffer = Buffer.allocUnsafe(size)) {
+    this.bytes = memory
   }
 
   /** Makes room for so many bytes more. */
