@@ -152,9 +152,14 @@ async function twoResources(dev: World): Promise<void> {
   const path = join(dev.policies, 'resources/data.yaml')
   const starter = readFileSync(path, 'utf8')
   const from = starter.indexOf('shop-db:')
-  const entry = starter.slice(from)
+  const entry = /^shop-db:\n(?: .*\n|\n)+/.exec(starter.slice(from))?.[0]
+  if (entry === undefined) throw new Error('the starter policies no longer declare shop-db as this benchmark knows it')
+  const plain = entry.replace('sslmode: prefer', 'sslmode: disable')
   const secured = entry.replace('shop-db:', 'shop-tls:').replace('sslmode: prefer', 'sslmode: require')
-  writeFileSync(path, `${starter.slice(0, from)}${entry.replace('sslmode: prefer', 'sslmode: disable')}${secured}`)
+  writeFileSync(
+    path,
+    starter.replace(entry, () => `${plain}\n${secured}`),
+  )
   const author = ['-c', 'user.name=bench', '-c', 'user.email=bench@example.test', '-c', 'commit.gpgsign=false']
   const git = (...args: string[]) => spawnSync('git', [...author, ...args], { cwd: dev.policies, encoding: 'utf8' })
   git('add', '--all')
