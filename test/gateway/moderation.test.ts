@@ -1,33 +1,21 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
 import type pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createAuditWriter } from '../../src/audit/writer.ts'
-import { type Database, openDatabase } from '../../src/db/database.ts'
 import { notify } from '../../src/db/notices.ts'
-import { ProcessRow } from '../../src/db/processes.ts'
-import type { Caller } from '../../src/identity/facts.ts'
-import { findSubject } from '../../src/identity/subjects.ts'
 import { newId } from '../../src/ids.ts'
-import { DecisionLog } from '../../src/policy/decision-log.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
-import { ReplayClient } from '../../src/recording/replay-client.ts'
-import { ReplayServer } from '../../src/recording/replay-server.ts'
 import { watchChannel } from '../../src/recording/watchers.ts'
 import { sessions } from '../../src/sessions/schema.ts'
 import type { Edit } from '../approvals/world.ts'
+import { startReplay } from './replay.ts'
 import { createGatewayWorld, type GatewayWorld } from './world.ts'
 
-const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 const demanded: Edit = ['access/access.rego', '"from": [', '"moderators": ["security-admins"], "from": [']
 const impatient: Edit = ['access/access.rego', '"idle_s": 900', '"idle_s": 2']
 let world: GatewayWorld
 let a: Awaited<ReturnType<GatewayWorld['gateway']>>
-let database: Database // of the replay process
-let row: ProcessRow
-let server: ReplayServer
-let replay: ReplayClient
+let replay: Awaited<ReturnType<typeof startReplay>>
 let dan: SubjectFacts // who connects; a security admin too
 let sam: SubjectFacts
 let audrey: SubjectFacts
@@ -39,40 +27,14 @@ beforeAll(async () => {
   dan = await world.person('dan', ['dbas', 'security-admins'])
   sam = await world.person('sam', ['security-admins'])
   audrey = await world.person('audrey', ['auditors'])
-  database = openDatabase({ url: world.test.roleUrls.replay, max: 4, application: 'test replay' })
-  row = await ProcessRow.register(database, { role: 'replay' })
-  const { engine } = a.worker
-  server = new ReplayServer({
-    database,
-    engine,
-    reader: world.reader,
-    audit: createAuditWriter({ database, process_id: row.id }),
-    decisions: new DecisionLog({ database, engine }),
-    tokenFacts: async () => null,
-    subjectFacts: id => findSubject(database.db, id),
-    process_id: row.id,
-    now: Date.now,
-    zone: 'UTC',
-    callKey: publicKey,
-  })
-  const address = await server.listen({ host: '127.0.0.1', port: 0 })
-  replay = new ReplayClient({ ...address, callKey: privateKey, now: Date.now })
+  replay = await startReplay(world, a.worker.engine)
 }, 120_000)
 afterAll(async () => {
-  await server?.close()
-  await row?.close()
-  await database?.close()
+  await replay?.close()
   await world?.close()
 })
 
-/** Follows a session as `sallyport tail` does. @returns what makes them leave. */
-async function follow(subject: SubjectFacts, session_id: string): Promise<AbortController> {
-  const leave = new AbortController()
-  const caller = { facts: subject, via: 'cli', credential: 'x' } as Caller
-  const stream = await replay.events(caller, session_id, { follow: 'true' }, leave.signal)
-  stream.on('error', () => {}).resume()
-  return leave
-}
+const follow = (subject: SubjectFacts, session_id: string) => replay.follow(subject, session_id)
 
 async function opened(): Promise<{ client: pg.Client & { errors: Error[] }; session_id: string }> {
   const issued = await world.ticket(dan)
@@ -132,7 +94,7 @@ describe('a session for which policy demands a moderator', () => {
     const { client, session_id } = await opened()
     const own = await follow(dan, session_id)
     const other = await follow(audrey, session_id)
-    await notify(database.db, watchChannel, session_id)
+    await notify(replay.database.db, watchChannel, session_id)
     await sleep(2_500)
     expect(await asked(client)).toMatch(waits)
     own.abort()
@@ -151,8 +113,8 @@ describe('a session for which policy demands a moderator', () => {
     leave.abort()
     await expect.poll(() => state(session_id), soon).toBe('waiting')
     // A row that nobody beats, as a replay process that was killed leaves it.
-    await database.sql`insert into recording_watches (decision_id, session_id, subject_id, process_id)
-      values (${newId('dec')}, ${session_id}, ${sam.id}, ${row.id})`
+    await replay.database.sql`insert into recording_watches (decision_id, session_id, subject_id, process_id)
+      values (${newId('dec')}, ${session_id}, ${sam.id}, ${replay.row.id})`
     await expect.poll(() => asked(client), soon).toBe('it ran')
     await expect.poll(() => asked(client), soon).toMatch(waits)
     await client.end()

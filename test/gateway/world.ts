@@ -78,6 +78,8 @@ export async function createGatewayWorld(options: { readonly web?: readonly stri
   web?.trust(publish(purpose => keys('ssh', purpose)).target_ca)
   const identity = await generateX25519Identity()
   const recipient = await identityToRecipient(identity)
+  const originals = await generateX25519Identity()
+  const originalsRecipient = await identityToRecipient(originals)
   const authority = await CertificateAuthority.open({
     folder: join(folder, 'ca'),
     hosts: ['127.0.0.1'],
@@ -109,6 +111,7 @@ export async function createGatewayWorld(options: { readonly web?: readonly stri
       spool_root: join(folder, 'spool'),
       spool_bytes: 64 * 1024 * 1024,
       recipients: [recipient],
+      originals_recipients: [originalsRecipient],
     })
     const leases = new Leases(ground)
     const one = new Gateway(
@@ -207,6 +210,7 @@ export async function createGatewayWorld(options: { readonly web?: readonly stri
       database: world.test.database,
       store: new FileStore(join(folder, 'store')),
       identities: [new Secret(identity)],
+      originals_identities: [new Secret(originals)],
     }),
     folder,
     certificate: join(folder, 'ca/server.pem'),

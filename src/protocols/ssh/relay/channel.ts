@@ -36,6 +36,8 @@ export class Channel {
   readonly closeSent: Record<Side, boolean> = { client: false, target: false }
   readonly closeSeen: Record<Side, boolean> = { client: false, target: false }
   readonly eofSeen: Record<Side, boolean> = { client: false, target: false }
+  /** What each side sent. */
+  readonly bytes: Record<Side, number> = { client: 0, target: 0 }
   pty = false
   term = ''
 

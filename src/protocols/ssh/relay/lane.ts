@@ -64,5 +64,7 @@ export class Lane {
       this.#failed(error as Error)
     }
     if (this.#to.full(() => this.#from.release('full'))) this.#from.hold('full')
+    // Our own answers go back to the sender, who may ask without end and read none of them.
+    if (this.#from.full(() => this.#from.release('answers'))) this.#from.hold('answers')
   }
 }

@@ -4,7 +4,8 @@ import { lastWords } from '../deny.ts'
 import type { Transport } from '../transport.ts'
 import { FieldError, FieldReader } from '../wire/fields.ts'
 import { Channel, type Side } from './channel.ts'
-import { Forwarding } from './forwarding.ts'
+import { Forwarding, placeOf } from './forwarding.ts'
+import { Input } from './input.ts'
 import { Lane } from './lane.ts'
 import {
   confirmationMessage,
@@ -24,6 +25,7 @@ import {
 } from './messages.ts'
 import { Output } from './output.ts'
 import { clientRequest, targetRequest } from './requests.ts'
+import { Watch } from './watch.ts'
 
 const log = logger('ssh')
 const mostChannels = 100
@@ -46,9 +48,11 @@ export class Relay {
   readonly legs: Legs
   readonly gate: Gate
   readonly output: Output
+  readonly #input: Input
   readonly lanes: Readonly<Record<Side, Lane>>
   readonly channels = new Map<number, Channel>()
   readonly forwarding: Forwarding
+  readonly #watch: Watch
   #next = 0
   #finish: (reason: string) => void = () => {}
   #done = false
@@ -58,12 +62,14 @@ export class Relay {
     this.legs = legs
     this.gate = opened.gate
     this.output = new Output(opened.gate)
+    this.#input = new Input(opened.gate)
     const failed = (side: Side) => (error: Error) => this.#fault(side, error)
     this.lanes = {
-      client: new Lane(this.gate, { from: legs.client, to: legs.target }, () => {}, failed('client')),
+      client: new Lane(this.gate, { from: legs.client, to: legs.target }, () => this.#input.record(), failed('client')),
       target: new Lane(this.gate, { from: legs.target, to: legs.client }, () => this.output.record(), failed('target')),
     }
     this.forwarding = new Forwarding(this)
+    this.#watch = new Watch(this, (side, payload) => this.#deliver(side, payload))
   }
 
   /** To the end of the connection. @returns why it ended. */
@@ -91,9 +97,13 @@ export class Relay {
   }
 
   #read(side: Side, payload: Buffer): undefined {
+    this.#deliver(side, payload, () => this.#watch.holds(side, payload))
+  }
+
+  #deliver(side: Side, payload: Buffer, holds: () => boolean = () => false): undefined {
     if (this.#done) return
     try {
-      this.#message(side, payload)
+      if (!holds()) this.#message(side, payload)
     } catch (error) {
       this.#fault(side, error as Error)
     }
@@ -157,7 +167,7 @@ export class Relay {
     const channel = new Channel(id, open, side, this.legs.client, this.legs.target)
     this.channels.set(id, channel)
     channel.flowFrom(to).terms(open.window, open.packet)
-    this.gate.record('channel_open', { channel: id, type: open.type, by: side })
+    this.gate.record('channel_open', { channel: id, type: open.type, by: side, ...placeOf(open) })
     this.lanes[side].push(() =>
       this.legs[to].send(openMessage({ ...open, sender: id, packet: Math.min(open.packet, mostPacket) })),
     )
@@ -173,11 +183,15 @@ export class Relay {
     const packet = Math.min(confirmation.packet, mostPacket)
     const told = confirmationMessage(channel.numbers[to], { ...confirmation, sender: channel.id, packet })
     this.lanes[side].push(() => this.legs[to].send(told))
+    if (channel.type !== 'session') return
+    this.forwarding.tell(channel)
+    this.#watch.tell(channel)
   }
 
   #notOpened(side: Side, payload: Buffer): undefined {
     const channel = this.#pending(side, payload)
     this.channels.delete(channel.id)
+    this.gate.record('channel_close', { channel: channel.id, opened: false })
     const to = other(side)
     this.lanes[side].push(() => this.legs[to].send(payload, channel.numbers[to]))
   }
@@ -194,6 +208,7 @@ export class Relay {
     const { bytes, code } = readData(payload)
     const flow = channel.flowFrom(side)
     flow.received(bytes.length)
+    channel.bytes[side] += bytes.length
     if (channel.closeSent[side]) return // it does not know yet that we refused
     if (channel.eofSeen[side]) throw new FieldError('data after its end')
     if (channel.type === 'session' && channel.state !== 'running') {
@@ -203,14 +218,20 @@ export class Relay {
     if (side === 'client') {
       if (code !== null) throw new FieldError('stderr of a client')
       if (channel.inspector !== null) channel.inspector.fromClient(bytes)
-      else this.lanes.client.push(() => flow.pass(payload, bytes, null))
+      else {
+        if (channel.type === 'session') this.#input.add(channel, bytes)
+        this.lanes.client.push(() => flow.pass(payload, bytes, null))
+      }
       return
     }
     if (channel.inspector !== null) {
       channel.inspector.fromTarget(bytes, code)
       return
     }
-    this.output.add(channel.id, code === null ? 'out' : code === stderr ? 'err' : `ext${code}`, bytes)
+    if (channel.type === 'session') {
+      if (channel.pty && code === null) this.#input.shown(channel.id, bytes)
+      this.output.add(channel.id, code === null ? 'out' : code === stderr ? 'err' : `ext${code}`, bytes)
+    }
     this.lanes.target.push(() => flow.pass(payload, bytes, code))
   }
 
@@ -249,9 +270,15 @@ export class Relay {
 
   #forget(channel: Channel): undefined {
     if (!channel.isGone || !this.channels.delete(channel.id)) return
-    channel.inspector?.closed()
+    this.#tellEnd(channel)
     this.output.forget(channel.id)
-    this.gate.record('channel_close', { channel: channel.id })
+  }
+
+  #tellEnd(channel: Channel): undefined {
+    channel.inspector?.closed()
+    this.#input.forget(channel.id)
+    const { client, target } = channel.bytes
+    this.gate.record('channel_close', { channel: channel.id, to_target: client, to_client: target })
   }
 
   #reply(side: Side, payload: Buffer): undefined {
@@ -315,8 +342,9 @@ export class Relay {
   #over(reason: string): undefined {
     if (this.#done) return
     this.#done = true
-    for (const channel of this.channels.values()) channel.inspector?.closed()
+    this.#watch[Symbol.dispose]()
     this.output.record()
+    for (const channel of this.channels.values()) this.#tellEnd(channel)
     const { target } = this.legs
     setTimeout(
       () => {

@@ -4,7 +4,7 @@ import { action } from '../actions.ts'
 import { denial, refusedStatus } from '../deny.ts'
 import { FieldError } from '../wire/fields.ts'
 import type { Channel } from './channel.ts'
-import { type ChannelRequest, M, plainMessage, readRequest } from './messages.ts'
+import { type ChannelRequest, M, plainMessage, readRequest, stderr } from './messages.ts'
 import type { Relay } from './relay.ts'
 import { type Start, startOf } from './starts.ts'
 
@@ -49,13 +49,15 @@ export function clientRequest(relay: Relay, channel: Channel, payload: Buffer): 
       return judged(relay, channel, payload, request, action('signal', 'session', { name }), `signal ${name}`)
     }
     case 'auth-agent-req@openssh.com':
-      return judged(relay, channel, payload, request, action('agent', 'admin', {}), 'forward the agent', () =>
-        relay.forwarding.admit('auth-agent@openssh.com'),
-      )
+      return admitted(relay, channel, payload, request, 'auth-agent@openssh.com', {
+        asked: action('agent', 'admin', {}),
+        words: 'forward the agent',
+      })
     case 'x11-req':
-      return judged(relay, channel, payload, request, action('x11', 'admin', {}), 'forward X11', () =>
-        relay.forwarding.admit('x11'),
-      )
+      return admitted(relay, channel, payload, request, 'x11', {
+        asked: action('x11', 'admin', {}),
+        words: 'forward X11',
+      })
     default:
       return refuse(relay, channel, request)
   }
@@ -125,6 +127,25 @@ function env(relay: Relay, channel: Channel, payload: Buffer, request: ChannelRe
   request.fields.bytes(16_384)
   if (channel.state !== 'fresh' || !/^[A-Za-z_]\w*$/.test(name)) return refuse(relay, channel, request)
   judged(relay, channel, payload, request, action('env', 'session', { name }), `environment ${name}`)
+}
+
+/** What the target may then open channels for. A person who asked for it reads why there is none. */
+function admitted(
+  relay: Relay,
+  channel: Channel,
+  payload: Buffer,
+  request: ChannelRequest,
+  type: string,
+  wanted: { readonly asked: ActionFacts; readonly words: string },
+): undefined {
+  const extra = { channel: channel.id, request: request.type }
+  const verdict = relay.gate.judge([wanted.asked], { text: wanted.words, extra })
+  if (verdict.allowed) {
+    relay.forwarding.admit(type, wanted)
+    return pass(relay, channel, payload, request)
+  }
+  relay.lanes.client.push(() => channel.toClient.inject(Buffer.from(denial(verdict)), stderr))
+  return answer(relay, channel, request, M.failure)
 }
 
 function judged(

@@ -1,0 +1,111 @@
+import { FieldReader } from '../wire/fields.ts'
+import type { Channel, Side } from './channel.ts'
+import { M, stderr } from './messages.ts'
+import type { Relay } from './relay.ts'
+
+/** Of each side; beyond it nothing more is read of that side. */
+const mostHeld = 512 * 1024
+const lookMs = 500
+
+/**
+ * Where policy demands that somebody watches: while nobody does, what asks for something or carries something waits, both
+ * ways and bounded. What only keeps the connection alive passes, and a session opens, so that its person can be told.
+ */
+export class Watch implements Disposable {
+  readonly #relay: Relay
+  readonly #deliver: (side: Side, payload: Buffer) => void
+  readonly #listening: Disposable
+  #held: { readonly side: Side; readonly payload: Buffer }[] = []
+  #look: NodeJS.Timeout | undefined
+  readonly #bytes: Record<Side, number> = { client: 0, target: 0 }
+
+  constructor(relay: Relay, deliver: (side: Side, payload: Buffer) => void) {
+    this.#relay = relay
+    this.#deliver = deliver
+    this.#listening = relay.opened.moderation.onChange(() => this.#changed())
+  }
+
+  [Symbol.dispose](): void {
+    this.#listening[Symbol.dispose]()
+    this.#rest()
+    this.#held = []
+  }
+
+  #rest(): void {
+    clearInterval(this.#look)
+    this.#look = undefined
+  }
+
+  get #waits(): boolean {
+    return this.#relay.opened.moderation.state() === 'waiting'
+  }
+
+  /** Whether this message waits; it is delivered later then. */
+  holds(side: Side, payload: Buffer): boolean {
+    if (!this.#waits) {
+      this.#goOn()
+      return false
+    }
+    if (this.#passes(side, payload)) return false
+    // A moment without a moderator may be over before anybody is told of it.
+    this.#look ??= setInterval(() => this.#waits || this.#goOn(), lookMs).unref()
+    this.#held.push({ side, payload })
+    this.#bytes[side] += payload.length
+    if (this.#bytes[side] > mostHeld) this.#relay.legs[side].hold('moderator')
+    return true
+  }
+
+  #passes(side: Side, payload: Buffer): boolean {
+    switch (payload[0]) {
+      case M.windowAdjust:
+      case M.openConfirmation:
+      case M.openFailure:
+      case M.requestSuccess:
+      case M.requestFailure:
+        return true
+      case M.open:
+        return side === 'client' && new FieldReader(payload, 1).text(64) === 'session'
+      case M.globalRequest:
+        // Replies come in the order of the requests.
+        if (side === 'client' && this.#held.some(each => each.payload[0] === M.globalRequest)) return false
+        return !new FieldReader(payload, 1).text(64).includes('-forward')
+      default:
+        return false
+    }
+  }
+
+  #changed(): void {
+    if (this.#waits) {
+      this.#tellAll()
+      return
+    }
+    this.#tellAll('somebody watches: it goes on')
+    this.#goOn()
+  }
+
+  #goOn(): void {
+    if (this.#held.length === 0) return
+    this.#rest()
+    const held = this.#held
+    this.#held = []
+    for (const { side, payload } of held) this.#deliver(side, payload)
+    for (const side of ['client', 'target'] as const) {
+      this.#bytes[side] = 0
+      this.#relay.legs[side].release('moderator')
+    }
+  }
+
+  #tellAll(words?: string): void {
+    for (const channel of this.#relay.channels.values()) this.tell(channel, words)
+  }
+
+  /** The person of a session reads for whom it waits. */
+  tell(channel: Channel, words?: string): undefined {
+    const { lanes, opened } = this.#relay
+    if (channel.type !== 'session' || !channel.confirmed || (words === undefined && !this.#waits)) return
+    const line = Buffer.from(`sallyport: ${words ?? opened.moderation.message}\r\n`)
+    lanes.target.push(() => {
+      if (!channel.closeSent.client) channel.toClient.inject(line, stderr)
+    })
+  }
+}
