@@ -118,4 +118,36 @@ export function ticketRoutes(app: Api, deps: TicketDeps): void {
         })
     },
   )
+
+  app.get(
+    '/api/tickets/:id',
+    {
+      config: { guard: { point: 'self' } },
+      schema: {
+        summary: "Whether a ticket of the caller's still opens something",
+        params: T.Object({ id: Name }, closed),
+        response: { 200: T.Object({ open: T.Boolean() }) },
+      },
+    },
+    async request => ({ open: await deps.tickets.opens(request.params.id, callerOf(request).facts.id) }),
+  )
+
+  app.get(
+    '/api/gateways/:protocol',
+    {
+      config: { guard: { point: 'admin', call: 'resources.list' } },
+      schema: {
+        summary: 'Where the gateways are reached for a protocol, and what they say of themselves',
+        params: T.Object({ protocol: Name }, closed),
+        response: { 200: T.Object({ host: T.String(), port: T.Integer(), ca: T.String(), published: Facts }) },
+      },
+    },
+    async (request, reply) => {
+      const protocol = deps.registry.get(request.params.protocol)
+      if (protocol === undefined)
+        return sendError(reply, 'not_found', `this build does not serve ${request.params.protocol}`)
+      const { host, port, ca, published } = await deps.endpoint(protocol)
+      return { host, port, ca, published }
+    },
+  )
 }

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { SallyportError } from '../errors.ts'
 import type { ClientCommand, CommandLine, IssuedTicket, Protocol, PublicFacts, Resource } from '../gateway/protocol.ts'
@@ -8,7 +8,7 @@ import { Secret } from '../secret.ts'
 import { ask } from './access.ts'
 import type { Client } from './client.ts'
 import { instant, say } from './output.ts'
-import { configFolder } from './profile.ts'
+import { configFolder, profileName } from './profile.ts'
 
 export interface TicketAnswer {
   readonly id: string
@@ -75,14 +75,30 @@ export async function issueTicket(client: Client, resource: string, options: Tic
 }
 
 /** What a protocol's own commands get of the command line. */
-export function commandLineOf(client: Client): CommandLine {
+export function commandLineOf(client: Client, chosen: string | undefined): CommandLine {
   return {
     origin: client.origin,
     folder: configFolder(),
+    ...startedAgain(chosen),
     ticket: (resource, options) => issueTicket(client, resource, options),
     get: path => client.get(path),
     start: run,
     say,
+  }
+}
+
+/** Other programs may start us without the variables that say where our files lie and who we are. */
+function startedAgain(chosen: string | undefined): Pick<CommandLine, 'profile' | 'program'> {
+  const { XDG_CONFIG_HOME: folder, SALLYPORT_TOKEN: token } = process.env
+  const profile = token === undefined ? profileName(chosen) : 'token'
+  const program = [process.execPath, realpathSync(process.argv[1]!)]
+  return {
+    profile,
+    program: [
+      ...(folder === undefined ? [] : ['env', `XDG_CONFIG_HOME=${folder}`]),
+      ...program,
+      ...(token === undefined && profile !== 'default' ? ['--profile', profile] : []),
+    ],
   }
 }
 

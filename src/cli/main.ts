@@ -292,12 +292,16 @@ program
 async function addProtocolCommands(): Promise<void> {
   const { allProtocols } = await import('../protocols/all.ts')
   for (const command of allProtocols.flatMap(each => each.commands ?? [])) {
-    const added = program.command(command.name).description(command.summary)
+    const words = command.name.split(' ')
+    const under = words
+      .slice(0, -1)
+      .reduce((at, word) => at.commands.find(each => each.name() === word) ?? at.command(word), program)
+    const added = under.command(words.at(-1)!).description(command.summary)
     if (command.arguments !== '') added.arguments(command.arguments)
     for (const { flags, what, default: otherwise } of command.options) added.option(flags, what, otherwise)
     added.action(async (...all: unknown[]) => {
       const given = all.slice(0, -2).flat() as string[]
-      const line = (await import('./connect.ts')).commandLineOf(client())
+      const line = (await import('./connect.ts')).commandLineOf(client(), profile().profile)
       process.exitCode = await command.run(line, given, all.at(-2) as Record<string, unknown>)
     })
   }

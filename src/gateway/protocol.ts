@@ -113,7 +113,7 @@ export interface Protocol {
   client(ticket: IssuedTicket, args: readonly string[]): ClientCommand
 }
 
-/** One command: `sallyport NAME ARGUMENTS`. It loads what it needs when it runs. */
+/** One command: `sallyport NAME ARGUMENTS`; a second word in the name makes it a command of the first. It loads what it needs when it runs. */
 export interface ProtocolCommand {
   readonly name: string
   /** In commander's words: `<resource> [args...]`. */
@@ -130,6 +130,10 @@ export interface CommandLine {
   readonly origin: string
   /** Folder of the command line's settings (0700). */
   readonly folder: string
+  /** The sign-in that is used. */
+  readonly profile: string
+  /** How another program starts this command line again, as the same sign-in. */
+  readonly program: readonly string[]
   ticket(resource: string, options: { readonly role?: string | undefined }): Promise<IssuedTicket>
   get<Answer>(path: string): Promise<Answer>
   start(command: ClientCommand): Promise<number>

@@ -167,6 +167,12 @@ export class Tickets {
     return { ticket: row.ticket, verifiers: JSON.parse(plain.toString('utf8')) as Record<string, string> }
   }
 
+  /** Whether a ticket of this subject still opens something. */
+  async opens(id: string, subject_id: string): Promise<boolean> {
+    const found = await this.find(id)
+    return found !== undefined && found.ticket.subject_id === subject_id
+  }
+
   /** Standing access: policy allows it to whoever asks. Undefined: there is a grant now. */
   async #stand(approvals: Approvals, wanted: TicketWanted, resource: PolicyResource): Promise<Refused | undefined> {
     const { subject, role } = wanted

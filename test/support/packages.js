@@ -13,6 +13,9 @@ const needed = {
   ps: 'procps',
   ssh: 'openssh-client',
   sshd: 'openssh-server',
+  sftp: 'openssh-client',
+  rsync: 'rsync',
+  'ansible-playbook': 'ansible-core',
 }
 
 const folders = [

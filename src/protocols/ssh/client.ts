@@ -4,45 +4,49 @@ import type { ClientCommand, IssuedTicket } from '../../gateway/protocol.ts'
 
 /** OpenSSH with the ticket's key and certificate in files of their own, and the gateway's host key pinned. */
 export function client(ticket: IssuedTicket, args: readonly string[]): ClientCommand {
-  const files = writeFiles(ticket)
-  const place = ticket.port === 22 ? ticket.host : `[${ticket.host}]:${ticket.port}`
+  const { known_hosts, key, certificate } = writeFiles(ticket)
+  const options = [
+    `User=${ticket.id}`,
+    `UserKnownHostsFile=${known_hosts}`,
+    'GlobalKnownHostsFile=/dev/null',
+    'StrictHostKeyChecking=yes',
+    'IdentitiesOnly=yes',
+    ...(key === undefined ? [] : [`IdentityFile=${key}`, `CertificateFile=${certificate}`]),
+  ]
   return {
-    argv: ['ssh', ...files.options.flatMap(option => ['-o', option]), '-p', String(ticket.port), ticket.host, ...args],
+    argv: ['ssh', ...options.flatMap(option => ['-o', option]), '-p', String(ticket.port), ticket.host, ...args],
     env: { SSH_AUTH_SOCK: undefined },
     print: [
       { label: 'host', value: ticket.host },
       { label: 'port', value: String(ticket.port) },
       { label: 'user', value: ticket.id },
       { label: 'password', value: ticket.secret.reveal() },
-      { label: 'known_hosts', value: `${place} ${ticket.published['host_key'] ?? ''}` },
-      ...files.print,
+      { label: 'known_hosts', value: `${place(ticket.host, ticket.port)} ${ticket.published['host_key'] ?? ''}` },
+      ...(key === undefined ? [] : [{ label: 'key', value: key }]),
+      ...(certificate === undefined ? [] : [{ label: 'certificate', value: certificate }]),
     ],
   }
 }
 
-function writeFiles(ticket: IssuedTicket) {
-  const { folder, prepared, credential, published, id, host, port } = ticket
+export interface ClientFiles {
+  readonly known_hosts: string
+  /** Absent where the ticket came without an offer: its secret is the proof then. */
+  readonly key?: string
+  readonly certificate?: string
+}
+
+/** What OpenSSH reads of a ticket, in the ticket's own folder. */
+export function writeFiles({ folder, prepared, credential, published, host, port }: IssuedTicket): ClientFiles {
   const write = (name: string, text: string) => {
     writeFileSync(join(folder, name), text, { mode: 0o600 })
     return join(folder, name)
   }
-  const place = port === 22 ? host : `[${host}]:${port}`
-  const known = write('known_hosts', `${place} ${published['host_key'] ?? ''}\n`)
-  const options = [
-    `User=${id}`,
-    `UserKnownHostsFile=${known}`,
-    'GlobalKnownHostsFile=/dev/null',
-    'StrictHostKeyChecking=yes',
-    'IdentitiesOnly=yes',
-  ]
-  if (prepared === null) return { options, print: [] }
+  const known_hosts = write('known_hosts', `${place(host, port)} ${published['host_key'] ?? ''}\n`)
+  if (prepared === null) return { known_hosts }
   const key = write('key', prepared.reveal())
-  const certificate = write('key-cert.pub', `${credential['certificate'] ?? ''}\n`)
-  return {
-    options: [...options, `IdentityFile=${key}`, `CertificateFile=${certificate}`],
-    print: [
-      { label: 'key', value: key },
-      { label: 'certificate', value: certificate },
-    ],
-  }
+  return { known_hosts, key, certificate: write('key-cert.pub', `${credential['certificate'] ?? ''}\n`) }
+}
+
+function place(host: string, port: number): string {
+  return port === 22 ? host : `[${host}]:${port}`
 }

@@ -1,6 +1,7 @@
 import type { Protocol } from '../../gateway/protocol.ts'
 import { accept } from './accept.ts'
 import { ActionSchema } from './actions.ts'
+import { commands } from './cli/commands.ts'
 import { client } from './client.ts'
 import { publish } from './keys.ts'
 import { lease } from './lease.ts'
@@ -19,6 +20,7 @@ export const ssh: Protocol = {
   credential,
   publish,
   prepare,
+  commands,
   accept,
   lease,
   client,
