@@ -22,27 +22,37 @@ export interface Dialled {
   readonly transport: Transport
 }
 
+/** How somebody logs in on a target. */
+export type Way = 'certificate' | 'key' | 'password'
+
 /**
  * Dials, compares the host key with the pinned ones, logs in.
  * @throws SallyportError `target_unavailable` in words that name no secret.
  */
 export async function dial(permit: Permit, target: Target, credential: Minted, keyId: string): Promise<Dialled> {
+  const { kind } = (target.resource.options as Options).auth
+  const way = kind === 'login' ? 'certificate' : kind
+  const { client, socket } = await logIn(permit, target, credential, way, keyId)
+  return { client, transport: new Transport(client, socket) }
+}
+
+/** The same up to the login: what comes then is ssh2's. */
+export async function logIn(permit: Permit, target: Target, credential: Minted, way: Way, keyId: string) {
   const { resource } = target
   const pins = pinnedKeys(resource)
   const socket = await target.connect(permit)
   let offered: Buffer | undefined
   const client = new ssh2.Client()
   try {
-    const { kind } = (resource.options as Options).auth
-    const certificate = kind === 'certificate' ? certificateFor(permit, target, credential, keyId) : undefined
+    const certificate = way === 'certificate' ? certificateFor(permit, target, credential, keyId) : undefined
     await ready(client, socket, {
       username: credential.user,
       algorithms: towardsTarget(pins),
       hostVerifier: pinnedHost(pins, key => (offered = key)),
-      authHandler: certificate?.handler ?? storedAuth(kind, credential),
+      authHandler: certificate?.handler ?? storedAuth(way, credential),
       install: certificate?.install,
     })
-    return { client, transport: new Transport(client, socket) }
+    return { client, socket }
   } catch (error) {
     socket.destroy()
     if (offered !== undefined) throw strangeHost(resource.name, offered)

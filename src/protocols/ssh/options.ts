@@ -5,6 +5,23 @@ import { parsePublicKeyLine } from './wire/public-key.ts'
 
 const closed = { additionalProperties: false }
 const Login = T.String({ pattern: '^[a-z_][a-z0-9_.-]{0,31}\\$?$' })
+/** For the target's shell. `{login}` is the only thing that is put in. */
+const Command = T.String({ minLength: 1, maxLength: 1024, pattern: '^[^\\u0000-\\u001f]+$' })
+
+/** A login for each session, made and removed by commands that run as `admin`, who logs in `by` one of three ways. */
+const MadeLogin = T.Object(
+  {
+    kind: T.Literal('login'),
+    admin: Login,
+    by: T.Union([T.Literal('certificate'), T.Literal('key'), T.Literal('password')]),
+    /** role of the policy → command */
+    create: T.Record(T.String(), Command),
+    remove: Command,
+  },
+  closed,
+)
+
+export type MadeLogin = Static<typeof MadeLogin>
 
 /** `options` of a resource in resources/data.yaml. */
 export const Options = T.Object(
@@ -18,6 +35,7 @@ export const Options = T.Object(
       T.Object({ kind: T.Literal('certificate') }, closed),
       /** The secret is a private key, or a password, of the login. */
       T.Object({ kind: T.Union([T.Literal('key'), T.Literal('password')]) }, closed),
+      MadeLogin,
     ]),
   },
   closed,

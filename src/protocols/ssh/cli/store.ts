@@ -22,6 +22,16 @@ export class Store {
     return join(this.folder, 'hosts', `${alias}.conf`)
   }
 
+  /** Holds until when (Unix time) nobody need look again whether the alias's ticket works. */
+  fresh(alias: string): string {
+    return join(this.folder, 'hosts', `${alias}.fresh`)
+  }
+
+  /** What ssh runs. Clients such as ansible start ssh many times in a row: only the first asks. */
+  get program(): string {
+    return join(this.folder, 'ticket')
+  }
+
   read(alias: string): string | undefined {
     try {
       return readFileSync(this.settings(alias), 'utf8')
@@ -31,9 +41,9 @@ export class Store {
   }
 
   /** In one step: ssh reads the old file or the new one. */
-  write(path: string, text: string): void {
+  write(path: string, text: string, mode = 0o600): void {
     const next = `${path}.${process.pid}`
-    writeFileSync(next, text, { mode: 0o600 })
+    writeFileSync(next, text, { mode })
     renameSync(next, path)
   }
 
@@ -65,6 +75,13 @@ function taken(lock: string): boolean {
   const made = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()
   if (Date.now() - made > lockMs.stale) rmSync(lock, { recursive: true, force: true })
   return false
+}
+
+/** One word for a person's shell, whichever it is. @throws for what cannot be one in all of them. */
+export function shellWord(word: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(word)) return word
+  if (!/['"\n\r\\]/.test(word)) return `'${word}'`
+  throw new SallyportError('unsupported', `shells cannot agree on a word with a quote or a backslash: ${word}`)
 }
 
 /** A value in ssh_config: quoted, and with nothing that it would expand. @throws for what it cannot say. */

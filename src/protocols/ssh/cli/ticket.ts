@@ -9,6 +9,8 @@ import { quoted, Store } from './store.ts'
 
 /** A ticket whose certificate ends within this is not given to a client any more. */
 const spare_s = 5
+/** For so long the clients that one program starts in a row take it that a ticket works. The gateway looks every time. */
+const fresh_s = 5
 
 /**
  * Run by ssh itself before it connects (`Match … exec`): when it returns 0, the alias's settings file names a ticket that
@@ -21,7 +23,13 @@ export async function sshTicket(
 ): Promise<number> {
   const alias = aliasOf(resource, role)
   const store = new Store(line.folder, line.profile)
-  if (await works(line, store, alias)) return 0
+  if (!(await works(line, store, alias))) await renew(line, store, resource, role)
+  store.write(store.fresh(alias), `${Math.floor(Date.now() / 1000) + fresh_s}\n`)
+  return 0
+}
+
+async function renew(line: CommandLine, store: Store, resource: string, role: string | undefined): Promise<void> {
+  const alias = aliasOf(resource, role)
   await store.locked(alias, async () => {
     if (await works(line, store, alias)) return
     const ticket = await issue(line, resource, role)
@@ -29,7 +37,6 @@ export async function sshTicket(
     store.write(store.settings(alias), settingsFor(ticket, writeFiles(ticket)))
     if (old !== undefined) forget(line, old)
   })
-  return 0
 }
 
 async function issue(line: CommandLine, resource: string, role: string | undefined): Promise<IssuedTicket> {
