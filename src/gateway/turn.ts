@@ -20,6 +20,8 @@ export class Turn {
   #bytes = 0
   #waiting: Forwarding[] = []
   #scheduled = false
+  /** Syncs under way: what somebody waits for may stand in the record of one of them. */
+  #syncs = 0
   readonly #end = () => {
     this.#scheduled = false
     if (this.#waiting.length > 0) this.commit()
@@ -62,7 +64,7 @@ export class Turn {
     const { recorder } = session
     if (recorder === null && this.#isEmpty) return forward(waiting)
     if (recorder === null) return session.lostRecorder('it was closed')
-    const strict = recorder.strict && !this.#isEmpty
+    const strict = recorder.strict && (!this.#isEmpty || this.#syncs > 0)
     if (!this.#append(recorder)) return false
     for (const each of waiting) each.take()
     if (!strict) {
@@ -70,10 +72,14 @@ export class Turn {
       recorder.prepare()
       return true
     }
-    return recorder.flush().then(
-      () => !session.isEnded && forward(waiting),
-      (error: Error) => session.lostRecorder(error.message),
-    )
+    this.#syncs++
+    return recorder
+      .flush()
+      .finally(() => this.#syncs--)
+      .then(
+        () => !session.isEnded && forward(waiting),
+        (error: Error) => session.lostRecorder(error.message),
+      )
   }
 
   /** The last of a connection, also where the session has ended: how it ended belongs into its recording. */

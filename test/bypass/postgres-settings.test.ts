@@ -251,6 +251,7 @@ describe.each(servers)('on %s', (_name, start) => {
       })
     })
 
+    const noReset = 'set local search_path to default'
     test('PG17: until it is certainly back a text is decided both ways, then one way again', async () => {
       const seen = () => world.journal.findLast(e => e.kind === 'statement')!
       const count = async (...groups: Buffer[][]) => {
@@ -267,6 +268,13 @@ describe.each(servers)('on %s', (_name, start) => {
       expect(await count([query(toEmpty)], [query('discard all')])).toEqual(['public'])
       expect(await count([query(toEmpty)], [query('reset all')])).toEqual(['public'])
       expect(await count([query(toEmpty)], [query('begin; reset all; rollback')])).toEqual(['', 'public'])
+      // outside of a transaction it warns and does nothing; by messages it ends with its own transaction
+      for (const local of [
+        [query(noReset)],
+        [query(`${noReset}; select 1`)],
+        [parse('', noReset), bind('', ''), execute(''), sync],
+      ])
+        expect(await count([query(toEmpty)], local)).toEqual(['', 'public'])
     })
 
     test('PG17: EXECUTE of a name that was prepared on the other path is refused', async () => {

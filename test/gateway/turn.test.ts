@@ -125,6 +125,26 @@ describe('what a session records in one turn of the event loop', () => {
     expect(seen.at(-1)).toBe('forwarded: b')
   })
 
+  test('of a strict recording waits for the sync of its own record, also where another connection wrote that record', async () => {
+    const { gates, seen, syncs, bytes } = world({ strict: true })
+    gates[0].record('statement', {})
+    gates[0].whenRecorded(bytes('a'))
+    await nextTurn()
+    gates[0].record('statement', {}) // read while the first one is synced: asked for when that is forwarded
+    gates[1].record('statement', {})
+    gates[1].whenRecorded(bytes('b'))
+    await nextTurn()
+    expect(seen.slice(2)).toEqual(['journal: a statement, b statement', 'taken: b'])
+    syncs[0]!()
+    await nextTurn()
+    gates[0].whenRecorded(bytes('a2'))
+    await nextTurn()
+    expect(seen).not.toContain('forwarded: a2')
+    for (const sync of syncs.slice(1)) sync()
+    await nextTurn()
+    expect(seen.slice(4)).toEqual(['forwarded: a', 'taken: a2', 'forwarded: b', 'forwarded: a2'])
+  })
+
   test('of a strict recording is never forwarded when the session ended during the sync', async () => {
     const { session, gates, seen, syncs, bytes } = world({ strict: true })
     gates[0].record('statement', {})

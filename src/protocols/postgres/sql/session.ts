@@ -67,7 +67,9 @@ function setVariable(facts: Facts, draft: Draft, node: Tree): void {
       : null
   const back = kind === 'VAR_RESET' || kind === 'VAR_SET_DEFAULT'
   draft.refusal = refuseSetting(name, value, back)
-  if (name.toLowerCase() === 'search_path') facts.movesPath(back ? 'initial' : 'empty')
+  // SET LOCAL … TO DEFAULT is back for a transaction at most, and outside of one it does nothing
+  if (name.toLowerCase() === 'search_path' && !(back && flag(node, 'is_local')))
+    facts.movesPath(back ? 'initial' : 'empty')
 }
 
 /** BEGIN READ WRITE and SET TRANSACTION READ WRITE undo a read-only session (PG14). */
