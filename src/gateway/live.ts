@@ -1,6 +1,7 @@
 import { logger } from '../log.ts'
 import { Permit } from '../policy/permit.ts'
 import type { EndCode } from '../sessions/ports.ts'
+import { Endings } from './endings.ts'
 import type { GatewayGround } from './ground.ts'
 import { extendLease } from './lease-end.ts'
 import type { LiveSession } from './live-session.ts'
@@ -29,10 +30,11 @@ export class Live implements LiveSessions, AsyncDisposable {
   #again = false
   /** Sessions that had to end when they were decided, but were still being opened here: nobody was there to be told. */
   #missed: ReadonlySet<string> = new Set()
-  readonly #writing = new Set<Promise<unknown>>()
+  readonly #endings: Endings
 
   constructor(ground: GatewayGround) {
     this.#ground = ground
+    this.#endings = new Endings((id, code, reason) => ground.sessions.end(id, code, reason))
   }
 
   start(): void {
@@ -74,16 +76,7 @@ export class Live implements LiveSessions, AsyncDisposable {
   /** A session ended by something in this process: the database is told, and with it everybody else. */
   onEnd(session: LiveSession, code: EndCode, refusal: Refusal): void {
     if (session.connections.size === 0) this.remove(session)
-    const writing = this.#ground.sessions
-      .end(session.id, code, refusal.message)
-      .catch(error =>
-        log.error(
-          { err: error, session_id: session.id },
-          'the end of a session could not be written down; the sweeper does it',
-        ),
-      )
-      .finally(() => this.#writing.delete(writing))
-    this.#writing.add(writing)
+    this.#endings.add(session.id, code, refusal.message)
   }
 
   /** Decides everything that lives here again. Calls that come together share a run, and one that comes during a run gets its own. */
@@ -108,7 +101,7 @@ export class Live implements LiveSessions, AsyncDisposable {
     clearInterval(this.#timer)
     for (const each of this.#disposables) each[Symbol.dispose]()
     await this.#deciding
-    await Promise.allSettled(this.#writing)
+    await this.#endings[Symbol.asyncDispose]()
   }
 
   async #decide(): Promise<void> {
