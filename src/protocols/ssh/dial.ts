@@ -32,12 +32,22 @@ export type Way = 'certificate' | 'key' | 'password'
 export async function dial(permit: Permit, target: Target, credential: Minted, keyId: string): Promise<Dialled> {
   const { kind } = (target.resource.options as Options).auth
   const way = kind === 'login' ? 'certificate' : kind
-  const { client, socket } = await logIn(permit, target, credential, way, keyId)
-  return { client, transport: new Transport(client, socket) }
+  let transport: Transport | undefined
+  // At once: ssh2 would answer what comes in the same bytes, and the answers to its questions would be taken for others'.
+  const takeOver = (client: ssh2.Client, socket: Socket) => void (transport = new Transport(client, socket))
+  const { client } = await logIn(permit, target, credential, way, keyId, takeOver)
+  return { client, transport: transport! }
 }
 
-/** The same up to the login: what comes then is ssh2's. */
-export async function logIn(permit: Permit, target: Target, credential: Minted, way: Way, keyId: string) {
+/** The same up to the login: what comes then is ssh2's, unless `welcomed` takes it over. */
+export async function logIn(
+  permit: Permit,
+  target: Target,
+  credential: Minted,
+  way: Way,
+  keyId: string,
+  welcomed: (client: ssh2.Client, socket: Socket) => void = () => {},
+) {
   const { resource } = target
   const pins = pinnedKeys(resource)
   const socket = await target.connect(permit)
@@ -51,6 +61,7 @@ export async function logIn(permit: Permit, target: Target, credential: Minted, 
       hostVerifier: pinnedHost(pins, key => (offered = key)),
       authHandler: certificate?.handler ?? storedAuth(way, credential),
       install: certificate?.install,
+      welcomed,
     })
     return { client, socket }
   } catch (error) {
@@ -68,13 +79,17 @@ interface Terms {
   readonly hostVerifier: (key: Buffer) => boolean
   readonly authHandler: AuthHandlerMiddleware
   readonly install: ((client: ssh2.Client) => void) | undefined
+  readonly welcomed: (client: ssh2.Client, socket: Socket) => void
 }
 
-function ready(client: ssh2.Client, sock: Socket, { install, ...terms }: Terms): Promise<void> {
+function ready(client: ssh2.Client, sock: Socket, { install, welcomed, ...terms }: Terms): Promise<void> {
   return new Promise((resolve, reject) => {
     client.on('error', reject) // stays: one that comes later is the end of the socket, which is seen there
     client.once('close', () => reject(new Error('it closed the connection')))
-    client.once('ready', resolve)
+    client.once('ready', () => {
+      welcomed(client, sock)
+      resolve()
+    })
     // `Transport` asks by itself whether the target lives.
     client.connect({ sock, ident: 'Sallyport', readyTimeout: loginMs, keepaliveInterval: never, ...terms })
     hardenClient(client, sock)
