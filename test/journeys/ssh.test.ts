@@ -174,11 +174,11 @@ describe('what was done', () => {
   test('is followed live and replayed, as text and as an asciicast', async () => {
     const { ava } = world.person
     await ava.login()
-    const shell = erin.start('ssh', '-tt', 'web-1')
+    const shell = world.person.erin.start('ssh', 'web-1', '--', '-tt')
     shell.write('PS1=; echo seen-$((40+2))\n')
     await shell.says(/seen-42/)
-    const settings = readFileSync(join(world.person.erin.home, 'sallyport/ssh/default/hosts/web-1.conf'), 'utf8')
-    const { id } = await world.sessionOf(/^# (tkt_\w+)$/m.exec(settings)![1]!)
+    const [ticket] = (await ticketsOf('erin')).slice(-1)
+    const { id } = await world.sessionOf(ticket!.id)
     const tail = ava.start('tail', id, '--text')
     await tail.says(/seen-42/)
     shell.write('exit 5\n')
