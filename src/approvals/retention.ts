@@ -28,12 +28,13 @@ export function requestClass(options: {
         order by r.ended_at, r.id limit ${limit} for update of r skip locked`)
       return rows.map(row => row.id)
     },
-    remove: async (tx, ids) => {
+    remove: async (tx, ids, before_ms) => {
       const these = sql`any(${sql.param([...ids])}::text[])`
       const events = await tx.execute<{ id: string }>(sql`
         select e.id from audit_inbox e
         where e.type in ('request.created', 'request.approved', 'request.denied', 'request.expired', 'request.cancelled',
             'vote.cast', 'vote.refused', 'grant.started', 'grant.revoked', 'grant.ended')
+          and (e.type <> 'vote.refused' or e.at_ms < ${before_ms})
           and e.body is not null and e.body::jsonb ->> 'request_id' = ${these}`)
       await options.forget(tx, ids)
       await tx.execute(sql`delete from votes where request_id = ${these}`)

@@ -9,8 +9,12 @@ export interface LogClass {
   readonly name: 'decisions' | 'requests' | 'sessions'
   /** Locks rows whose time was over before `before_ms` and that nothing needs any more. @returns their ids, in order. */
   expired(tx: Tx, before_ms: number, limit: number): Promise<readonly string[]>
-  /** Deletes these rows and what belongs to them. @returns the events of the audit log that told of them. */
-  remove(tx: Tx, ids: readonly string[]): Promise<readonly string[]>
+  /**
+   * Deletes these rows and what belongs to them. @returns the events of the audit log that told of them.
+   * INVARIANT: what was refused since `before_ms` is not among them: whoever tries something that is about to go must not
+   * have the trace of it go along.
+   */
+  remove(tx: Tx, ids: readonly string[], before_ms: number): Promise<readonly string[]>
 }
 
 /** A condition over the id of a row: something in a higher room still needs it. */

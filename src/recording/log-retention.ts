@@ -91,7 +91,7 @@ function deleteBatch(
     const ids = await kind.expired(tx, before_ms, batch)
     if (ids.length === 0) return 0
     if (first) await decisions.insert(tx, decision)
-    const bodies_erased = await eraseBodies(tx, await kind.remove(tx, ids))
+    const bodies_erased = await eraseBodies(tx, await kind.remove(tx, ids, before_ms))
     const { generation, commit, id } = decision
     await audit.record(tx, {
       type: 'log.erased',

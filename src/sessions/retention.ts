@@ -32,7 +32,7 @@ export function sessionClass(options: { readonly needed: Needed }): LogClass {
         order by t.ended_at, t.id limit ${limit} for update of t skip locked`)
       return unused.map(row => row.id)
     },
-    remove: async (tx, ids) => {
+    remove: async (tx, ids, before_ms) => {
       const these = sql`any(${sql.param([...ids])}::text[])`
       const ofSessions = await tx.execute<{ id: string; ticket_id: string }>(sql`
         select id, ticket_id from sessions where id = ${these}`)
@@ -42,8 +42,10 @@ export function sessionClass(options: { readonly needed: Needed }): LogClass {
         select e.id from audit_inbox e
         where e.session_id = ${these} and e.body is not null
           and split_part(e.type, '.', 1) in ('session', 'connection', 'lease', 'ticket')
+          and (split_part(e.type, '.', 2) <> 'refused' or e.at_ms < ${before_ms})
         union select e.id from audit_inbox e
-        where e.type in ('ticket.issued', 'ticket.refused') and e.body is not null and e.body::jsonb ->> 'ticket_id' = ${these_tickets}`)
+        where e.body is not null and e.body::jsonb ->> 'ticket_id' = ${these_tickets}
+          and (e.type = 'ticket.issued' or e.type = 'ticket.refused' and e.at_ms < ${before_ms})`)
       await tx.execute(sql`delete from connections where session_id = ${these}`)
       await tx.execute(sql`delete from leases where session_id = ${these}`)
       await tx.execute(sql`delete from sessions where id = ${these}`)

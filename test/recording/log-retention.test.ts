@@ -200,6 +200,25 @@ describe('retention of the logs', () => {
     expect(await left(old)).toEqual(gone)
   })
 
+  test('RT2: who tries what is about to go does not take the trace of that along', async () => {
+    const old = await accessed(200_000)
+    const tries: [Parameters<typeof audit.record>[1]['type'], Record<string, string>][] = [
+      ['ticket.refused', { ticket_id: old.tkt, address: '192.0.2.66' }],
+      ['vote.refused', { request_id: old.req, code: 'conflict' }],
+    ]
+    const tried = await control.db.transaction(async tx => {
+      const ids: string[] = []
+      for (const [type, body] of tries) ids.push(await audit.record(tx, { type, body } as never))
+      return ids
+    })
+    const { sql } = owner.database
+    await sql`update audit_inbox set idx = seq where idx is null`
+    await sweep()
+    expect(await left(old)).toEqual(gone)
+    const said = () => sql`select id from audit_inbox where id = any(${tried}::text[]) and body is not null`
+    expect(await said()).toHaveLength(2)
+  })
+
   test('RT2: without its receipt in the log nothing is deleted', async () => {
     const old = await accessed(200_000)
     await owner.database.sql`alter table audit_writers rename to audit_writers_away`
