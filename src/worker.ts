@@ -35,7 +35,15 @@ export async function startGateway(config: Config): Promise<Running> {
   const published = Object.fromEntries(
     allProtocols.map(each => [each.name, each.publish?.(purpose => keys(each.name, purpose)) ?? {}]),
   )
-  const facts = { ca: authority.ca, host: config.gateway.public_host, ports: { ...config.gateway.ports }, published }
+  const builds = Object.fromEntries(allProtocols.map(each => [each.name, each.check?.() ?? {}]))
+  for (const [protocol, build] of Object.entries(builds)) log.info({ protocol, ...build }, 'serves a protocol')
+  const facts = {
+    builds,
+    ca: authority.ca,
+    host: config.gateway.public_host,
+    ports: { ...config.gateway.ports },
+    published,
+  }
   return runRole('gateway', config, { connections: 8, facts }, async base => {
     const { database, notices, row, audit, engine, ground, decisions } = base
     base.onClose(() => authority[Symbol.dispose]())

@@ -18,6 +18,8 @@ const ProcessAnswer = T.Object({
   ready: T.String(),
   generation: T.Union([T.Integer(), T.Null()]),
   heartbeat_at_ms: T.Integer(),
+  /** Of a gateway, by protocol: what it is built with. */
+  builds: T.Record(T.String(), T.Record(T.String(), T.String())),
 })
 
 export interface StatusDeps extends BaseDeps {
@@ -61,7 +63,7 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
         deployment: deps.config.deployment,
         development: deps.status.development,
         revision: revision === null ? null : { ...revision },
-        processes: rows.map(({ id, role, host, pid, ready, generation, heartbeat_at }) => ({
+        processes: rows.map(({ id, role, host, pid, ready, generation, heartbeat_at, facts }) => ({
           id,
           role,
           host,
@@ -69,6 +71,7 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
           ready,
           generation,
           heartbeat_at_ms: heartbeat_at.getTime(),
+          builds: (facts['builds'] ?? {}) as Record<string, Record<string, string>>,
         })),
         promises: [...deps.status.promises],
       }

@@ -37,6 +37,7 @@ interface StatusAnswer {
     readonly ready: string
     readonly generation: number | null
     readonly heartbeat_at_ms: number
+    readonly builds: Readonly<Record<string, Readonly<Record<string, string>>>>
   }[]
   readonly promises: readonly string[]
 }
@@ -61,5 +62,12 @@ export async function status(client: Client): Promise<void> {
       p.ready,
     ]),
   )
+  const builds = answer.processes.flatMap(({ builds }) =>
+    Object.entries(builds).flatMap(([protocol, build]) => {
+      const parts = Object.entries(build).map(([what, how]) => `${what} ${how}`)
+      return parts.length === 0 ? [] : [`${protocol}: ${parts.join(', ')}`]
+    }),
+  )
+  for (const line of new Set(builds)) say(line)
   for (const line of answer.promises) say(`note: ${line}`)
 }

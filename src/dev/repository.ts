@@ -9,17 +9,21 @@ const shopAddress = '127.0.0.1:5455'
 const webAddress = '127.0.0.1:5457'
 const webEntry = /\nweb-1:\n(?: .*\n)+/
 
+export interface Targets {
+  readonly shopPort: number
+  readonly web: Pick<Web, 'port' | 'hostKey' | 'login'> | undefined
+}
+
+/** `offered`: newer starter policies lie on the branch `starter`, for whoever changed theirs to merge. */
+export type Made = 'made' | 'kept' | 'updated' | 'offered'
+
 /**
- * Copies the starter policies into a git repository, once: from then on it belongs to whoever commits to it.
- * @returns whether it was made now.
+ * Copies the starter policies into a git repository, once: from then on it belongs to whoever commits to it. Where nobody
+ * did, a later start brings it up to what the starter policies are by then; else they are offered on a branch.
  */
-export function makePolicyRepository(
-  folder: string,
-  starter: string,
-  targets: { readonly shopPort: number; readonly web: Pick<Web, 'port' | 'hostKey' | 'login'> | undefined },
-): boolean {
-  if (existsSync(join(folder, '.git'))) return false
-  if (existsSync(folder))
+export function makePolicyRepository(folder: string, starter: string, targets: Targets): Made {
+  const exists = existsSync(join(folder, '.git'))
+  if (!exists && existsSync(folder))
     throw new SallyportError('bad_config', `${folder} exists, but is no git repository`, {
       remedy: 'move it away, then start again',
     })
@@ -30,11 +34,34 @@ export function makePolicyRepository(
   const { shopPort, web } = targets
   const starterText = readFileSync(resources, 'utf8').replaceAll(shopAddress, `127.0.0.1:${shopPort}`)
   writeFileSync(resources, web === undefined ? starterText.replace(webEntry, '') : withWeb(starterText, web))
-  git(draft, 'init', '--quiet', '--initial-branch=main')
-  git(draft, 'add', '--all')
-  git(draft, 'commit', '--quiet', '--message', 'Starter policies')
-  renameSync(draft, folder)
-  return true
+  try {
+    if (exists) return renew(folder, draft)
+    git(draft, 'init', '--quiet', '--initial-branch=main')
+    git(draft, 'add', '--all')
+    git(draft, 'commit', '--quiet', '--message', 'Starter policies')
+    renameSync(draft, folder)
+    return 'made'
+  } finally {
+    rmSync(draft, { recursive: true, force: true })
+  }
+}
+
+/** The newest commit of ours in their history is what theirs came from: a merge of `starter` meets only what they changed. */
+function renew(folder: string, draft: string): Made {
+  const base = git(folder, 'rev-list', '--max-count=1', `--author=${email}`, 'HEAD')
+  if (base === '') return 'kept'
+  const index = join(draft, '.index')
+  const env = { GIT_DIR: join(folder, '.git'), GIT_WORK_TREE: draft, GIT_INDEX_FILE: index }
+  gitWith(env, draft, 'add', '--all', '--', '.', ':!.index*')
+  const tree = gitWith(env, draft, 'write-tree')
+  if (tree === git(folder, 'rev-parse', `${base}^{tree}`)) return 'kept'
+  const commit = git(folder, 'commit-tree', tree, '-p', base, '-m', 'Starter policies, brought up to date')
+  git(folder, 'branch', '--force', 'starter', commit)
+  const untouched =
+    git(folder, 'rev-parse', 'HEAD') === base && git(folder, 'status', '--porcelain', '--untracked-files=all') === ''
+  if (!untouched) return 'offered'
+  git(folder, 'merge', '--quiet', '--ff-only', 'starter')
+  return 'updated'
 }
 
 /** Nobody but root may log others in, so that on most machines every role is the one login. */
@@ -46,28 +73,23 @@ function withWeb(text: string, { port, hostKey, login }: Pick<Web, 'port' | 'hos
     .replaceAll(/^( +root): root$/gm, `$1: ${login}`)
 }
 
-/** Independent of the user's own settings: no hooks, no signing, a name of its own where none is set. */
-function git(folder: string, ...args: string[]): void {
-  const run = spawnSync(
-    'git',
-    [
-      '-c',
-      'commit.gpgsign=false',
-      '-c',
-      'core.hooksPath=/dev/null',
-      '-c',
-      'user.name=Sallyport',
-      '-c',
-      'user.email=sallyport@example.test',
-      ...args,
-    ],
-    {
-      cwd: folder,
-      encoding: 'utf8',
-      env: { ...process.env, GIT_DIR: undefined, GIT_WORK_TREE: undefined },
-    },
-  )
+const email = 'sallyport@example.test'
+const settings = ['commit.gpgsign=false', 'core.hooksPath=/dev/null', 'user.name=Sallyport', `user.email=${email}`]
+
+/** Independent of the user's own settings: no hooks, no signing, a name of its own. */
+function git(folder: string, ...args: string[]): string {
+  return gitWith({ GIT_DIR: undefined, GIT_WORK_TREE: undefined, GIT_INDEX_FILE: undefined }, folder, ...args)
+}
+
+function gitWith(own: NodeJS.ProcessEnv, folder: string, ...args: string[]): string {
+  const author = { GIT_AUTHOR_NAME: undefined, GIT_AUTHOR_EMAIL: undefined }
+  const run = spawnSync('git', [...settings.flatMap(setting => ['-c', setting]), ...args], {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { ...process.env, ...author, ...own },
+  })
   if (run.error !== undefined)
     throw new SallyportError('bad_config', 'git is not installed', { remedy: 'install git, then start again' })
   if (run.status !== 0) throw new SallyportError('internal', `git ${args[0]} failed in ${folder}: ${run.stderr.trim()}`)
+  return run.stdout.trim()
 }

@@ -110,8 +110,10 @@ async function compose(
     startPeople(tree, secrets, dataDir, ports.idp, origin, done),
     startChat(tree, secrets, dataDir, ports.slack, origin, done),
   ])
-  if (makePolicyRepository(policies, join(packageRoot(), 'policies'), { shopPort: ports.shop, web }))
-    done(`policy repository made in ${policies}`)
+  const made = makePolicyRepository(policies, join(packageRoot(), 'policies'), { shopPort: ports.shop, web })
+  if (made === 'made') done(`policy repository made in ${policies}`)
+  if (made === 'updated') done(`policy repository in ${policies}, which nobody changed, is up to date again`)
+  if (made === 'offered') done(`policies: yours are kept; to take what is new: git -C ${policies} merge starter`)
   const { path, config } = await writeConfig({
     dataDir,
     secrets,

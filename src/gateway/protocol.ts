@@ -101,6 +101,11 @@ export interface Protocol {
   verifiers(secret: Secret, offer: PublicFacts, keys: Keys): Record<string, string>
   /** What the holder of a ticket gets besides its secret, signed with keys of control. */
   credential?(ticket: TicketTerms, offer: PublicFacts, keys: Keys): PublicFacts
+  /**
+   * Looked at once when a gateway starts: what an operator should know of this build, for the log and `sallyport status`.
+   * @throws what keeps it from serving.
+   */
+  check?(): Readonly<Record<string, string>>
   /** What every gateway says of itself to clients, such as its host key. */
   publish?(keys: Keys): PublicFacts
   /** Made by the command line before it asks for a ticket. */

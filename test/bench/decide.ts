@@ -27,12 +27,16 @@ export async function benchDecide(questions = 20_000, asked = 2000): Promise<Fig
   const inputs = Array.from({ length: questions }, (_, i) => question(i))
   for (const input of inputs.slice(0, 2000)) engine.decide('action', input)
   const ours = median(inputs.map(input => timed(() => void engine.decide('action', input))))
+  const commands = inputs.map((_, i) => command(i))
+  for (const input of commands.slice(0, 2000)) engine.decide('action', input)
+  const ssh = median(commands.map(input => timed(() => void engine.decide('action', input))))
   const session_id = 'ses_bench'
   const same = inputs[0]!
   const cached = median(inputs.map(() => timed(() => void engine.decide('action', same, { session_id }))))
   const theirs = await opaServer(inputs.slice(0, asked))
   return [
     figure('median of an uncached decide()', ours, 'us', budgetUs, ours <= budgetUs),
+    figure('median of an uncached decide() on a command of ssh', ssh, 'us', budgetUs, ssh <= budgetUs),
     figure('median of a cached decide()', cached, 'us', null, null),
     figure('median of an OPA server on loopback', theirs, 'us', null, null),
     figure('times faster than the OPA server', theirs / ours, 'x', budgetRatio, theirs / ours >= budgetRatio),
@@ -105,6 +109,20 @@ function question(i: number): Input<'action'> {
       subject: '00u1a2b3c4',
       token: null,
     },
+  }
+}
+
+/** A command of an operator, with words as a person writes them. */
+function command(i: number): Input<'action'> {
+  const base = question(i)
+  const argv = ['journalctl', '--unit', `app-${i}.service`, '--since', '-15 min', '--no-pager']
+  const facts = { argv, command: argv.join(' '), program: 'journalctl', pty: false }
+  const plain = { functions: [], reads: [], writes: [] }
+  return {
+    ...base,
+    action: { ...base.action, ...plain, facts, kind: 'exec', protocol: 'ssh', verb: 'session' },
+    resource: { ...base.resource, labels: { class: 'server', env: 'staging' }, name: 'web-1', protocol: 'ssh' },
+    role: 'operator',
   }
 }
 

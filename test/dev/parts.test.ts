@@ -62,12 +62,42 @@ describe('the policy repository', () => {
     execFileSync('git', ['-C', join(folder, 'policies'), ...args], { encoding: 'utf8' }).trim()
 
   test('it is made once on main with the address of the shop, and what was committed since stays', () => {
-    expect(makePolicyRepository(join(folder, 'policies'), starter(), { shopPort: 6001, web: undefined })).toBe(true)
+    expect(makePolicyRepository(join(folder, 'policies'), starter(), { shopPort: 6001, web: undefined })).toBe('made')
     expect(git('show', 'main:resources/data.yaml')).toContain('127.0.0.1:6001')
     expect(git('status', '--porcelain')).toBe('')
     git('-c', 'user.name=a', '-c', 'user.email=a@example.test', 'commit', '--allow-empty', '-qm', 'mine')
-    expect(makePolicyRepository(join(folder, 'policies'), starter(), { shopPort: 6002, web: undefined })).toBe(false)
+    expect(makePolicyRepository(join(folder, 'policies'), starter(), { shopPort: 6001, web: undefined })).toBe('kept')
     expect(git('log', '--format=%s')).toBe('mine\nStarter policies')
+  })
+
+  test('one that nobody changed gets what is new; one that somebody changed is offered it on a branch', () => {
+    const policies = join(import.meta.dirname, '../../policies')
+    const web = { port: 6003, hostKey: 'ssh-ed25519 AAAA', login: 'me' }
+    const make = (with_: typeof web | undefined) =>
+      makePolicyRepository(join(folder, 'policies'), policies, { shopPort: 6001, web: with_ })
+    const resources = () => Object.keys(parse(git('show', 'main:resources/data.yaml')) as object)
+    expect([make(undefined), make(undefined), resources()]).toEqual(['made', 'kept', ['shop-db']])
+    expect([make(web), make(web), resources()]).toEqual(['updated', 'kept', ['shop-db', 'web-1']])
+    expect(git('status', '--porcelain')).toBe('')
+    writeFileSync(join(folder, 'policies/mine.md'), 'mine')
+    git('add', '--all')
+    git('-c', 'user.name=a', '-c', 'user.email=a@example.test', 'commit', '-qm', 'mine')
+    expect([make({ ...web, port: 6004 }), resources()]).toEqual(['offered', ['shop-db', 'web-1']])
+    git('-c', 'user.name=a', '-c', 'user.email=a@example.test', 'merge', '-q', '--no-edit', 'starter')
+    expect(git('show', 'main:resources/data.yaml')).toContain('127.0.0.1:6004')
+    expect([readFileSync(join(folder, 'policies/mine.md'), 'utf8'), make({ ...web, port: 6004 })]).toEqual([
+      'mine',
+      'kept',
+    ])
+  })
+
+  test('a change that is not committed yet is nobody’s to overwrite', () => {
+    const make = (shopPort: number) =>
+      makePolicyRepository(join(folder, 'policies'), starter(), { shopPort, web: undefined })
+    make(6001)
+    writeFileSync(join(folder, 'policies/resources/data.yaml'), 'shop-db: {}\n')
+    expect(make(6002)).toBe('offered')
+    expect(readFileSync(join(folder, 'policies/resources/data.yaml'), 'utf8')).toBe('shop-db: {}\n')
   })
 
   test('the demo server stands in it as it runs here, and not at all where there is none', () => {

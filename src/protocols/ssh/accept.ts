@@ -3,18 +3,19 @@ import ssh2, { type Connection } from 'ssh2'
 import { SallyportError } from '../../errors.ts'
 import type { Door, Opened, Refusal } from '../../gateway/protocol.ts'
 import { logger } from '../../log.ts'
-import { towardsClients } from './algorithms.ts'
+import { preferFastCiphers, towardsClients } from './algorithms.ts'
 import { lastWords } from './deny.ts'
 import { dial } from './dial.ts'
 import { hardenServer } from './hardening.ts'
+import { inner } from './inside.ts'
 import { hostKey } from './keys.ts'
+import { type SshLimits, sshLimits } from './limits.ts'
 import { type LoggedIn, Login } from './login.ts'
 import { Relay } from './relay/relay.ts'
 import { Transport } from './transport.ts'
 import { privateKeyFile } from './wire/private-key.ts'
 
 const log = logger('ssh')
-const mostEarly = 64
 const never = 2 ** 31 - 1
 
 interface Front {
@@ -24,14 +25,16 @@ interface Front {
 }
 
 /** Serves one client socket to its end: key exchange, login by ticket, the target, then the relay. Never throws. */
-export async function accept(socket: Socket, door: Door): Promise<void> {
+export async function accept(socket: Socket, door: Door, limits: SshLimits = sshLimits): Promise<void> {
+  // Whoever is slow proved nothing wrong: not a failed login of that address, which may be shared.
   const slow = setTimeout(() => {
-    if (!socket.destroyed) door.failed('slow', {})
+    log.info({ address: door.address }, 'a client took too long to log in')
     socket.destroy()
   }, door.limits.login_ms)
   try {
-    const front = await logIn(socket, door)
-    if (front !== undefined) await serve(front, door, () => clearTimeout(slow))
+    const front = await logIn(socket, door, limits)
+    clearTimeout(slow)
+    if (front !== undefined) await serve(front, door, limits)
   } catch (error) {
     log.error({ err: error }, 'a connection failed')
   } finally {
@@ -41,7 +44,7 @@ export async function accept(socket: Socket, door: Door): Promise<void> {
 }
 
 /** @returns undefined when the client left, or was sent away, before it was known. */
-function logIn(socket: Socket, door: Door): Promise<Front | undefined> {
+function logIn(socket: Socket, door: Door, limits: SshLimits): Promise<Front | undefined> {
   return new Promise(resolve => {
     socket.once('close', () => resolve(undefined))
     waiting.set(socket, connection => {
@@ -49,8 +52,8 @@ function logIn(socket: Socket, door: Door): Promise<Front | undefined> {
         if ((error as { level?: string }).level === 'handshake') door.failed('malformed', { why: error.message })
         socket.destroySoon()
       })
-      hardenServer(connection, socket)
-      const transport = new Transport(connection, socket)
+      hardenServer(connection, socket, limits)
+      const transport = new Transport(connection, socket, limits)
       transport.onEarly(() => {
         door.failed('malformed', { why: 'a message of the connection protocol before the login' })
         transport.disconnect('sallyport: log in first')
@@ -59,6 +62,7 @@ function logIn(socket: Socket, door: Door): Promise<Front | undefined> {
         door,
         known => resolve({ connection, transport, login: known }),
         words => transport.disconnect(`sallyport: ${words}`),
+        limits,
       )
       login.attach(connection)
     })
@@ -82,8 +86,9 @@ function serverFor(door: Door): ssh2.Server {
       ident: 'Sallyport',
       keepaliveInterval: never, // `Transport` asks by itself
     } as ssh2.ServerConfig)
-    server.on('connection', connection => {
-      const socket = (connection as unknown as { _sock: Socket })._sock
+    server.on('connection', (connection, { header }) => {
+      preferFastCiphers(connection, header.versions.software)
+      const socket = inner(connection)._sock!
       const run = waiting.get(socket)
       waiting.delete(socket)
       if (run === undefined) connection.end()
@@ -94,23 +99,14 @@ function serverFor(door: Door): ssh2.Server {
   return server
 }
 
-async function serve({ transport, login }: Front, door: Door, ready: () => void): Promise<void> {
-  // What the client asks for meanwhile waits: nothing is read of it before it can be judged.
-  const early: Buffer[] = []
-  transport.read(payload => {
-    if (early.push(payload) > mostEarly) transport.destroy()
-  })
-  transport.hold('dial')
+/** What the client asks for before the target is there waits: nothing is read of it until it can be judged. */
+async function serve({ transport, login }: Front, door: Door, limits: SshLimits): Promise<void> {
   const opened = await door.open(login.ticket, { application: 'ssh', facts: login.proof })
   if (opened.refused) return transport.disconnect(lastWords(opened))
   try {
     const keyId = `${opened.session_id} ${opened.subject.id}`
-    const { transport: target } = await dial(opened.permit, opened.target, opened.credential, keyId)
-    ready()
-    const relay = new Relay(opened, { client: transport, target })
-    const running = relay.run(early)
-    transport.release('dial')
-    await opened.close(await running)
+    const { transport: target } = await dial(opened.permit, opened.target, opened.credential, keyId, limits)
+    await opened.close(await new Relay(opened, { client: transport, target }, limits).run())
   } catch (error) {
     const refusal = faultWords(error, opened)
     transport.disconnect(lastWords(refusal))

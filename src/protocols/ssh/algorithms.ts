@@ -73,15 +73,45 @@ export interface CertificateProof {
   readonly private_key: KeyObject
 }
 
+/** Pass `handler` to `connect` as `authHandler`, and call `install` right after `connect`. */
+export interface OwnAuth {
+  readonly handler: ssh2.AuthHandlerMiddleware
+  readonly install: (client: ssh2.Client) => void
+}
+
 /**
  * Authentication by certificate, which ssh2's client cannot do: it writes one name both as the algorithm and inside the
  * signature, and sshd wants the plain name inside (RFC 4252 §7, OpenSSH PROTOCOL.certkeys).
- * Pass `handler` to `connect` as `authHandler`, and call `install` right after `connect`.
  */
-export function certificateAuth({ user, certificate, private_key }: CertificateProof): {
-  readonly handler: ssh2.AuthHandlerMiddleware
-  readonly install: (client: ssh2.Client) => void
-} {
+export function certificateAuth({ user, certificate, private_key }: CertificateProof): OwnAuth {
+  return ownAuth(user, new FieldReader(certificate).text(), certificate, 'ssh-ed25519', data =>
+    sign(null, data, private_key),
+  )
+}
+
+/**
+ * Authentication by an RSA key, which ssh2's client would sign for with SHA-1 where the target says nothing of its
+ * algorithms: here it is SHA-512, or there is no login. Undefined for keys of other kinds. @throws for what is no key.
+ */
+export function rsaAuth(user: string, pem: string): OwnAuth | undefined {
+  const key = ssh2.utils.parseKey(pem)
+  if (key instanceof Error) throw new Error('the stored secret is no private key that can be read')
+  if (key.type !== 'ssh-rsa') return undefined
+  const signed = (data: Buffer) => {
+    const signature = (key as unknown as { sign(data: Buffer, hash: string): Buffer | Error }).sign(data, 'sha512')
+    if (!Buffer.isBuffer(signature)) throw new Error('the stored key cannot sign')
+    return signature
+  }
+  return ownAuth(user, 'rsa-sha2-512', key.getPublicSSH(), 'rsa-sha2-512', signed)
+}
+
+function ownAuth(
+  user: string,
+  algorithm: string,
+  shown: Buffer,
+  inside: string,
+  signed: (data: Buffer) => Buffer,
+): OwnAuth {
   let tried = false
   const handler: ssh2.AuthHandlerMiddleware = (_methods, _partial, next) => {
     if (tried) return next(false as never) // no other method
@@ -90,7 +120,6 @@ export function certificateAuth({ user, certificate, private_key }: CertificateP
   }
   const install = (client: ssh2.Client) => {
     const protocol = inner(client)._protocol
-    const algorithm = new FieldReader(certificate).text()
     let sent = false
     protocol.authPK = () => {
       if (sent) return
@@ -102,11 +131,11 @@ export function certificateAuth({ user, certificate, private_key }: CertificateP
         field('publickey'),
         u8(1),
         field(algorithm),
-        field(certificate),
+        field(shown),
       ])
-      const signature = sign(null, Buffer.concat([field(protocol._kex!.sessionID), request]), private_key)
+      const signature = signed(Buffer.concat([field(protocol._kex!.sessionID), request]))
       protocol._authsQueue.push('publickey')
-      send(protocol, Buffer.concat([request, field(Buffer.concat([field('ssh-ed25519'), field(signature)]))]))
+      send(protocol, Buffer.concat([request, field(Buffer.concat([field(inside), field(signature)]))]))
     }
   }
   return { handler, install }

@@ -4,15 +4,15 @@ import ssh2, { type AnyAuthMethod, type AuthHandlerMiddleware } from 'ssh2'
 import { SallyportError } from '../../errors.ts'
 import type { Minted, Target } from '../../gateway/protocol.ts'
 import type { Permit } from '../../policy/permit.ts'
-import { certificateAuth, pinnedHost, towardsTarget } from './algorithms.ts'
+import { certificateAuth, pinnedHost, rsaAuth, towardsTarget } from './algorithms.ts'
 import { hardenClient } from './hardening.ts'
 import { targetCa } from './keys.ts'
+import { type SshLimits, sshLimits } from './limits.ts'
 import { type Options, pinnedKeys } from './options.ts'
 import { Transport } from './transport.ts'
 import { certificateSigner, signUserCertificate } from './wire/certificate.ts'
 import { fingerprint, publicKeyBlob } from './wire/public-key.ts'
 
-const loginMs = 15_000
 const never = 2 ** 31 - 1
 /** A certificate is good for this long: it opens one connection, which may last. */
 const certificate_s = { before: 30, after: 60 }
@@ -29,24 +29,30 @@ export type Way = 'certificate' | 'key' | 'password'
  * Dials, compares the host key with the pinned ones, logs in.
  * @throws SallyportError `target_unavailable` in words that name no secret.
  */
-export async function dial(permit: Permit, target: Target, credential: Minted, keyId: string): Promise<Dialled> {
+export async function dial(
+  permit: Permit,
+  target: Target,
+  credential: Minted,
+  keyId: string,
+  limits: SshLimits = sshLimits,
+): Promise<Dialled> {
   const { kind } = (target.resource.options as Options).auth
   const way = kind === 'login' ? 'certificate' : kind
   let transport: Transport | undefined
-  // At once: ssh2 would answer what comes in the same bytes, and the answers to its questions would be taken for others'.
-  const takeOver = (client: ssh2.Client, socket: Socket) => void (transport = new Transport(client, socket))
-  const { client } = await logIn(permit, target, credential, way, keyId, takeOver)
+  const terms = { way, keyId, limits }
+  const { client } = await logIn(permit, target, credential, terms, (made, socket) => {
+    transport = new Transport(made, socket, limits) // before the login: what the target says right behind it waits
+  })
   return { client, transport: transport! }
 }
 
-/** The same up to the login: what comes then is ssh2's, unless `welcomed` takes it over. */
+/** The same up to the login: what comes then is ssh2's. */
 export async function logIn(
   permit: Permit,
   target: Target,
   credential: Minted,
-  way: Way,
-  keyId: string,
-  welcomed: (client: ssh2.Client, socket: Socket) => void = () => {},
+  { way, keyId, limits = sshLimits }: { readonly way: Way; readonly keyId: string; readonly limits?: SshLimits },
+  begun: (client: ssh2.Client, socket: Socket) => void = () => {},
 ) {
   const { resource } = target
   const pins = pinnedKeys(resource)
@@ -54,14 +60,21 @@ export async function logIn(
   let offered: Buffer | undefined
   const client = new ssh2.Client()
   try {
-    const certificate = way === 'certificate' ? certificateFor(permit, target, credential, keyId) : undefined
-    await ready(client, socket, {
+    const own =
+      way === 'certificate'
+        ? certificateFor(permit, target, credential, keyId)
+        : way === 'key'
+          ? rsaAuth(credential.user, credential.secret.reveal())
+          : undefined
+    await ready(client, socket, limits, {
       username: credential.user,
       algorithms: towardsTarget(pins),
       hostVerifier: pinnedHost(pins, key => (offered = key)),
-      authHandler: certificate?.handler ?? storedAuth(way, credential),
-      install: certificate?.install,
-      welcomed,
+      authHandler: own?.handler ?? storedAuth(way, credential),
+      begun: () => {
+        own?.install(client)
+        begun(client, socket)
+      },
     })
     return { client, socket }
   } catch (error) {
@@ -78,22 +91,20 @@ interface Terms {
   readonly algorithms: ssh2.Algorithms
   readonly hostVerifier: (key: Buffer) => boolean
   readonly authHandler: AuthHandlerMiddleware
-  readonly install: ((client: ssh2.Client) => void) | undefined
-  readonly welcomed: (client: ssh2.Client, socket: Socket) => void
+  readonly begun: () => void
 }
 
-function ready(client: ssh2.Client, sock: Socket, { install, welcomed, ...terms }: Terms): Promise<void> {
+function ready(client: ssh2.Client, sock: Socket, limits: SshLimits, terms_: Terms): Promise<void> {
+  const { begun, ...terms } = terms_
   return new Promise((resolve, reject) => {
     client.on('error', reject) // stays: one that comes later is the end of the socket, which is seen there
     client.once('close', () => reject(new Error('it closed the connection')))
-    client.once('ready', () => {
-      welcomed(client, sock)
-      resolve()
-    })
+    client.once('ready', resolve)
     // `Transport` asks by itself whether the target lives.
-    client.connect({ sock, ident: 'Sallyport', readyTimeout: loginMs, keepaliveInterval: never, ...terms })
-    hardenClient(client, sock)
-    install?.(client)
+    const readyTimeout = limits.target_login_ms
+    client.connect({ sock, ident: 'Sallyport', readyTimeout, keepaliveInterval: never, ...terms })
+    hardenClient(client, sock, limits)
+    begun()
   })
 }
 

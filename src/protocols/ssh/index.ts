@@ -3,6 +3,7 @@ import { accept } from './accept.ts'
 import { ActionSchema } from './actions.ts'
 import { commands } from './cli/commands.ts'
 import { client } from './client.ts'
+import { checkLibrary, nativeCrypto, ssh2Version } from './inside.ts'
 import { publish } from './keys.ts'
 import { lease } from './lease.ts'
 import { Options } from './options.ts'
@@ -18,10 +19,20 @@ export const ssh: Protocol = {
   offer: Offer,
   verifiers,
   credential,
+  check,
   publish,
   prepare,
   commands,
   accept,
   lease,
   client,
+}
+
+/** ssh2 falls back to JavaScript without a word where its ciphers could not be compiled. */
+function check(): Record<string, string> {
+  checkLibrary()
+  return {
+    library: `ssh2 ${ssh2Version}`,
+    ciphers: nativeCrypto() ? 'compiled' : 'in JavaScript: half the speed; run `npm rebuild ssh2`',
+  }
 }

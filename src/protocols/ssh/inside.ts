@@ -1,10 +1,11 @@
 import { createRequire } from 'node:module'
-import type { Duplex, Readable, Writable } from 'node:stream'
+import type { Socket } from 'node:net'
 import type ssh2 from 'ssh2'
 
 /**
- * The inner parts of ssh2 that `algorithms.ts`, `hardening.ts` and `flow.ts` touch, typed as they are in one version.
- * INVARIANT: nobody else reaches behind ssh2's documented interface, and nothing is touched in another version.
+ * The inner parts of ssh2 that this folder touches, typed as they are in one version: its packets and key exchange stay
+ * its own. INVARIANT: nobody reaches behind ssh2's documented interface but through here, and nothing is touched in
+ * another version.
  */
 export const ssh2Version = '1.17.0'
 
@@ -22,29 +23,34 @@ export function nativeCrypto(): boolean {
   return (require('ssh2/lib/protocol/crypto.js') as { bindingAvailable: boolean }).bindingAvailable
 }
 
-export const messages = { EXT_INFO: 7, USERAUTH_REQUEST: 50 } as const
-export const reasons = { RESOURCE_SHORTAGE: 4, NO_MORE_AUTH_METHODS_AVAILABLE: 14, PROTOCOL_ERROR: 2 } as const
+export const messages = { DISCONNECT: 1, EXT_INFO: 7, USERAUTH_REQUEST: 50 } as const
 
 export interface InnerProtocol {
   readonly _kex: { readonly sessionID: Buffer; remoteExtInfoEnabled?: boolean } | undefined
   /** Set from the first byte of a key exchange to its last. */
   readonly _kexinit: unknown
+  /** Set as long as anything may be sent. */
+  readonly _destruct: unknown
   readonly _packetRW: {
-    readonly write: { readonly allocStart: number; alloc(length: number): Buffer; finalize(packet: Buffer): Buffer }
+    readonly write: {
+      readonly allocStart: number
+      readonly allocStartKEX: number
+      alloc(length: number, force?: boolean): Buffer
+      finalize(packet: Buffer, force?: boolean): Buffer
+    }
   }
+  /** The login succeeded, on either side. */
+  readonly _authenticated: boolean
   readonly _authsQueue: string[]
   readonly _hostVerifier: unknown
-  /** What waits for the end of a key exchange. */
-  readonly _queue: readonly Buffer[] | undefined
   readonly _handlers: Record<string, Handler | undefined>
   /** What is offered in the first key exchange and in each later one. */
   _offer: unknown
-  _onPacket: () => void
+  /** Takes each message once it is whole and decrypted; a decipher keeps a copy of it. */
+  _onPayload: (payload: Buffer) => unknown
+  readonly _decipher: { _onPayload: (payload: Buffer) => unknown } | undefined
   _onHandshakeComplete: (...negotiated: unknown[]) => void
   authPK: (...given: unknown[]) => void
-  authFailure: (methods?: string[], partial?: boolean) => void
-  channelOpenFail: (remote: number, reason: number, description: string) => void
-  disconnect: (reason: number) => void
   rekey: () => void
 }
 
@@ -53,47 +59,9 @@ export type Handler = (protocol: InnerProtocol, ...parameters: any[]) => void
 
 export interface InnerClient {
   readonly _protocol: InnerProtocol
-  readonly _chanMgr: {
-    readonly _count: number
-    get(id: number): InnerChannel | InnerSession | ((error: Error) => void)
-  }
-  readonly authenticated?: boolean
-  readonly config?: { readonly keepaliveInterval: number }
+  /** On the side of a server, the socket that was injected. */
+  readonly _sock?: Socket
 }
-
-interface Side {
-  readonly id: number
-  window: number
-  packetSize: number
-  state: 'open' | 'eof' | 'closing' | 'closed'
-}
-
-export interface InnerChannel extends Omit<Duplex, '_write'> {
-  readonly _client: InnerClient
-  readonly server: boolean
-  readonly incoming: Side
-  readonly outgoing: Side
-  readonly stderr: (Readable | Writable) & { _write: Write }
-  _write: Write
-  _waitWindow: boolean
-  _chunk: Buffer | undefined
-  _chunkcb: Done | undefined
-  _chunkErr: Buffer | undefined
-  _chunkcbErr: Done | undefined
-}
-
-export interface InnerSession {
-  readonly _chanInfo: { readonly incoming: Side; readonly outgoing: Side }
-  _channel: InnerChannel | undefined
-  emit: (event: string, ...parameters: unknown[]) => boolean
-}
-
-export type Done = (error?: Error | null) => void
-export type Write = (data: Buffer, encoding: BufferEncoding, done: Done) => void
-
-type ChannelClass = new (client: object, info: { incoming: object; outgoing: object }, options: object) => InnerChannel
-
-export const { Channel } = require('ssh2/lib/Channel.js') as { Channel: ChannelClass }
 
 /** Both ends look the same inside; what only one of them has is optional. */
 export function inner(connection: ssh2.Client | ssh2.Connection): InnerClient {
@@ -101,16 +69,33 @@ export function inner(connection: ssh2.Client | ssh2.Connection): InnerClient {
 }
 
 const { sendPacket } = require('ssh2/lib/protocol/utils.js') as {
-  sendPacket: (to: InnerProtocol, packet: Buffer) => void
+  sendPacket: (to: InnerProtocol, packet: Buffer, bypass?: boolean) => void
 }
 
-/** Sends one message, after a key exchange that is under way. */
-export function send(protocol: InnerProtocol, payload: Buffer): void {
+/** Sends one message, after a key exchange that is under way; with `recipient` its channel number is replaced on the way. */
+export function send(protocol: InnerProtocol, payload: Buffer, recipient?: number): void {
   const { write } = protocol._packetRW
   const at = write.allocStart
   const packet = write.alloc(payload.length)
   packet.set(payload, at)
+  if (recipient !== undefined) writeU32(packet, recipient, at + 1)
   sendPacket(protocol, write.finalize(packet))
+}
+
+/** Sends one message in the middle of a key exchange too, where only few kinds are allowed. */
+export function sendNow(protocol: InnerProtocol, payload: Buffer): void {
+  const { write } = protocol._packetRW
+  const at = write.allocStartKEX
+  const packet = write.alloc(payload.length, true)
+  packet.set(payload, at)
+  sendPacket(protocol, write.finalize(packet, true), true)
+}
+
+function writeU32(bytes: Buffer, value: number, at: number): void {
+  bytes[at] = value >>> 24
+  bytes[at + 1] = value >>> 16
+  bytes[at + 2] = value >>> 8
+  bytes[at + 3] = value
 }
 
 interface Direction {

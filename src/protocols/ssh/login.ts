@@ -1,15 +1,14 @@
 import type { AuthContext, Connection } from 'ssh2'
 import type { Door, PresentedTicket } from '../../gateway/protocol.ts'
 import { logger } from '../../log.ts'
+import { type SshLimits, sshLimits } from './limits.ts'
 import { proves } from './tickets.ts'
-import { isCertificateName, parseCertificate, plainName } from './wire/certificate.ts'
+import { type Certificate, isCertificateName } from './wire/certificate.ts'
 import { checkUserCertificate } from './wire/certificate-check.ts'
-import { field } from './wire/fields.ts'
+import { shownKey } from './wire/proof.ts'
 import { fingerprint } from './wire/public-key.ts'
-import { verifySignature } from './wire/signature.ts'
 
 const log = logger('ssh')
-const mostTries = 6
 const methods = ['publickey', 'password', 'keyboard-interactive'] as const
 
 /** Whose ticket it is, and how that was proved. */
@@ -23,10 +22,18 @@ export class Login {
   readonly #door: Door
   readonly #done: (login: LoggedIn) => void
   readonly #giveUp: (words: string) => void
+  readonly #limits: SshLimits
   #tries = 0
+  #questions = 0
   #over = false
 
-  constructor(door: Door, done: (login: LoggedIn) => void, giveUp: (words: string) => void) {
+  constructor(
+    door: Door,
+    done: (login: LoggedIn) => void,
+    giveUp: (words: string) => void,
+    limits: SshLimits = sshLimits,
+  ) {
+    this.#limits = limits
     this.#door = door
     this.#done = done
     this.#giveUp = giveUp
@@ -43,6 +50,7 @@ export class Login {
 
   async #judge(context: AuthContext): Promise<void> {
     if (this.#over) return
+    if (++this.#questions > this.#limits.questions) return this.#end('too many questions for one login')
     switch (context.method) {
       case 'none':
         return context.reject([...methods])
@@ -79,49 +87,36 @@ export class Login {
 
   /** INVARIANT: rights come from the key that signed this very request, and from no key that was asked about before (SS2). */
   async #key(context: Extract<AuthContext, { method: 'publickey' }>): Promise<void> {
-    const { algo, data } = context.key
-    const shown = isCertificateName(algo) ? this.#certificate(algo, data) : plainKey(algo, data)
-    const id = shown?.ticket_id ?? context.username
-    const ticket = shown === undefined ? undefined : await this.#door.ticket(id)
-    if (shown === undefined || ticket === undefined) return this.#reject(context)
-    if (!proves(ticket.verifiers['key'], shown.key, this.#door.pretence(id))) return this.#reject(context)
-    const why = shown.check?.(ticket)
+    const shown = shownKey(context)
+    if (shown === undefined) {
+      // A question about a plain key of another kind is no failed login: agents hold many.
+      const { signature, key } = context
+      if (signature !== undefined) this.#door.failed('signature', { ticket_id: context.username.slice(0, 64) })
+      else if (isCertificateName(key.algo)) this.#door.failed('certificate', { why: 'it cannot be read' })
+      return this.#reject(context)
+    }
+    const { public_key_blob, certificate } = shown
+    const id = certificate?.key_id ?? context.username
+    const ticket = await this.#door.ticket(id)
+    if (!proves(ticket?.verifiers['key'], public_key_blob, this.#door.pretence(id)) || ticket === undefined)
+      return this.#reject(context)
+    const why = certificate === null ? undefined : this.#whyNot(certificate, ticket)
     if (why !== undefined) {
       this.#door.failed('certificate', { ticket_id: ticket.id, why })
       return this.#reject(context)
     }
-    if (context.signature === undefined) return context.accept() // only asked whether this key would do
-    // ssh2 unwraps signatures of plain keys and leaves those of certificates as they came.
-    const signature =
-      shown.check === undefined ? Buffer.concat([field(shown.algorithm), field(context.signature)]) : context.signature
-    if (context.blob === undefined || verifySignature(shown.key, shown.algorithm, context.blob, signature) !== true) {
-      this.#door.failed('signature', { ticket_id: ticket.id })
-      return this.#reject(context)
-    }
-    const proof = { proof: shown.check === undefined ? 'key' : 'certificate', key: fingerprint(shown.key) }
+    if (!shown.proved) return context.accept() // only asked whether this key would do
+    const proof = { proof: certificate === null ? 'key' : 'certificate', key: fingerprint(public_key_blob) }
     this.#accept(context, { ticket, proof })
   }
 
-  #certificate(algo: string, data: Buffer): Shown | undefined {
-    try {
-      const certificate = parseCertificate(data)
-      if (certificate.type !== algo) return undefined
-      return {
-        ticket_id: certificate.key_id,
-        key: certificate.public_key_blob,
-        algorithm: plainName(algo),
-        check: ticket =>
-          checkUserCertificate(certificate, {
-            cas: [Buffer.from(ticket.verifiers['ca'] ?? '', 'base64')],
-            principal: ticket.id,
-            address: this.#door.address,
-            now_s: Date.now() / 1000,
-          }),
-      }
-    } catch (error) {
-      this.#door.failed('certificate', { why: (error as Error).message })
-      return undefined
-    }
+  #whyNot(certificate: Certificate, ticket: PresentedTicket): string | undefined {
+    return checkUserCertificate(certificate, {
+      cas: [Buffer.from(ticket.verifiers['ca'] ?? '', 'base64')],
+      principal: ticket.id,
+      address: this.#door.address,
+      now_s: Date.now() / 1000,
+    })
   }
 
   #accept(context: AuthContext, login: LoggedIn): void {
@@ -131,30 +126,17 @@ export class Login {
   }
 
   #reject(context: AuthContext): void {
-    if (++this.#tries < mostTries) {
+    const { tries } = this.#limits
+    if (++this.#tries < tries) {
       context.reject([...methods])
       return
     }
     this.#door.failed('tries', { ticket_id: context.username.slice(0, 64) })
-    this.#end(
-      `${mostTries} proofs that opened nothing; sign in at ${this.#door.origin} and run: sallyport connect NAME`,
-    )
+    this.#end(`${tries} proofs that opened nothing; sign in at ${this.#door.origin} and run: sallyport connect NAME`)
   }
 
   #end(words: string): void {
     this.#over = true
     this.#giveUp(words)
   }
-}
-
-interface Shown {
-  readonly ticket_id: string | undefined
-  readonly key: Buffer
-  readonly algorithm: string
-  readonly check?: (ticket: PresentedTicket) => string | undefined
-}
-
-/** Tickets are bound to Ed25519 keys only: whoever shows another kind has not got one (SS1). */
-function plainKey(algo: string, data: Buffer): Shown | undefined {
-  return algo === 'ssh-ed25519' ? { ticket_id: undefined, key: data, algorithm: algo } : undefined
 }

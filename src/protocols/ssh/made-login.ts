@@ -83,7 +83,7 @@ async function asAdmin(
     user: auth.admin,
     secret: auth.by === 'certificate' ? freshKey() : target.secret(permit),
   }
-  const { client, socket } = await logIn(permit, target, credential, auth.by, `lease ${login}`)
+  const { client, socket } = await logIn(permit, target, credential, { way: auth.by, keyId: `lease ${login}` })
   try {
     await work(command => execute(client, command))
   } finally {

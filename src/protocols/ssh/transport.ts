@@ -1,62 +1,55 @@
 import type { Socket } from 'node:net'
 import type { Client, Connection } from 'ssh2'
-import { field, u32 } from './wire/fields.ts'
+import { type InnerProtocol, inner, messages, send, sendNow } from './inside.ts'
+import { type SshLimits, sshLimits } from './limits.ts'
+import { field, u8, u32 } from './wire/fields.ts'
 
-/** What is used of ssh2's inside, whose version is pinned for that. Its key exchange, ciphers and logins stay its own. */
-interface Inside {
-  _onPayload(payload: Buffer): unknown
-  _onPacket(): void
-  _decipher?: { _onPayload(payload: Buffer): unknown }
-  readonly _cipher: { encrypt(packet: Buffer): void }
-  readonly _packetRW: {
-    readonly write: {
-      readonly allocStart: number
-      readonly allocStartKEX: number
-      alloc(length: number, force?: boolean): Buffer
-      finalize(packet: Buffer, force?: boolean): Buffer
-    }
-  }
-  readonly _kexinit?: Buffer
-  _queue?: Buffer[]
-  _destruct?: unknown
-}
-
-const disconnectMessage = 1
 const firstOfConnections = 80
 const byApplication = 11
-const keepAlive = Buffer.concat([Buffer.of(80), field('keepalive@openssh.com'), Buffer.of(1)])
-const tickMs = 15_000
-const mostMissed = 3
-const fullAt = 1024 * 1024
+const keepAlive = Buffer.concat([u8(80), field('keepalive@openssh.com'), u8(1)])
+/** What one chunk of a socket may hold before its reading stops. */
+const mostKept = 4096
 
 export type Peer = Connection | Client
 
 /**
  * One leg, from the connection protocol (RFC 4254) upwards: whole messages in and out, in order, without ssh2's streams,
- * which can hang, grow without bound and lose the end of what they carry. INVARIANT: no message of that protocol is read
- * before `read` was called, which is after the login.
+ * which can hang, grow without bound and lose the end of what they carry (points 1–5). INVARIANT: a message of that
+ * protocol before the login ends the connection (SS3); one that comes before `read` waits, and nothing more is read.
  */
 export class Transport {
-  readonly #inside: Inside
+  readonly #protocol: InnerProtocol
   readonly #socket: Socket
+  readonly #limits: SshLimits
   readonly #reasons = new Set<string>()
   readonly #timer: NodeJS.Timeout
   #read: ((payload: Buffer) => void) | undefined
-  #early: (() => void) | undefined
+  #kept: Buffer[] = []
+  #early: () => void = () => this.destroy()
   #asked: () => void = () => {}
   #heard = true
-  #missed = 0
+  #unanswered = 0
+  /** Bytes that wait for the end of a key exchange. */
+  #queued = 0
+  #waiting: (() => void)[] = []
 
-  constructor(peer: Peer, socket: Socket) {
-    this.#inside = (peer as unknown as { _protocol: Inside })._protocol
+  constructor(peer: Peer, socket: Socket, limits: SshLimits = sshLimits) {
+    this.#protocol = inner(peer)._protocol
     this.#socket = socket
+    this.#limits = limits
     this.#takeOver()
-    this.#timer = setInterval(() => this.#tick(), tickMs)
+    const drained = () => this.#drained()
+    socket.on('drain', drained)
+    ;(peer as NodeJS.EventEmitter).on('handshake', () => {
+      this.#queued = 0
+      drained()
+    })
+    this.#timer = setInterval(() => this.#tick(), limits.ask_ms)
     this.#timer.unref()
     socket.once('close', () => clearInterval(this.#timer))
   }
 
-  /** Called when a message of the connection protocol comes before its time (SS3). */
+  /** Called when a message of the connection protocol comes before the login (SS3). */
   onEarly(run: () => void): void {
     this.#early = run
   }
@@ -66,9 +59,13 @@ export class Transport {
     this.#asked = run
   }
 
-  /** From now on messages from 80 on come here. What `run` throws ends the connection. */
+  /** From now on messages from 80 on come here, those first that came before. */
   read(run: (payload: Buffer) => void): void {
     this.#read = run
+    const kept = this.#kept
+    this.#kept = []
+    for (const payload of kept) run(payload)
+    this.release('unread')
   }
 
   onClose(run: () => void): void {
@@ -77,45 +74,44 @@ export class Transport {
   }
 
   get isOpen(): boolean {
-    return this.#inside._destruct !== undefined && !this.#socket.destroyed && this.#socket.writable
+    return this.#protocol._destruct !== undefined && !this.#socket.destroyed && this.#socket.writable
   }
 
   /** Sends a message; with `recipient` its channel number is replaced on the way. */
   send(payload: Buffer, recipient?: number): void {
     if (!this.isOpen) return
-    const { write } = this.#inside._packetRW
-    const at = write.allocStart
-    const packet = write.alloc(payload.length)
-    packet.set(payload, at)
-    if (recipient !== undefined) writeU32(packet, recipient, at + 1)
-    const ready = write.finalize(packet)
-    if (this.#inside._kexinit === undefined) this.#inside._cipher.encrypt(ready)
-    else (this.#inside._queue ??= []).push(ready)
+    if (this.#protocol._kexinit !== undefined) this.#queued += payload.length
+    send(this.#protocol, payload, recipient)
   }
 
   /** Last words: OpenSSH shows them to the person. Works during a key exchange too. */
-  disconnect(text: string): void {
-    if (this.isOpen) {
-      const payload = Buffer.concat([Buffer.of(disconnectMessage), u32(byApplication), field(text), field('')])
-      const { write } = this.#inside._packetRW
-      const at = write.allocStartKEX
-      const packet = write.alloc(payload.length, true)
-      packet.set(payload, at)
-      this.#inside._cipher.encrypt(write.finalize(packet, true))
-    }
+  disconnect(text: string, linger_ms = 500): void {
+    if (this.isOpen)
+      sendNow(this.#protocol, Buffer.concat([u8(messages.DISCONNECT), u32(byApplication), field(text), field('')]))
     this.#socket.end()
-    setTimeout(() => this.#socket.destroy(), 500).unref()
+    setTimeout(() => this.#socket.destroy(), linger_ms).unref()
   }
 
   destroy(): void {
     this.#socket.destroy()
   }
 
-  /** Whether the peer reads too slowly for more to be sent now; `drained` is called once when it has caught up. */
+  get #outgoing(): number {
+    return this.#socket.writableLength + this.#queued
+  }
+
+  /** Point 2: whether the peer reads too slowly for more to be sent now; `drained` is called once when it has caught up. */
   full(drained: () => void): boolean {
-    if (this.#socket.writableLength < fullAt) return false
-    this.#socket.once('drain', drained)
+    if (this.#outgoing < this.#limits.outgoing_bytes) return false
+    this.#waiting.push(drained)
     return true
+  }
+
+  #drained(): void {
+    if (this.#outgoing >= this.#limits.outgoing_bytes) return
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const each of waiting) each()
   }
 
   /** Reads nothing more of this peer until every reason is gone. */
@@ -125,41 +121,36 @@ export class Transport {
   }
 
   release(reason: string): void {
-    this.#reasons.delete(reason)
-    if (this.#reasons.size === 0) this.#socket.resume()
+    if (this.#reasons.delete(reason) && this.#reasons.size === 0) this.#socket.resume()
   }
 
   #takeOver(): void {
-    const inside = this.#inside
-    const theirs = inside._onPayload
+    const protocol = this.#protocol
+    const theirs = protocol._onPayload
     const ours = (payload: Buffer): unknown => {
+      if (this.#socket.destroyed) return undefined
+      if (this.#outgoing > this.#limits.outgoing_max_bytes) return this.destroy()
       if (payload.length === 0 || payload[0]! < firstOfConnections) return theirs(payload)
       this.#heard = true
       if (this.#read !== undefined) this.#read(payload)
-      else this.#early?.()
+      else if (!protocol._authenticated) this.#early()
+      else if (this.#kept.push(payload) > mostKept) this.destroy()
+      else this.hold('unread')
       return undefined
     }
-    inside._onPayload = ours
-    if (inside._decipher?._onPayload === theirs) inside._decipher._onPayload = ours
+    protocol._onPayload = ours
+    if (protocol._decipher?._onPayload === theirs) protocol._decipher._onPayload = ours
   }
 
-  /** A peer that says nothing is asked; one that stays silent is cut. */
+  /** Point 7: a peer that says nothing is asked; one that stays silent is cut. */
   #tick(): void {
-    if (!this.isOpen) return
-    if (this.#read === undefined || this.#reasons.size > 0) return
-    this.#missed = this.#heard ? 0 : this.#missed + 1
+    if (!this.isOpen || this.#read === undefined || this.#reasons.size > 0) return
+    this.#unanswered = this.#heard ? 0 : this.#unanswered + 1
     this.#heard = false
-    if (this.#missed > mostMissed) this.destroy()
-    else if (this.#missed > 0) {
+    if (this.#unanswered > this.#limits.unanswered) this.destroy()
+    else if (this.#unanswered > 0) {
       this.send(keepAlive)
       this.#asked()
     }
   }
-}
-
-function writeU32(bytes: Buffer, value: number, at: number): void {
-  bytes[at] = value >>> 24
-  bytes[at + 1] = value >>> 16
-  bytes[at + 2] = value >>> 8
-  bytes[at + 3] = value
 }

@@ -1,6 +1,7 @@
 import type { Gate, Opened, Refusal } from '../../../gateway/protocol.ts'
 import { logger } from '../../../log.ts'
 import { lastWords } from '../deny.ts'
+import { type SshLimits, sshLimits } from '../limits.ts'
 import type { Transport } from '../transport.ts'
 import { FieldError, FieldReader } from '../wire/fields.ts'
 import { Channel, type Side } from './channel.ts'
@@ -28,7 +29,8 @@ import { clientRequest, targetRequest } from './requests.ts'
 import { Watch } from './watch.ts'
 
 const log = logger('ssh')
-const mostChannels = 100
+/** Below this a peer would have a message for every few bytes. */
+const leastPacket = 1024
 /** A packet that ssh2 reads is at most 35,000 bytes long. */
 const mostPacket = 32_768
 const killAfterMs = 250
@@ -47,6 +49,7 @@ export class Relay {
   readonly opened: Opened
   readonly legs: Legs
   readonly gate: Gate
+  readonly #limits: SshLimits
   readonly output: Output
   readonly #input: Input
   readonly lanes: Readonly<Record<Side, Lane>>
@@ -57,7 +60,8 @@ export class Relay {
   #finish: (reason: string) => void = () => {}
   #done = false
 
-  constructor(opened: Opened, legs: Legs) {
+  constructor(opened: Opened, legs: Legs, limits: SshLimits = sshLimits) {
+    this.#limits = limits
     this.opened = opened
     this.legs = legs
     this.gate = opened.gate
@@ -73,7 +77,7 @@ export class Relay {
   }
 
   /** To the end of the connection. @returns why it ended. */
-  run(early: readonly Buffer[]): Promise<string> {
+  run(): Promise<string> {
     return new Promise(resolve => {
       this.#finish = resolve
       const { client, target } = this.legs
@@ -81,18 +85,20 @@ export class Relay {
       const end = () => this.#end(ended.reason as Refusal)
       ended.addEventListener('abort', end, { once: true })
       client.onClose(() => this.#over('the client closed the connection'))
-      target.onClose(() => {
-        const message = `${this.opened.resource.name} closed the connection`
-        this.#part({ message, remedy: 'connect again' })
-        this.#over(message)
-      })
+      // What it said before that reaches its person first, however slowly that is read.
+      target.onClose(() =>
+        this.lanes.target.push(() => {
+          const message = `${this.opened.resource.name} closed the connection`
+          this.#part({ message, remedy: 'connect again' }, this.#limits.linger_ms)
+          this.#over(message)
+        }),
+      )
       if (ended.aborted) {
         end()
         return
       }
       target.read(payload => this.#read('target', payload))
       client.read(payload => this.#read('client', payload))
-      for (const payload of early) this.#read('client', payload)
     })
   }
 
@@ -160,7 +166,9 @@ export class Relay {
     const to = other(side)
     const refuse = (reason: number, text: string): undefined =>
       void this.lanes[side].push(() => this.legs[side].send(failureMessage(open.sender, reason, text)))
-    if (this.channels.size >= mostChannels) return refuse(shortage, `${mostChannels} channels are open already`)
+    const most = this.#limits.channels
+    if (this.channels.size >= most) return refuse(shortage, `${most} channels are open already`)
+    if (open.packet < leastPacket) return refuse(shortage, `packets of less than ${leastPacket} bytes`)
     const why = this.forwarding.whyNot(side, open)
     if (why !== undefined) return refuse(prohibited, why)
     const id = this.#next++
@@ -176,6 +184,7 @@ export class Relay {
   #confirmed(side: Side, payload: Buffer): undefined {
     const channel = this.#pending(side, payload)
     const confirmation = readConfirmation(payload)
+    if (confirmation.packet < leastPacket) throw new FieldError(`packets of less than ${leastPacket} bytes`)
     const to = other(side)
     channel.numbers[side] = confirmation.sender
     channel.flowFrom(to).terms(confirmation.window, confirmation.packet)
@@ -326,8 +335,8 @@ export class Relay {
     this.legs.target.send(requestMessage(channel.numbers.target, 'signal', false, bytes))
   }
 
-  #part(why: Pick<Refusal, 'message' | 'remedy'>): undefined {
-    this.legs.client.disconnect(lastWords(why))
+  #part(why: Pick<Refusal, 'message' | 'remedy'>, linger_ms?: number): undefined {
+    if (!this.#done) this.legs.client.disconnect(lastWords(why), linger_ms)
   }
 
   #fault(side: Side, error: Error): undefined {
