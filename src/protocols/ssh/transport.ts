@@ -124,6 +124,12 @@ export class Transport {
     if (this.#reasons.delete(reason) && this.#reasons.size === 0) this.#socket.resume()
   }
 
+  /** Reads on, whatever held it: from here on nothing is kept of it. */
+  unhold(): void {
+    this.#reasons.clear()
+    this.#socket.resume()
+  }
+
   #takeOver(): void {
     const protocol = this.#protocol
     const theirs = protocol._onPayload

@@ -218,10 +218,8 @@ describe('LC1: a grant that ends', () => {
     const { grant_id } = (await world.world.db.select().from(sessions).where(eq(sessions.ticket_id, issued.id)))[0]!
     const by = world.person
     await world.world.approvals.revoke({ grant_id, by, reason: 'the ship is sinking' } as never)
-    const since = Date.now()
     expect((await ended).stderr).toContain('the ship is sinking')
-    await expect.poll(() => lives(pid), { timeout: 2000, interval: 20 }).toBe(false)
-    console.error('gone after', Date.now() - since)
+    await expect.poll(() => lives(pid), { timeout: 1000, interval: 20 }).toBe(false)
   })
 })
 
@@ -251,7 +249,7 @@ describe('LC2: a right ticket at the wrong place', () => {
 
 describe('a target', () => {
   test('that dies in the middle: what it said is there, one line says so, and the next session works', async () => {
-    const { code, stdout, stderr } = await world.run('echo up; kill -9 $PPID; sleep 5')
+    const { code, stdout, stderr } = await world.run('echo up; sleep 1; kill -9 $PPID; sleep 5')
     expect([code, stdout.toString()]).toEqual([255, 'up\n'])
     expect(stderr.split('\n').filter(line => line.includes('sallyport: '))).toEqual([
       expect.stringContaining('web-1 closed the connection'),

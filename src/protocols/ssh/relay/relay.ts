@@ -5,6 +5,7 @@ import { type SshLimits, sshLimits } from '../limits.ts'
 import type { Transport } from '../transport.ts'
 import { FieldError, FieldReader } from '../wire/fields.ts'
 import { Channel, type Side } from './channel.ts'
+import { endPrograms } from './ending.ts'
 import { Forwarding, placeOf } from './forwarding.ts'
 import { Input } from './input.ts'
 import { Lane } from './lane.ts'
@@ -33,7 +34,6 @@ const log = logger('ssh')
 const leastPacket = 1024
 /** A packet that ssh2 reads is at most 35,000 bytes long. */
 const mostPacket = 32_768
-const killAfterMs = 250
 
 export interface Legs {
   readonly client: Transport
@@ -323,16 +323,9 @@ export class Relay {
       if (channel.type !== 'session' || channel.state !== 'running') continue
       if (channel.toClient.credit >= words.length && !channel.closeSent.client)
         this.legs.client.send(dataMessage(channel.numbers.client, words, stderr))
-      this.#signal(channel, 'TERM')
     }
     this.#part(refusal)
     this.#over(refusal.message)
-  }
-
-  #signal(channel: Channel, name: string): undefined {
-    if (channel.closeSent.target) return
-    const bytes = Buffer.concat([Buffer.from([0, 0, 0, name.length]), Buffer.from(name)])
-    this.legs.target.send(requestMessage(channel.numbers.target, 'signal', false, bytes))
   }
 
   #part(why: Pick<Refusal, 'message' | 'remedy'>, linger_ms?: number): undefined {
@@ -355,13 +348,9 @@ export class Relay {
     this.output.record()
     for (const channel of this.channels.values()) this.#tellEnd(channel)
     const { target } = this.legs
-    setTimeout(
-      () => {
-        for (const channel of this.channels.values()) if (channel.state === 'running') this.#signal(channel, 'KILL')
-        target.disconnect('')
-      },
-      this.opened.ended.aborted ? killAfterMs : 0,
-    )
+    const running = [...this.channels.values()].filter(({ type, state }) => type === 'session' && state === 'running')
+    if (this.opened.ended.aborted) endPrograms(target, running, this.opened.credential.user)
+    else target.disconnect('')
     this.#finish(reason)
   }
 }
