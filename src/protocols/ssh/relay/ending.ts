@@ -13,7 +13,7 @@ const own = 0xffff_fff0
  * Ends every other process that sshd started for this connection, with its group: they are the children of the process
  * that started this one. In POSIX's words; it ends with itself left over.
  */
-const sweep = `exec /bin/sh -c 'ps -A -o pid= -o ppid= | while read -r p q; do [ "$q" = "$PPID" ] && [ "$p" != "$$" ] && kill -KILL -- "-$p"; done'`
+const sweep = `exec /bin/sh -c 'ps -A -o pid= -o ppid= | while read -r p q; do [ "$q" = "$PPID" ] && [ "$p" != "$$" ] && kill -s KILL -- "-$p"; done'`
 
 /**
  * What still runs on the target when a session must end: TERM, then KILL, then the link is cut (LC1). For root, OpenSSH's
