@@ -349,7 +349,7 @@ export class Relay {
     for (const channel of this.channels.values()) this.#tellEnd(channel)
     const { target } = this.legs
     const running = [...this.channels.values()].filter(({ type, state }) => type === 'session' && state === 'running')
-    if (this.opened.ended.aborted) endPrograms(target, running, this.opened.credential.user)
+    if (this.opened.ended.aborted) endPrograms(target, running)
     else target.disconnect('')
     this.#finish(reason)
   }
