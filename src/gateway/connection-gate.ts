@@ -102,6 +102,10 @@ export class ConnectionGate implements Gate {
     return this.#session.turn.commit()
   }
 
+  behind(): Promise<void> | undefined {
+    return this.#session.recorder?.behind()
+  }
+
   /** The last event, also of a session that has ended: how it ended belongs into its recording. */
   finish(reason: string): void {
     this.record('disconnected', { reason })

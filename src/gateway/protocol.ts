@@ -304,6 +304,8 @@ export interface Gate {
    * A promise where the recording is strict: forward when it says so.
    */
   commit(): boolean | Promise<boolean>
+  /** A promise where much more was recorded than could be shipped: a protocol that carries much reads on when it resolves. */
+  behind(): Promise<void> | undefined
   /** The masking rules in force for this session. */
   rules(): readonly MaskRule[]
   /** Key of the transform `hash`. */

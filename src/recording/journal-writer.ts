@@ -1,7 +1,10 @@
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { JournalLost } from './errors.ts'
 import { journalMagic } from './format.ts'
 import { type JournalFs, nodeFs } from './journal-fs.ts'
+
+const behindMs = 100
 
 /** Where a frame lies: number of the file, offset in it. */
 export interface Position {
@@ -82,6 +85,14 @@ export class JournalWriter {
   /** Whether a new session may start: a tenth of the room is kept for those that live. */
   get hasRoom(): boolean {
     return this.used < this.#options.maxBytes * 0.9
+  }
+
+  /**
+   * Undefined while half of the room is left; else who carries much waits for this before it carries more. It ends after a
+   * while whatever is shipped, so that an outage of the store stops nobody.
+   */
+  behind(): Promise<void> | undefined {
+    return this.used > this.#options.maxBytes / 2 ? sleep(behindMs) : undefined
   }
 
   /** What dead processes left behind counts too, until it is recovered. */

@@ -88,6 +88,10 @@ export class PartRecorder implements SessionRecorder {
     }
   }
 
+  behind(): Promise<void> | undefined {
+    return this.#options.writer.behind()
+  }
+
   prepare(): void {
     if (this.#lost === undefined && this.#closed === undefined)
       this.#cipher ??= recordCipher(this.#options.queue.facts.key, this.#counter)

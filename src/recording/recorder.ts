@@ -28,6 +28,8 @@ export interface SessionRecorder {
   append(events: readonly NewRecorded[]): void
   /** Does what the next append can be spared. */
   prepare(): void
+  /** As `Gate.behind` says. */
+  behind(): Promise<void> | undefined
   /** `append`, and resolves when they are on disk. Calls of all sessions that come together share one sync. */
   appendDurable(events: readonly NewRecorded[]): Promise<void>
   /** Resolves when all that was appended is on disk. */

@@ -215,6 +215,7 @@ export async function startWireWorld(
     }
     const gate: Gate = {
       about: {} as Gate['about'],
+      behind: () => undefined,
       judge(actions, record): Verdict {
         for (const action of actions) {
           const message = world.deny(action)

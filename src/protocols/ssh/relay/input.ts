@@ -52,11 +52,16 @@ export class Input {
     for (const { from, to } of hidden) this.#gate.recordOriginal('unechoed', { channel, from, to })
   }
 
-  /** Into the journal, before it goes on. */
-  record(): void {
-    for (const { channel, at, chunks } of this.#gathered)
-      this.#gate.recordOriginal('input', { channel, at, data: chunks.length === 1 ? chunks[0] : Buffer.concat(chunks) })
+  /** Into the journal, before it goes on. @returns how many bytes. */
+  record(): number {
+    let bytes = 0
+    for (const { channel, at, chunks } of this.#gathered) {
+      const data = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+      bytes += data.length
+      this.#gate.recordOriginal('input', { channel, at, data })
+    }
     this.#gathered = []
+    return bytes
   }
 
   forget(channel: number): void {

@@ -1,6 +1,9 @@
 import type { Gate } from '../../../gateway/protocol.ts'
 import type { Transport } from '../transport.ts'
 
+/** More than a person types or reads in a moment. */
+const muchBytes = 8 * 1024
+
 /**
  * One direction of a connection. INVARIANT: decide → record → forward. What one turn of the event loop reads is judged and
  * recorded as it comes, goes into the journal together, and only then goes on, in order.
@@ -9,17 +12,17 @@ export class Lane {
   readonly #gate: Gate
   readonly #from: Transport
   readonly #to: Transport
-  readonly #before: () => void
+  readonly #before: () => number
   readonly #failed: (error: Error) => void
   #acts: (() => void)[] = []
   #due = false
   #committing = false
 
-  /** `before` records what was gathered in the turn. */
+  /** `before` records what was gathered in the turn. @returns how many bytes. */
   constructor(
     gate: Gate,
     way: { readonly from: Transport; readonly to: Transport },
-    before: () => void,
+    before: () => number,
     failed: (error: Error) => void,
   ) {
     this.#gate = gate
@@ -40,10 +43,11 @@ export class Lane {
     this.#due = false
     const acts = this.#acts
     this.#acts = []
-    this.#before()
+    const much = this.#before() >= muchBytes
     const committed = this.#gate.commit()
     if (typeof committed === 'boolean') {
       if (committed) this.#run(acts)
+      if (much) this.#keepPace()
       return
     }
     // Strict recordings are on disk before anything goes on: nothing more is read of the sender until then.
@@ -55,6 +59,14 @@ export class Lane {
       this.#from.release('journal')
       if (this.#acts.length > 0) this.#flush()
     })
+  }
+
+  /** What is recorded faster than it is shipped would fill the spool, and end every session of this worker. */
+  #keepPace(): void {
+    const behind = this.#gate.behind()
+    if (behind === undefined) return
+    this.#from.hold('behind')
+    void behind.then(() => this.#from.release('behind'))
   }
 
   #run(acts: readonly (() => void)[]): void {

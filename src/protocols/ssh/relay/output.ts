@@ -25,12 +25,17 @@ export class Output {
     else this.#gathered.push({ channel, stream, chunks: [bytes] })
   }
 
-  /** Into the journal, before it goes on. */
-  record(): void {
-    if (this.#gathered.length === 0) return
-    for (const { channel, stream, chunks } of this.#gathered)
-      this.#gate.record('output', { channel, stream, data: chunks.length === 1 ? chunks[0] : Buffer.concat(chunks) })
+  /** Into the journal, before it goes on. @returns how many bytes. */
+  record(): number {
+    if (this.#gathered.length === 0) return 0
+    let bytes = 0
+    for (const { channel, stream, chunks } of this.#gathered) {
+      const data = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+      bytes += data.length
+      this.#gate.record('output', { channel, stream, data })
+    }
     this.#gathered = []
+    return bytes
   }
 
   forget(channel: number): void {

@@ -1,0 +1,114 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { Flow } from '../../../src/protocols/ssh/relay/flow.ts'
+import { M, readData } from '../../../src/protocols/ssh/relay/messages.ts'
+import type { Transport } from '../../../src/protocols/ssh/transport.ts'
+import { FieldError } from '../../../src/protocols/ssh/wire/fields.ts'
+
+const worthSaying = 64 * 1024
+
+/** A sender and a receiver that keep to their windows to the byte, and the flow between them. */
+function between(window: number, packet: number) {
+  let mayTake = window
+  let unread = 0
+  const taken: Buffer[] = []
+  const state = { maySend: window, taken, sent: 0 }
+  const from = { send: (payload: Buffer) => void (state.maySend += payload.readUInt32BE(5)) }
+  const to = {
+    send: (payload: Buffer) => {
+      const { bytes } = readData(payload)
+      if (payload[0] !== M.data || bytes.length > mayTake || bytes.length > packet)
+        throw new Error(`${bytes.length} bytes, where the window is ${mayTake} and a packet has ${packet}`)
+      mayTake -= bytes.length
+      unread += bytes.length
+      taken.push(Buffer.from(bytes))
+    },
+  }
+  const flow = new Flow(from as unknown as Transport, to as unknown as Transport)
+  flow.terms(window, packet)
+  flow.ids(1, 2)
+  const read = (bytes: number) => {
+    const now = Math.min(bytes, unread)
+    if (now === 0) return
+    unread -= now
+    mayTake += now
+    flow.adjusted(now)
+  }
+  return { flow, state, read, readAll: () => read(unread), unread: () => unread }
+}
+
+const step = fc.oneof(
+  fc.record({ what: fc.constant('send' as const), bytes: fc.nat(5000), becomes: fc.nat(6000) }),
+  fc.record({ what: fc.constant('inject' as const), bytes: fc.nat(500) }),
+  fc.record({ what: fc.constant('read' as const), bytes: fc.nat(8000) }),
+)
+
+describe('the windows of a direction', () => {
+  test('nothing is lost, nothing is sent beyond a window, and in the end the sender has what it had', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 500, max: 200_000 }),
+        fc.integer({ min: 200, max: 5000 }),
+        fc.array(step),
+        (window, packet, steps) => {
+          const { flow, state, read, readAll, unread } = between(window, packet)
+          let expected = 0
+          for (const each of steps) {
+            if (each.what === 'read') read(each.bytes)
+            else if (each.what === 'inject') {
+              flow.inject(Buffer.alloc(each.bytes))
+              expected += each.bytes
+            } else {
+              const sent = Math.min(each.bytes, state.maySend)
+              state.maySend -= sent
+              flow.received(sent)
+              flow.change(sent, Buffer.alloc(each.becomes))
+              expected += each.becomes
+            }
+          }
+          while (unread() > 0) readAll()
+          expect(state.taken.reduce((sum, bytes) => sum + bytes.length, 0)).toBe(expected)
+          // Less what is not worth a message yet; that never stops a sender.
+          expect(state.maySend).toBeLessThanOrEqual(window)
+          if (window <= worthSaying) expect(state.maySend).toBe(window)
+          else expect(state.maySend).toBeGreaterThan(window - worthSaying)
+        },
+      ),
+      { numRuns: 200 },
+    )
+  })
+
+  test('a whole packet of 256 KiB passes a window of 1 KiB, though none of it goes on before its end', () => {
+    const { flow, state, readAll, unread } = between(1024, 512)
+    const whole = 256 * 1024
+    for (let sent = 0; sent < whole; ) {
+      const now = Math.min(state.maySend, whole - sent)
+      expect(now).toBeGreaterThan(0)
+      state.maySend -= now
+      sent += now
+      flow.received(now)
+      flow.change(now, sent === whole ? Buffer.alloc(whole) : Buffer.alloc(0))
+    }
+    while (unread() > 0) readAll()
+    expect(state.taken.reduce((sum, bytes) => sum + bytes.length, 0)).toBe(whole)
+    expect(state.maySend).toBe(1024)
+  })
+
+  test('who sends more than was granted is cut', () => {
+    const { flow } = between(1024, 512)
+    flow.received(1000)
+    expect(() => flow.received(25)).toThrow(FieldError)
+  })
+
+  test('what waits for a receiver that takes nothing is bounded', () => {
+    const { flow } = between(0, 512)
+    expect(() => {
+      for (let i = 0; i < 100; i++) flow.inject(Buffer.alloc(100_000))
+    }).toThrow('more was to be sent than the receiver takes')
+  })
+
+  test('a window beyond what there may be is refused', () => {
+    const { flow } = between(1024, 512)
+    expect(() => flow.adjusted(0xffff_ffff)).toThrow('a window larger than there may be')
+  })
+})
