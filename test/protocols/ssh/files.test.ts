@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { eq } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -88,6 +89,15 @@ describe('SFTP', () => {
     )
     expect(code).toBe(0)
     expect(await filesOf(issued, 1)).toMatchObject([{ path: `${there}/by-exec`, sha256: sha256('x') }])
+  })
+
+  test('a relative path is judged and recorded from the login’s home on', async () => {
+    const name = `sallyport-relative-${process.pid}`
+    const issued = await world.ticket()
+    const { code } = await files('scp', issued, [`${here}/large`, `127.0.0.1:${name}`])
+    rmSync(join(homedir(), name), { force: true })
+    expect(code).toBe(0)
+    expect(await filesOf(issued, 1)).toMatchObject([{ path: join(homedir(), name), sha256: sha256(large) }])
   })
 
   test('bytes that are no SFTP close the channel in words', async () => {

@@ -3,6 +3,7 @@ import { action } from '../actions.ts'
 import { denial } from '../deny.ts'
 import type { Operation } from '../sftp/operations.ts'
 import { type FileEvent, type Request, SftpTracker } from '../sftp/tracker.ts'
+import { FieldError } from '../wire/fields.ts'
 import type { Channel, Inspector } from './channel.ts'
 import { stderr } from './messages.ts'
 import type { Relay } from './relay.ts'
@@ -16,6 +17,8 @@ export class SftpInspector implements Inspector {
   readonly #relay: Relay
   readonly #channel: Channel
   readonly #tracker = new SftpTracker()
+  /** The target's VERSION, which the client gets when it is known where relative paths begin. */
+  #welcome: 'awaited' | readonly Buffer[] | 'given' = 'awaited'
   #told = 0
 
   constructor(relay: Relay, channel: Channel) {
@@ -31,6 +34,8 @@ export class SftpInspector implements Inspector {
     const words: string[] = []
     const read = orClose(this.#relay, this.#channel, 'ssh.sftp', () => {
       for (const request of this.#tracker.fromClient(bytes)) {
+        if (request.id !== null && this.#welcome !== 'given')
+          throw new FieldError('a request before the answer to INIT')
         const refused = this.#refused(request)
         if (refused === undefined) onward.push(this.#tracker.pass(request))
         else {
@@ -80,9 +85,24 @@ export class SftpInspector implements Inspector {
     const read = orClose(this.#relay, this.#channel, 'ssh.sftp', () => {
       const told = this.#tracker.fromTarget(bytes)
       this.#record(told.files)
-      onward.push(...told.bytes)
+      onward.push(...this.#welcomed(told.bytes))
     })
     if (read) lanes.target.push(() => toClient.change(bytes.length, Buffer.concat(onward)))
+  }
+
+  #welcomed(bytes: readonly Buffer[]): readonly Buffer[] {
+    if (this.#welcome === 'given') return bytes
+    if (this.#welcome === 'awaited') {
+      if (!this.#tracker.isReady) return bytes
+      this.#welcome = bytes
+      const question = this.#tracker.askHome()
+      this.#relay.lanes.target.push(() => this.#channel.toTarget.inject(question))
+      return []
+    }
+    if (this.#tracker.asksHome) return bytes
+    const welcome = this.#welcome
+    this.#welcome = 'given'
+    return [...welcome, ...bytes]
   }
 
   #record(files: readonly FileEvent[]): void {

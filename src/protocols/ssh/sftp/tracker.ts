@@ -49,6 +49,9 @@ export interface TrackerLimits {
   readonly handles: number
 }
 
+/** Of the one request that is ours; a client may not ask anything while it is out. */
+const ownId = 0xffff_ffff
+const nothing = Buffer.alloc(0)
 const ok = 0
 const permissionDenied = 3
 const failure = 4
@@ -75,6 +78,7 @@ export class SftpTracker {
   readonly #handles = new Map<string, Handle>()
   #state: 'new' | 'init' | 'ready' = 'new'
   #home: string | undefined
+  #asksHome = false
 
   constructor(limits: TrackerLimits = { pending: 4096, handles: 1024 }) {
     this.#limits = limits
@@ -130,6 +134,24 @@ export class SftpTracker {
     return held.bytes
   }
 
+  /** The target has said which version it speaks. */
+  get isReady(): boolean {
+    return this.#state === 'ready'
+  }
+
+  /** Asks the target where relative paths begin, so that policy sees them whole. Its answer goes to nobody. */
+  askHome(): Buffer {
+    const packet = { type: 'realpath', id: ownId, path: Buffer.from('.') } as const
+    const bytes = encodePacket(packet)
+    this.#pending.set(ownId, { id: ownId, operation: null, refused: null, packet, bytes })
+    this.#asksHome = true
+    return bytes
+  }
+
+  get asksHome(): boolean {
+    return this.#asksHome
+  }
+
   /** What goes back to the client in place of the target's answer. */
   deny(request: Request, message: string): Buffer {
     if (request.id === null || !this.#asked.delete(request.id)) throw new FieldError('a request that is not waiting')
@@ -160,7 +182,10 @@ export class SftpTracker {
     if (packet.type !== 'status' && !replies[asked.packet.type]?.includes(packet.type))
       throw new FieldError(`a ${packet.type} as the answer to a ${asked.packet.type}`)
     this.#pending.delete(packet.id)
-    return this.#answered(asked.packet, packet, files, asked.operation?.path) ?? bytes
+    const changed = this.#answered(asked.packet, packet, files, asked.operation?.path)
+    if (!this.#asksHome || packet.id !== ownId) return changed ?? bytes
+    this.#asksHome = false
+    return nothing
   }
 
   #answered(asked: Packet, reply: Packet, files: FileEvent[], path: string | undefined): Buffer | undefined {
