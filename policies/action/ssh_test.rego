@@ -80,3 +80,15 @@ test_what_makes_programs_load_something_may_not if {
 test_a_database_role_is_none_on_a_server if {
 	effect(on_server("admin", "shell", "session", {"pty": true, "term": ""})) == "deny"
 }
+
+test_a_reader_fetches_by_the_old_scp_and_brings_nothing if {
+	effect(on_server("reader", "scp", "read", {"direction": "download", "path": "/etc/motd"})) == "allow"
+	fired(on_server("reader", "scp", "write", {"direction": "upload", "path": "/etc/motd"})) == {"action.ssh-reader"}
+}
+
+test_an_operator_moves_files_both_ways if {
+	every verb in {"read", "write", "admin"} {
+		effect(on_server("operator", "sftp", verb, {"operation": "open", "path": "/srv/x"})) == "allow"
+	}
+	effect(on_server("operator", "scp", "write", {"direction": "upload", "path": "/srv/x"})) == "allow"
+}
