@@ -61,9 +61,9 @@ export class SessionModeration implements Moderation {
     this.check()
   }
 
-  /** What was read now: whether a moderator watches. */
-  seen(watched: boolean): void {
-    this.#watchedUntil = watched ? performance.now() + trustedMs : Number.NEGATIVE_INFINITY
+  /** Whether a moderator watches, as the database was asked at that moment: an answer that was long under way is old. */
+  seen(watched: boolean, asked_at: number): void {
+    this.#watchedUntil = watched ? asked_at + trustedMs : Number.NEGATIVE_INFINITY
     this.check()
   }
 

@@ -18,6 +18,8 @@ export class Moderators implements Disposable {
   readonly #listening: readonly Disposable[]
   /** What stands in the log of each session; they begin waiting. */
   readonly #said = new WeakMap<LiveSession, 'watched' | 'waiting'>()
+  #looking: Promise<void> | undefined
+  #again = false
 
   constructor(ground: GatewayGround, sessions: () => Iterable<LiveSession>) {
     this.#ground = ground
@@ -32,7 +34,24 @@ export class Moderators implements Disposable {
     for (const each of this.#listening) each[Symbol.dispose]()
   }
 
-  async look(): Promise<void> {
+  /** INVARIANT: one look after the other, so that an older answer never opens what a newer one shut. */
+  look(): Promise<void> {
+    if (this.#looking !== undefined) this.#again = true
+    this.#looking ??= this.#looks().finally(() => {
+      this.#looking = undefined
+    })
+    return this.#looking
+  }
+
+  async #looks(): Promise<void> {
+    do {
+      this.#again = false
+      await this.#look()
+    } while (this.#again)
+  }
+
+  async #look(): Promise<void> {
+    const asked_at = performance.now()
     const needy = [...this.#sessions()].filter(session => session.moderation.required && !session.isEnded)
     if (needy.length === 0) return
     const { database } = this.#ground
@@ -58,14 +77,15 @@ export class Moderators implements Disposable {
       await this.#told(
         session,
         by.map(subject => subject.id),
+        asked_at,
       )
     }
   }
 
   /** The event that somebody watches comes before the gate opens; the gate shuts before the event that nobody does. */
-  async #told(session: LiveSession, by: readonly string[]): Promise<void> {
+  async #told(session: LiveSession, by: readonly string[], asked_at: number): Promise<void> {
     const after = by.length > 0 ? 'watched' : 'waiting'
-    if (after === 'waiting') session.moderation.seen(false)
+    if (after === 'waiting') session.moderation.seen(false, asked_at)
     if ((this.#said.get(session) ?? 'waiting') !== after) {
       try {
         await this.#ground.database.db.transaction(tx =>
@@ -84,6 +104,6 @@ export class Moderators implements Disposable {
       this.#said.set(session, after)
       session.recordModeration(after, by)
     }
-    if (after === 'watched') session.moderation.seen(true)
+    if (after === 'watched') session.moderation.seen(true, asked_at)
   }
 }
