@@ -1,6 +1,7 @@
 /**
  * The command line of an exec request in a policy's terms. The target's login shell reads the line, so words exist only
- * where every POSIX shell sees the same ones (IEEE Std 1003.1 §2.2, §2.3, §2.10): plain words, quotes and backslashes.
+ * where every shell sees the same ones (IEEE Std 1003.1 §2.2, §2.3, §2.10; csh and fish too): plain words, quotes and
+ * backslashes. Inside quotes no two families of shells agree on what a backslash does, so none has words.
  * INVARIANT: whatever a shell would do more than split (expand, substitute, redirect, chain, assign, run by a reserved
  * word) makes `argv` null. A rule on `argv` then decides exactly on what runs.
  */
@@ -46,6 +47,7 @@ const inDouble: Readonly<Record<string, string>> = {
   '`': 'a substitution',
   '!': 'a history expansion',
 }
+const backslash = 'a backslash that shells read differently'
 const assignment = /^[A-Za-z_]\w*\+?=/
 
 class Shell extends Error {}
@@ -96,6 +98,7 @@ function readWord(line: string, from: number): { text: string; quoted: boolean; 
       if (end < 0) throw new Shell('a quote without an end')
       const inside = line.slice(at + 1, end)
       if (inside.includes('!')) throw new Shell('a history expansion')
+      if (inside.includes('\\')) throw new Shell(backslash)
       text += inside
       quoted = true
       at = end
@@ -107,6 +110,8 @@ function readWord(line: string, from: number): { text: string; quoted: boolean; 
     } else if (char === '\\') {
       const next = line[++at]
       if (next === undefined) throw new Shell('a backslash at the end')
+      // fish makes other characters of these, and a shell of an old multi-byte locale may take it for half of one.
+      if (/[^ -/:-@[-`{-~]/.test(next) || /[^ -~\t]/.test(line)) throw new Shell(backslash)
       text += next
       quoted = true
     } else {
@@ -126,12 +131,8 @@ function readDouble(line: string, from: number): { text: string; end: number } {
     const char = line[at]!
     if (char === '"') return { text, end: at }
     if (inDouble[char] !== undefined) throw new Shell(inDouble[char])
-    if (char === '\\') {
-      const next = line[++at]
-      if (next === undefined) break
-      // Only these are escaped inside double quotes (§2.2.3); before any other character the backslash stays.
-      text += next === '"' || next === '\\' || next === '$' || next === '`' ? next : `\\${next}`
-    } else text += char
+    if (char === '\\') throw new Shell(backslash)
+    text += char
   }
   throw new Shell('a quote without an end')
 }

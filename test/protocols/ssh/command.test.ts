@@ -9,7 +9,6 @@ describe('command lines that are plain words', () => {
     ['  df \t -h   /srv  ', ['df', '-h', '/srv']],
     ['echo \'a  b\' "c d" e\\ f', ['echo', 'a  b', 'c d', 'e f']],
     ["echo 'it'\\''s'", ['echo', "it's"]],
-    ['echo "a\\"b\\\\c\\$d\\e"', ['echo', 'a"b\\c$d\\e']],
     ["echo '$HOME' '`id`' ';' '|'", ['echo', '$HOME', '`id`', ';', '|']],
     ["echo ''", ['echo', '']],
     ['a"b"\'c\'d', ['abcd']],
@@ -59,7 +58,11 @@ describe('command lines that are more', () => {
     ['time uptime', 'a reserved word'],
     ["echo 'a", 'a quote without an end'],
     ['echo "a', 'a quote without an end'],
-    ['echo "a\\', 'a quote without an end'],
+    ['echo "a\\', 'a backslash that shells read differently'],
+    ['df "\\"; touch /tmp/x; echo "\\"', 'a backslash that shells read differently'], // csh runs touch
+    ["df '\\' '; touch /tmp/x #'", 'a backslash that shells read differently'], // fish does
+    ['df \\x2d', 'a backslash that shells read differently'], // fish: -
+    ['df \u3042\\;id', 'a backslash that shells read differently'], // GBK: the backslash is half of a character
     ['echo a\\', 'a backslash at the end'],
     ['=uptime', 'an expansion'],
     ['%1', 'a job'],

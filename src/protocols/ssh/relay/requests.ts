@@ -91,9 +91,12 @@ export function targetRequest(relay: Relay, channel: Channel, payload: Buffer): 
 /** Shell, command or subsystem: the one thing that a session runs. */
 function start(relay: Relay, channel: Channel, payload: Buffer, request: ChannelRequest, wanted: Start): undefined {
   request.fields.end()
-  if (channel.state !== 'fresh') return refuse(relay, channel, request)
+  // A terminal would change what a subsystem is told after it was judged.
+  const mangled = channel.pty && request.type === 'subsystem'
+  if (channel.state !== 'fresh' || mangled) return refuse(relay, channel, request)
   const extra = { channel: channel.id, request: request.type, ...(channel.pty ? { term: channel.term } : {}) }
-  const verdict = relay.gate.judge(wanted.actions, { text: wanted.text, extra })
+  const refusal = wanted.refused === undefined ? undefined : refusedStart(relay, wanted.refused, wanted.text)
+  const verdict = refusal ?? relay.gate.judge(wanted.actions, { text: wanted.text, extra })
   if (!verdict.allowed) {
     channel.state = 'refused'
     relay.lanes.client.push(() => {
@@ -108,6 +111,11 @@ function start(relay: Relay, channel: Channel, payload: Buffer, request: Channel
   channel.state = 'running'
   channel.inspector = wanted.inspect?.(relay, channel) ?? null
   pass(relay, channel, payload, request)
+}
+
+function refusedStart(relay: Relay, message: string, text: string | null) {
+  relay.gate.refuse({ rule: 'ssh.start', message, text })
+  return { allowed: false, message: `refused by the gateway: ${message}`, detail: '', remedy: '' } as const
 }
 
 function pty(relay: Relay, channel: Channel, payload: Buffer, request: ChannelRequest): undefined {

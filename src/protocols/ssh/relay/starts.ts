@@ -18,6 +18,8 @@ export interface Start {
   readonly actions: readonly ActionFacts[]
   /** As it stands in the recording. */
   readonly text: string | null
+  /** Why it does not start whatever policy says. */
+  readonly refused?: string
   /** Absent: bytes go on as they are. */
   readonly inspect?: (relay: Relay, channel: Channel) => Inspector
 }
@@ -46,7 +48,14 @@ function execOf(channel: Channel, command: string): Start {
     const { direction, path } = copy
     const verb = direction === 'upload' ? 'write' : 'read'
     const actions = [action('scp', verb, { direction, path })]
-    return { actions, text: command, inspect: (relay, on) => new ScpInspector(relay, on, copy) }
+    // Where `..` leads is known on the target alone, and a rule on paths would be told another one.
+    const refused = path.split('/').includes('..') ? 'a path with `..` in it: write it from / on' : undefined
+    return {
+      actions,
+      text: command,
+      ...(refused !== undefined && { refused }),
+      inspect: (relay, on) => new ScpInspector(relay, on, copy),
+    }
   }
   const facts = { command, argv: argv === null ? null : [...argv], program, pty: channel.pty }
   const files = program !== null && !channel.pty && posix.basename(program) === 'sftp-server'

@@ -44,6 +44,7 @@ export function readOperation(packet: Packet, known: Known): Asked {
     case 'open':
       return onPath(packet, known, {
         flags: openFlags.filter(([bit]) => (packet.flags & bit) !== 0).map(([, name]) => name),
+        attributes: packet.attributes, // a file that is created has them from the begin
       })
     case 'lstat':
     case 'stat':
@@ -99,13 +100,19 @@ function onTwo(packet: Extract<Packet, { readonly target: Buffer }>, known: Know
   // What a symbolic link says is no path yet: it is judged as it is written, from the link's own folder on.
   const target = readPath(packet.target, name === 'symlink' ? folderOf(path.path) : known.home)
   if ('refused' in target) return target
+  const asWritten = name === 'symlink' && !climbs.test(packet.target.toString())
+  // Through other links, `..` leads elsewhere than it is written: such a link says from / on what was judged.
+  if (name === 'symlink' && !asWritten && !target.path.startsWith('/'))
+    return { refused: 'a link with `..` in it: write it from / on' }
   const rewritten: Packet = {
     ...packet,
     path: Buffer.from(path.path),
-    target: name === 'symlink' ? packet.target : Buffer.from(target.path),
+    target: asWritten ? packet.target : Buffer.from(target.path),
   }
   return { ...asking(packet.id, name, path.path, target.path), rewritten }
 }
+
+const climbs = /(?:^|\/)\.\.(?:\/|$)/
 
 function folderOf(path: string): string | undefined {
   const at = path.lastIndexOf('/')

@@ -38,8 +38,23 @@ interface Held extends Request {
   readonly bytes: Buffer
 }
 
+/** What an answer is understood by, without the bytes that went on. */
+interface Pending {
+  readonly asked: Asked
+  readonly path: string
+}
+
+type Asked =
+  | { readonly type: 'open'; readonly flags: number }
+  | { readonly type: 'read'; readonly handle: string; readonly offset: bigint; readonly length: number }
+  | { readonly type: 'write' | 'close'; readonly handle: string }
+  | { readonly type: 'realpath'; readonly here: boolean }
+  | { readonly type: Exclude<Packet['type'], 'open' | 'read' | 'write' | 'close' | 'realpath'> }
+
 interface Handle {
   readonly path: string
+  /** The target may give its number to another file at once, so nothing more is asked of it. */
+  closing: boolean
   readonly file: Record<'download' | 'upload', Transfer | null>
 }
 
@@ -52,6 +67,7 @@ export interface TrackerLimits {
 /** Of the one request that is ours; a client may not ask anything while it is out. */
 const ownId = 0xffff_ffff
 const nothing = Buffer.alloc(0)
+const mostPathBytes = 1024 * 1024
 const ok = 0
 const permissionDenied = 3
 const failure = 4
@@ -74,7 +90,9 @@ export class SftpTracker {
   readonly #fromTarget = new PacketReader()
   readonly #limits: TrackerLimits
   readonly #asked = new Map<number, Held>()
-  readonly #pending = new Map<number, Held>()
+  readonly #pending = new Map<number, Pending>()
+  /** Of the paths of what opens something and was not answered. */
+  #pathBytes = 0
   readonly #handles = new Map<string, Handle>()
   #state: 'new' | 'init' | 'ready' = 'new'
   #home: string | undefined
@@ -100,7 +118,7 @@ export class SftpTracker {
     if (packet.type === 'version') throw new FieldError('a VERSION from a client')
     if (this.#asked.has(packet.id) || this.#pending.has(packet.id)) throw new FieldError(`the id ${packet.id} twice`)
     if (this.#asked.size + this.#pending.size >= this.#limits.pending) throw new FieldError('too many requests at once')
-    const asked = readOperation(packet, { home: this.#home, path: handle => this.#handles.get(key(handle))?.path })
+    const asked = readOperation(packet, { home: this.#home, path: handle => this.#open(handle)?.path })
     const refused = 'refused' in asked ? asked.refused : null
     const operation = 'ask' in asked ? asked.ask : null
     const rewritten = 'rewritten' in asked ? asked.rewritten : null
@@ -112,7 +130,16 @@ export class SftpTracker {
       bytes: rewritten === null ? bytes : encodePacket(rewritten),
     }
     this.#asked.set(packet.id, held)
+    if (packet.type === 'close') {
+      const closed = this.#open(packet.handle)
+      if (closed !== undefined) closed.closing = true
+    }
     return held
+  }
+
+  #open(handle: Buffer): Handle | undefined {
+    const open = this.#handles.get(key(handle))
+    return open?.closing === true ? undefined : open
   }
 
   /** What goes on to the target. */
@@ -121,8 +148,11 @@ export class SftpTracker {
     if (held.refused !== null) throw new FieldError(`what was refused is not passed on: ${held.refused}`)
     if (held.id === null) return held.bytes
     if (!this.#asked.delete(held.id)) throw new FieldError('a request that is not waiting')
-    this.#pending.set(held.id, held)
     const { packet } = held
+    const path = packet.type === 'open' || packet.type === 'opendir' ? held.operation!.path : ''
+    this.#pathBytes += path.length
+    if (this.#pathBytes > mostPathBytes) throw new FieldError('too many requests at once')
+    this.#pending.set(held.id, { asked: askedOf(packet), path })
     if (packet.type === 'write') {
       const file = this.#handles.get(key(packet.handle))?.file
       if (file !== undefined) {
@@ -142,10 +172,9 @@ export class SftpTracker {
   /** Asks the target where relative paths begin, so that policy sees them whole. Its answer goes to nobody. */
   askHome(): Buffer {
     const packet = { type: 'realpath', id: ownId, path: Buffer.from('.') } as const
-    const bytes = encodePacket(packet)
-    this.#pending.set(ownId, { id: ownId, operation: null, refused: null, packet, bytes })
+    this.#pending.set(ownId, { asked: askedOf(packet), path: '' })
     this.#asksHome = true
-    return bytes
+    return encodePacket(packet)
   }
 
   get asksHome(): boolean {
@@ -179,46 +208,46 @@ export class SftpTracker {
     if (packet.type === 'init') throw new FieldError('an INIT from a target')
     const asked = this.#pending.get(packet.id)
     if (asked === undefined) throw new FieldError('an answer to what was not asked')
-    if (packet.type !== 'status' && !replies[asked.packet.type]?.includes(packet.type))
-      throw new FieldError(`a ${packet.type} as the answer to a ${asked.packet.type}`)
+    if (packet.type !== 'status' && !replies[asked.asked.type]?.includes(packet.type))
+      throw new FieldError(`a ${packet.type} as the answer to a ${asked.asked.type}`)
     this.#pending.delete(packet.id)
-    const changed = this.#answered(asked.packet, packet, files, asked.operation?.path)
-    if (!this.#asksHome || packet.id !== ownId) return changed ?? bytes
+    this.#pathBytes -= asked.path.length
+    this.#answered(asked, packet, files)
+    if (!this.#asksHome || packet.id !== ownId) return bytes
     this.#asksHome = false
     return nothing
   }
 
-  #answered(asked: Packet, reply: Packet, files: FileEvent[], path: string | undefined): Buffer | undefined {
-    if (reply.type === 'handle') return this.#opened(asked, reply, path!)
-    if (asked.type === 'read' && reply.type === 'data') {
+  #answered({ asked, path }: Pending, reply: Packet, files: FileEvent[]): void {
+    if (reply.type === 'handle') this.#opened(asked, reply, path)
+    else if (asked.type === 'read' && reply.type === 'data') {
       if (reply.data.length > asked.length) throw new FieldError('more data than was asked for')
-      const file = this.#handles.get(key(asked.handle))?.file
+      const file = this.#handles.get(asked.handle)?.file
       if (file === undefined) return
       file.download ??= new Transfer()
       file.download.take(asked.offset, reply.data)
     } else if (asked.type === 'write' && reply.type === 'status' && reply.code !== ok) {
-      const upload = this.#handles.get(key(asked.handle))?.file.upload
+      const upload = this.#handles.get(asked.handle)?.file.upload
       if (upload) upload.failed = true
     } else if (asked.type === 'close' && reply.type === 'status') {
-      this.#closed(key(asked.handle), reply.code !== ok, true, files)
+      this.#closed(asked.handle, reply.code !== ok, true, files)
     } else if (asked.type === 'realpath' && reply.type === 'name' && this.#home === undefined) {
-      const text = asked.path.toString('utf8')
       const home = reply.entries[0]?.file.toString('utf8') ?? ''
-      if ((text === '' || text === '.') && home.startsWith('/')) this.#home = home
+      if (asked.here && home.startsWith('/')) this.#home = home
     }
   }
 
-  #opened(asked: Packet, reply: Extract<Packet, { readonly type: 'handle' }>, path: string): Buffer | undefined {
+  #opened(asked: Asked, reply: Extract<Packet, { readonly type: 'handle' }>, path: string): void {
     const name = key(reply.handle)
     if (this.#handles.has(name)) throw new FieldError('a handle that is open already')
     if (this.#handles.size >= this.#limits.handles) throw new FieldError('too many open files')
     const flags = asked.type === 'open' ? asked.flags : 0
     this.#handles.set(name, {
       path,
+      closing: false,
       // An empty file is a transfer too; of a file for both ways only what happens is.
       file: { download: flags === 1 ? new Transfer() : null, upload: (flags & 3) === 2 ? new Transfer() : null },
     })
-    return undefined
   }
 
   #copied(data: Buffer): void {
@@ -255,6 +284,22 @@ export function status(id: number, code: number, message: string): Buffer {
 }
 
 export const statusFailure = failure
+
+function askedOf(packet: Packet): Asked {
+  switch (packet.type) {
+    case 'open':
+      return { type: packet.type, flags: packet.flags }
+    case 'read':
+      return { type: packet.type, handle: key(packet.handle), offset: packet.offset, length: packet.length }
+    case 'write':
+    case 'close':
+      return { type: packet.type, handle: key(packet.handle) }
+    case 'realpath':
+      return { type: packet.type, here: packet.path.length === 0 || packet.path.equals(Buffer.from('.')) }
+    default:
+      return { type: packet.type }
+  }
+}
 
 function key(handle: Buffer): string {
   return handle.toString('latin1')

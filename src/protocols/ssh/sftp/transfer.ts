@@ -5,7 +5,7 @@ export class Transfer {
   readonly #hash = createHash('sha256')
   /** Pieces beyond the next offset, in case what lies before them is still on its way. */
   readonly #early = new Map<number, Buffer>()
-  #earlyBytes = 0
+  #kept = 0
   #first: number | undefined
   #next = 0
   size = 0
@@ -20,12 +20,29 @@ export class Transfer {
     const at = Number(offset)
     if (this.#first === undefined) this.#first = this.#next = at
     if (at === this.#next) this.#append(bytes)
-    else if (at < this.#next || this.#early.has(at) || this.#earlyBytes + bytes.length > maxEarlyBytes) this.gaps = true
-    else {
-      // A view would keep the whole chunk of the socket alive.
-      this.#early.set(at, Buffer.from(bytes))
-      this.#earlyBytes += bytes.length
-    }
+    else if (this.gaps) return
+    else if (at < this.#next || this.#early.has(at) || !this.#keep(costOf(bytes))) this.#giveUp()
+    // A view would keep the whole chunk of the socket alive.
+    else this.#early.set(at, Buffer.from(bytes))
+  }
+
+  #keep(cost: number): boolean {
+    if (this.#kept + cost > mostEarly.file || keptByAll + cost > mostEarly.process) return false
+    this.#kept += cost
+    keptByAll += cost
+    return true
+  }
+
+  #release(cost: number): void {
+    this.#kept -= cost
+    keptByAll -= cost
+  }
+
+  /** The hash will be of no file: nothing is kept for it any more. */
+  #giveUp(): void {
+    this.gaps = true
+    this.#early.clear()
+    this.#release(this.#kept)
   }
 
   #append(bytes: Buffer): void {
@@ -33,7 +50,7 @@ export class Transfer {
     this.#next += bytes.length
     for (let early = this.#early.get(this.#next); early !== undefined; early = this.#early.get(this.#next)) {
       this.#early.delete(this.#next)
-      this.#earlyBytes -= early.length
+      this.#release(costOf(early))
       this.#hash.update(early)
       this.#next += early.length
     }
@@ -41,10 +58,17 @@ export class Transfer {
 
   /** Call it once. */
   end(): { size: number; offset: number; sha256: string; gaps: boolean; failed: boolean } {
-    const gaps = this.gaps || this.#early.size > 0
-    this.#early.clear()
-    return { size: this.size, offset: this.#first ?? 0, sha256: this.#hash.digest('hex'), gaps, failed: this.failed }
+    if (this.#early.size > 0) this.#giveUp()
+    const { size, gaps, failed } = this
+    return { size, offset: this.#first ?? 0, sha256: this.#hash.digest('hex'), gaps, failed }
   }
 }
 
-const maxEarlyBytes = 4 * 1024 * 1024
+/** Of one file, and of all files of all sessions. */
+const mostEarly = { file: 4 * 1024 * 1024, process: 64 * 1024 * 1024 }
+let keptByAll = 0
+
+/** With what a piece costs besides its bytes: many are one byte long. */
+function costOf(bytes: Buffer): number {
+  return bytes.length + 256
+}

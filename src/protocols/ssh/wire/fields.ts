@@ -47,9 +47,11 @@ export class FieldReader {
     return this.#take(length)
   }
 
-  /** A string that must be UTF-8; nothing is replaced. */
+  /** A string that must be UTF-8; nothing is replaced. INVARIANT: it holds no NUL, at which a C program's text would end. */
   text(max = 1024): string {
-    return decodeText(this.bytes(max))
+    const text = decodeText(this.bytes(max))
+    if (text.includes('\0')) throw new FieldError('a text with a NUL in it')
+    return text
   }
 
   /** A positive number in its shortest form, as bytes without the sign byte. */
