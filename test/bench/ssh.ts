@@ -8,7 +8,8 @@ import type { Person } from '../support/person.ts'
 import { figure, median, quantile } from './live/figure.ts'
 import { rssMiB } from './live/memory.ts'
 import { System } from './live/system.ts'
-import { type BenchTicket, directWay, peerWay, start, ticketWay, timed, type Way } from './ssh/ways.ts'
+import { Terminal } from './ssh/terminal.ts'
+import { type BenchTicket, directWay, peerWay, ticketWay, timed, type Way } from './ssh/ways.ts'
 
 /**
  * `npm run bench -- ssh [--mib N] [--rounds N] [--keys N] [--sessions N] [--only copy|echo|idle] [--peer NAME=HOST:PORT]…`:
@@ -131,30 +132,6 @@ async function echoes(direct: Way, sallyport: Way): Promise<void> {
   }
   figure('ssh', 'echo added by sallyport, median', of(1, 0.5) - of(0, 0.5), 'ms', { most: budget.echoMedian_ms })
   figure('ssh', 'echo added by sallyport, p95', of(1, 0.95) - of(0, 0.95), 'ms', { most: budget.echoP95_ms })
-}
-
-class Terminal {
-  readonly ready: Promise<void>
-  readonly #child: ReturnType<typeof start>
-  #heard: () => void = () => {}
-
-  constructor(way: Way) {
-    this.#child = start('ssh', ['-tt', ...way.options, way.host, 'echo ready; cat >/dev/null'])
-    this.ready = new Promise(resolve => this.#child.stdout!.once('data', () => resolve()))
-    this.#child.stdout!.on('data', () => this.#heard())
-  }
-
-  async key(): Promise<number> {
-    const heard = new Promise<void>(resolve => (this.#heard = resolve))
-    const sent = performance.now()
-    this.#child.stdin!.write('x')
-    await heard
-    return performance.now() - sent
-  }
-
-  close(): void {
-    this.#child.kill()
-  }
 }
 
 /** Shells with a terminal that nobody types into. */
