@@ -144,6 +144,7 @@ function door(options: ThroughOptions, found: Through, ended: AbortSignal, port:
         void (kind !== 'output' && found.records.push([kind, body])),
       recordOriginal: () => {},
       commit: () => (options.strict === true ? new Promise<boolean>(done => setTimeout(done, 1, true)) : true),
+      behind: () => undefined,
       settings: { level: 'full', results: 'all', head_rows: 0, originals: 'drop' },
     },
     moderation: { required: false, state: () => 'watched', message: '', onChange: () => ({ [Symbol.dispose]() {} }) },
