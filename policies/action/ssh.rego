@@ -85,7 +85,8 @@ deny contains {
 }
 
 # METADATA
-# title: Nobody but root becomes another login
+# title: A plain command that makes another login of one's own is for root
+# description: A signpost, not a wall. Where the words need a shell (`sudo id; x`) or a shell is open, it is recorded, not judged.
 # custom: { rule: action.ssh-become }
 deny contains {
 	"rule": rego.metadata.rule().custom.rule,
