@@ -6,6 +6,7 @@ import { faultMessage, logger } from '../log.ts'
 import { type Role, roles, startRole } from '../main.ts'
 import { checkReferences } from '../references.ts'
 import { complain, say } from './output.ts'
+import { ended, firstWord, type Running, runWorkers } from './workers.ts'
 
 const log = logger('serve')
 
@@ -32,41 +33,13 @@ export async function serve(options: { config?: string; roles: string }): Promis
   await running.close()
 }
 
-interface Running {
-  close(): Promise<void>
-}
-
 async function runRole(role: Role, config: Config): Promise<Running> {
-  if (role === 'gateway' && cluster.isPrimary) return runWorkers(config)
+  if (role === 'gateway' && cluster.isPrimary) return runWorkers(config.gateway.workers)
   try {
     return await startRole(role, config)
   } catch (error) {
     process.send?.({ problem: faultMessage(error) })
     throw error
-  }
-}
-
-/** The gateway's workers share its ports (node:cluster). One that dies is replaced; its sessions are sealed by the others. */
-async function runWorkers(config: Config): Promise<Running> {
-  let closing = false
-  cluster.setupPrimary({ exec: process.argv[1]!, args: process.argv.slice(2), serialization: 'advanced' })
-  const start = (): Promise<void> => {
-    const worker = cluster.fork()
-    const born = Date.now()
-    worker.once('exit', (code, signal) => {
-      if (closing) return
-      log.error({ pid: worker.process.pid, code, signal }, 'a gateway worker ended; another takes its place')
-      setTimeout(() => !closing && void start().catch(() => {}), Date.now() - born < 5_000 ? 2_000 : 0)
-    })
-    return firstWord(worker.process)
-  }
-  await Promise.all(Array.from({ length: config.gateway.workers }, start))
-  return {
-    async close() {
-      closing = true
-      const left = Object.values(cluster.workers ?? {}).filter(w => w !== undefined)
-      await Promise.all(left.map(worker => ended(worker.process, () => worker.process.kill('SIGTERM'))))
-    },
   }
 }
 
@@ -92,31 +65,6 @@ async function runChildren(wanted: readonly Role[], path: string): Promise<Runni
       await Promise.all([...children.values()].map(child => ended(child, () => child.kill('SIGTERM'))))
     },
   }
-}
-
-/** The first message of a child: ready, or what is wrong. */
-function firstWord(child: ChildProcess): Promise<void> {
-  return new Promise((resolve, reject) => {
-    child.on('message', (message: { ready?: boolean; problem?: string }) => {
-      if (message?.ready === true) resolve()
-      if (typeof message?.problem === 'string') reject(new SallyportError('bad_config', message.problem))
-    })
-    child.once('exit', code =>
-      reject(new SallyportError('internal', `a process ended with code ${code} before it was ready`)),
-    )
-  })
-}
-
-function ended(child: ChildProcess, stop: () => void): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve()
-  return new Promise(resolve => {
-    const timer = setTimeout(() => child.kill('SIGKILL'), 10_000)
-    child.once('exit', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-    stop()
-  })
 }
 
 /** A signal, or the end of the parent: nothing of ours outlives whoever started it. */

@@ -60,7 +60,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
     const cluster = join(options.dataDir, 'cluster')
     await stopOrphan(cluster, options.name)
     if (options.port !== 0) await requireFreePort(options.port, options.name)
-    const password = initialise(binaries, cluster, options)
+    const password = await initialise(binaries, cluster, options)
     return await launch(binaries, cluster, password, options, () => ownership.release())
   } catch (error) {
     ownership.release()
@@ -68,7 +68,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
   }
 }
 
-function initialise(binaries: PostgresBinaries, cluster: string, options: EmbeddedOptions): Secret {
+async function initialise(binaries: PostgresBinaries, cluster: string, options: EmbeddedOptions): Promise<Secret> {
   const file = join(options.dataDir, 'password')
   if (existsSync(join(cluster, 'PG_VERSION')) && existsSync(file)) return new Secret(readFileSync(file, 'utf8').trim())
   if (existsSync(join(cluster, 'PG_VERSION'))) {
@@ -97,18 +97,21 @@ function initialise(binaries: PostgresBinaries, cluster: string, options: Embedd
     '--builtin-locale=C.UTF-8',
   )
   if (options.durable === false) argv.push('--no-sync')
-  const made = spawnSync(argv[0]!, argv.slice(1), {
+  // Beside whatever else starts, and gone with us.
+  const making = spawnOnLifeline(argv, {
     ...identity(binaries),
+    ending: 'kill',
     cwd: options.dataDir,
-    encoding: 'utf8',
     env: serverEnvironment(),
+    output: 'pipe',
   })
+  let said = ''
+  for (const stream of [making.child.stdout, making.child.stderr])
+    stream?.on('data', chunk => (said = `${said}${chunk}`.slice(-800)))
+  const code = await making.exited
   rmSync(passwordFile, { force: true })
-  if (made.status !== 0) {
-    throw new SallyportError(
-      'internal',
-      `${options.name} could not be made in ${cluster}: ${(made.stderr || String(made.error ?? '')).trim().slice(-800)}`,
-    )
+  if (code !== 0) {
+    throw new SallyportError('internal', `${options.name} could not be made in ${cluster}: ${said.trim()}`)
   }
   renameSync(draft, cluster)
   return new Secret(password)

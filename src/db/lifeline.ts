@@ -12,7 +12,8 @@ export interface Lifelined {
 /**
  * Runs a command that cannot outlive this process. Descriptor 3 of a small shell is a pipe whose other end only we
  * hold: when it closes, also by `kill -9`, a reader in that shell ends the command. When the shell itself is killed, we
- * close our end and the reader, which lives on, does the same.
+ * close our end and the reader, which lives on, does the same. When the reader is killed nobody else holds its end: the
+ * pipe closes here, and we tell the shell to end the command, since our own death would no longer be noticed.
  * @param options.ending `interrupt`: SIGINT to the command, which then ends in order; `kill`: SIGKILL to all it started.
  */
 export function spawnOnLifeline(
@@ -28,9 +29,14 @@ export function spawnOnLifeline(
   },
 ): Lifelined {
   const end = options.ending === 'interrupt' ? 'kill -INT $p' : 'kill -KILL 0'
+  // Until its own handler stands, a background command of a shell ignores SIGINT: it is sent until it worked.
+  const certain = options.ending === 'interrupt' ? 'while kill -INT $p 2>/dev/null; do sleep 1; done' : end
+  // A trapped signal ends a `wait`, so it is asked again until the command is gone.
   const script = `"$@" <&- 3<&- & p=$!; trap '${end}' INT TERM
-{ read -r _ <&3; ${end}; } & w=$!
-wait $p; r=$?; kill $w 2>/dev/null; exit $r`
+{ read -r _ <&3; ${certain}; } & w=$!
+exec 3<&-
+wait $p; r=$?; while kill -0 $p 2>/dev/null; do wait $p; r=$?; done
+kill $w 2>/dev/null; exit $r`
   const child = spawn('/bin/sh', ['-c', script, 'sh', ...argv], {
     cwd: options.cwd,
     env: options.env,
@@ -40,7 +46,8 @@ wait $p; r=$?; kill $w 2>/dev/null; exit $r`
   })
   const lifeline = child.stdio[3] as Socket
   lifeline.on('error', () => {})
-  lifeline.unref()
+  lifeline.on('close', () => child.kill('SIGTERM')) // of no effect where the shell is gone already
+  lifeline.resume().unref()
   const exited = new Promise<number | null>(resolve => {
     const over = (code: number | null) => {
       lifeline.destroy()
