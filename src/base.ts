@@ -1,5 +1,5 @@
-import type { AuditWriter } from './audit/events.ts'
-import { createAuditWriter } from './audit/writer.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type BatchWriter, createAuditWriter } from './audit/writer.ts'
 import type { Config } from './config.ts'
 import { type Database, openDatabase } from './db/database.ts'
 import { Notices } from './db/notices.ts'
@@ -29,7 +29,7 @@ export interface Base {
   readonly database: Database
   readonly notices: Notices
   readonly row: ProcessRow
-  readonly audit: AuditWriter
+  readonly audit: BatchWriter
   readonly engine: Engine
   readonly follower: RevisionFollower
   readonly decisions: DecisionLog
@@ -40,6 +40,7 @@ export interface Base {
 }
 
 const log = logger('main')
+const firstRevisionMs = 120_000
 
 /** Opens what a role stands on, composes the role, and says that the process is ready. */
 export async function runRole(
@@ -61,6 +62,7 @@ export async function runRole(
   try {
     const base = await openBase(role, config, options, run => void closers.push(run))
     await compose(base)
+    await firstRevision(base.engine)
     base.row.clear('starting')
     await base.row.heartbeat()
     return { close }
@@ -68,6 +70,16 @@ export async function runRole(
     await close()
     throw error
   }
+}
+
+/** A process that is started beside a first control becomes ready with its revision; without one it goes on, not ready. */
+async function firstRevision(engine: Engine): Promise<void> {
+  if (engine.revision !== null) return
+  const stop = new AbortController()
+  const waiting = sleep(firstRevisionMs, undefined, { signal: stop.signal }).catch(() => {})
+  const switched = engine.onSwitched(() => stop.abort())
+  await waiting
+  switched[Symbol.dispose]()
 }
 
 async function openBase(

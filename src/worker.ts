@@ -97,7 +97,12 @@ export async function startGateway(config: Config): Promise<Running> {
     base.onClose(() => gateway.stop())
 
     // Whoever serves a session hears of its end at the same instant: its clients read why, and then the backends go.
-    const reap = () => leases.reapDue((permit, lease) => gateway.reap(permit, lease), tellFirst_ms)
+    let stopping = false
+    const reap = async () => {
+      const most = 20
+      const some = () => leases.reapDue((permit, lease) => gateway.reap(permit, lease), tellFirst_ms, most)
+      while ((await some()) === most && !stopping); // hundreds of sessions may have ended at once
+    }
     notices.listen('leases', async payload => {
       if (payload !== null) await sleep(tellFirst_ms, undefined, { ref: false })
       await reap()
@@ -106,7 +111,10 @@ export async function startGateway(config: Config): Promise<Running> {
       { name: 'leases', every_ms: 2_000, run: reap },
       { name: 'spools', every_ms: 5_000, run: () => journal.recoverDue() },
     ])
-    base.onClose(() => ticking[Symbol.asyncDispose]())
+    base.onClose(() => {
+      stopping = true
+      return ticking[Symbol.asyncDispose]()
+    })
   })
 }
 

@@ -1,8 +1,10 @@
 import type { Ground } from '../approvals/ports.ts'
+import type { BatchWriter } from '../audit/writer.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { Permit } from '../policy/permit.ts'
 
 export interface SessionGround extends Ground {
+  readonly audit: BatchWriter
   readonly decisionLog: Ground['decisionLog'] & {
     /** Queues a decision that no row refers to. `false`: the log is full. */
     append(decision: Decision): boolean

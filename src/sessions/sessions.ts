@@ -6,7 +6,8 @@ import { type Refused, refuse } from '../approvals/refusal.ts'
 import type { Tx } from '../db/database.ts'
 import type { Permit } from '../policy/permit.ts'
 import type { SubjectFacts } from '../policy/points.ts'
-import { closeConnection, endSession } from './end.ts'
+import { type ConnectionClose, closeConnections, endSessions, type SessionEnd } from './end.ts'
+import { Grouped } from './grouped.ts'
 import { liveMark, type Redecided, redecideLive, withoutGrant } from './live.ts'
 import type { EndCode, EndedSession, SessionGround, SessionPorts } from './ports.ts'
 import { type OpenedConnection, type Presented, present } from './present.ts'
@@ -29,6 +30,12 @@ export class Sessions {
   readonly #ports: SessionPorts
   /** Session → what its last logged live decision stood on. */
   readonly #logged = new Map<string, string>()
+  readonly #ends = new Grouped<SessionEnd, EndedSession | undefined>(ends =>
+    this.#act(async tx => endSessions(this.#ground.audit, tx, ends, await clock(tx))),
+  )
+  readonly #closes = new Grouped<ConnectionClose, boolean>(closes =>
+    this.#act(async tx => closeConnections(this.#ground.audit, tx, closes, await clock(tx))),
+  )
 
   constructor(ground: SessionGround, ports: SessionPorts = {}) {
     this.#ground = ground
@@ -57,20 +64,14 @@ export class Sessions {
     return liveMark(this.#ground, process_id)
   }
 
-  /** @returns false when it was closed before. */
+  /** @returns false when it was closed before. Those that come together are one transaction. */
   closeConnection(connection_id: string, reason: string): Promise<boolean> {
-    return this.#act(async tx =>
-      closeConnection(this.#ground.audit, tx, connection_id, { reason, now_ms: await clock(tx) }),
-    )
+    return this.#closes.add({ id: connection_id, reason })
   }
 
-  /** Idempotent: undefined when it had ended before. */
+  /** Idempotent: undefined when it had ended before. Those that come together are one transaction. */
   async end(session_id: string, code: EndCode, reason: string, by?: string): Promise<EndedSession | undefined> {
-    return this.#told(
-      await this.#act(async tx =>
-        endSession(this.#ground.audit, tx, session_id, { code, reason, now_ms: await clock(tx), by }),
-      ),
-    )
+    return this.#told(await this.#ends.add({ id: session_id, code, reason, by }))
   }
 
   /** A person ends a session: their own, or with the Permit of `admin` for `sessions.end` anybody's. */
@@ -103,10 +104,12 @@ export class Sessions {
       const due = await listDueSessions(this.#ground)
       for (const row of due) this.#told(await this.#act(tx => endDueSession(this.#ground, tx, row)))
       const without = await this.#act(tx => sessionsWithoutGrant(tx))
-      for (const { id, revoke_reason } of without) {
-        const [code, reason] = withoutGrant(revoke_reason)
-        await this.end(id, code, reason, 'time')
-      }
+      await Promise.all(
+        without.map(({ id, revoke_reason }) => {
+          const [code, reason] = withoutGrant(revoke_reason)
+          return this.end(id, code, reason, 'time')
+        }),
+      )
       const unused = await this.#act(tx => endUnusedTickets(tx))
       swept += due.length + without.length + unused
       more = [due.length, without.length, unused].includes(sweepPage)
@@ -122,7 +125,8 @@ export class Sessions {
     let reaped = 0
     for (;;) {
       const { connections, dead } = await listLost(this.#ground)
-      for (const id of connections) if (await this.closeConnection(id, 'its process was lost')) reaped++
+      const closed = await Promise.all(connections.map(id => this.closeConnection(id, 'its process was lost')))
+      reaped += closed.filter(Boolean).length
       await this.#act(tx => orphanLeases(tx, dead))
       if (connections.length < sweepPage) return reaped
     }

@@ -4,7 +4,7 @@ import { grants } from '../approvals/schema.ts'
 import type { Queryable, Tx } from '../db/database.ts'
 import { notify } from '../db/notices.ts'
 import { deadProcesses } from '../db/processes.ts'
-import { endSession } from './end.ts'
+import { endSessions } from './end.ts'
 import type { EndCode, EndedSession, SessionGround } from './ports.ts'
 import { connections, leases, sessions, tickets } from './schema.ts'
 
@@ -50,7 +50,8 @@ export async function endDueSession(ground: SessionGround, tx: Tx, due: DueRow):
   const [still] = await dueSessions(tx, due.id)
   if (still === undefined) return undefined
   const reason = reasons[still.code] ?? still.code
-  return await endSession(ground.audit, tx, due.id, { code: still.code, reason, now_ms: await clock(tx), by: 'time' })
+  const end = { id: due.id, code: still.code, reason, by: 'time' }
+  return (await endSessions(ground.audit, tx, [end], await clock(tx)))[0]
 }
 
 /** Ends tickets that nobody used in time, or whose token is no longer good. @returns how many. */

@@ -158,6 +158,32 @@ describe('the end of a session', () => {
     await expect.poll(() => heard.map(text => (JSON.parse(text) as { id: string }).id)).toContain(session.id)
   })
 
+  test('of many at once on two workers is written for each, once and in its own words, with its connections', async () => {
+    const other = await world.worker()
+    await world.activate(await compileWith())
+    const many = []
+    for (let n = 0; n < 12; n++) many.push(await openSession(dba, n % 2 === 0 ? gateway : other))
+    const both = [gateway, other]
+    const ends = await Promise.all(
+      both.flatMap((worker, w) =>
+        many.map(({ session }, n) => worker.sessions.end(session.id, 'revoked', `words ${w} ${n}`)),
+      ),
+    )
+    const closes = await Promise.all(
+      both.flatMap(worker => many.map(({ connection_id }) => worker.sessions.closeConnection(connection_id, 'told'))),
+    )
+    expect([ends.filter(Boolean).length, closes.filter(Boolean).length]).toEqual([12, 12])
+    const ended = await world.events('session.ended')
+    const closed = (await world.events('connection.closed')).map(event => event.body['connection_id'])
+    for (const [n, { session, connection_id }] of many.entries()) {
+      const row = await rowOf(session.id)
+      expect(row.end_reason).toMatch(new RegExp(`^words [01] ${n}$`))
+      expect(ended.filter(e => e.session_id === session.id).map(e => e.body['reason'])).toEqual([row.end_reason])
+      expect(closed.filter(id => id === connection_id)).toHaveLength(1)
+    }
+    await other.row.close()
+  })
+
   test('comes when it lies idle with no connection, not while it has one', async () => {
     const { session, connection_id } = await openSession(dba)
     const idle = () =>

@@ -31,3 +31,23 @@ export function offerCancel(door: Door, cancel: () => void): { readonly message:
     [Symbol.dispose]: () => listening[Symbol.dispose](),
   }
 }
+
+const atOnce = 8
+let asking = 0
+const waiting: (() => void)[] = []
+
+/**
+ * Cancels that we send to targets go a few at a time: each is a connection of its own with a handshake, and when
+ * hundreds of sessions end at one moment, closing them comes first.
+ */
+export async function inTurn(ask: () => Promise<void>): Promise<void> {
+  if (asking >= atOnce) await new Promise<void>(resolve => waiting.push(resolve))
+  else asking++
+  try {
+    await ask()
+  } finally {
+    const next = waiting.shift()
+    if (next === undefined) asking--
+    else next()
+  }
+}

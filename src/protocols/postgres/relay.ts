@@ -226,8 +226,8 @@ export class Relay implements Forwarding {
     if (this.#over) return
     this.#over = true
     const { conversation: c, client, upstream, cancel } = this.#o
-    if (c.pending.length > 0 || c.status !== idle) cancel()
     this.#clientReader.release()
+    const busy = c.pending.length > 0 || c.status !== idle
     upstream.removeAllListeners('data')
     client.removeAllListeners('data').resume()
     if (c.copyIn === 'none') upstream.end(frame(C.terminate))
@@ -237,6 +237,7 @@ export class Relay implements Forwarding {
       client.destroy()
       this.#done(reason)
     })
+    if (busy) cancel() // after the client was told: hundreds may end at once
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Door, Opened } from '../../gateway/protocol.ts'
 import { logger } from '../../log.ts'
-import { offerCancel } from './cancel.ts'
+import { inTurn, offerCancel } from './cancel.ts'
 import { type CatalogUser, catalogOf } from './catalogs.ts'
 import { Conversation, idle } from './conversation.ts'
 import { cancel, dial, type Upstream } from './dial.ts'
@@ -161,8 +161,9 @@ function drift(upstream: Upstream, moved: boolean, name: string, value: string):
 }
 
 function cancelAt(opened: Opened, upstream: Upstream): void {
-  if (upstream.key === null) return
-  cancel(opened.permit, opened.target, upstream.key).catch(error =>
+  const { key } = upstream
+  if (key === null) return
+  inTurn(() => cancel(opened.permit, opened.target, key)).catch(error =>
     log.warn({ err: error, session_id: opened.session_id }, 'the target could not be asked to cancel'),
   )
 }
