@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { packageRoot } from '../db/package-root.ts'
 import { SallyportError } from '../errors.ts'
 
-const readyMs = 60_000
+const readyMs = 180_000 // a busy machine takes its time; one that ended is noticed at once
 const stopMs = 12_000
 
 /** Something of the tree that runs until it is stopped: a server in another process, or one in this. */

@@ -20,7 +20,7 @@ import {
   writeConfig,
   writeDatabaseUrls,
 } from './settings.ts'
-import { type Shop, startShop } from './shop/start.ts'
+import { type Shop, shopPasswordFile, startShop } from './shop/start.ts'
 import { type SlackStandIn, startSlackStandIn } from './slack/stand-in.ts'
 import { type Fall, type NodeChild, Tree } from './tree.ts'
 import { hasSshd, startWeb, type Web } from './web/start.ts'
@@ -101,58 +101,49 @@ async function compose(
   const secrets = new SecretFolder(join(dataDir, 'secrets'))
   const policies = join(dataDir, 'policies')
 
-  // What takes long goes side by side; the first that fails ends the start.
-  const [{ database, roleUrls }, shop, web, opa, identityProvider, slack] = await Promise.all([
-    startDatabase(tree, secrets, join(dataDir, 'database'), ports.database, durable, done),
-    startTarget(tree, join(dataDir, 'shop'), ports.shop, options, durable, done),
-    startServer(tree, join(dataDir, 'web'), ports.web, done),
-    findCompiler(done),
-    startPeople(tree, secrets, dataDir, ports.idp, origin, done),
-    startChat(tree, secrets, dataDir, ports.slack, origin, done),
-  ])
-  const made = makePolicyRepository(policies, join(packageRoot(), 'policies'), { shopPort: ports.shop, web })
-  if (made === 'made') done(`policy repository made in ${policies}`)
-  if (made === 'updated') done(`policy repository in ${policies}, which nobody changed, is up to date again`)
-  if (made === 'offered') done(`policies: yours are kept; to take what is new: git -C ${policies} merge starter`)
-  const { path, config } = await writeConfig({
-    dataDir,
-    secrets,
-    ports,
-    opa,
-    policies,
-    issuer: identityProvider.issuer,
-    shopPasswordFile: shop.gatewayPasswordFile,
-    web,
-    slackApiUrl: slack.apiUrl,
-    tuning: options.tuning,
-  })
-  const program = options.program ?? join(packageRoot(), 'dist/cli/main.js')
+  // What takes long goes side by side; the first that fails ends the start. Nobody needs the shop before the end.
+  const shopDir = join(dataDir, 'shop')
+  const system = async () => {
+    const [{ database, roleUrls }, web, opa, identityProvider, slack] = await Promise.all([
+      startDatabase(tree, secrets, join(dataDir, 'database'), ports.database, durable, done),
+      startServer(tree, join(dataDir, 'web'), ports.web, done),
+      findCompiler(done),
+      startPeople(tree, secrets, dataDir, ports.idp, origin, done),
+      startChat(tree, secrets, dataDir, ports.slack, origin, done),
+    ])
+    const made = makePolicyRepository(policies, join(packageRoot(), 'policies'), { shopPort: ports.shop, web })
+    if (made === 'made') done(`policy repository made in ${policies}`)
+    if (made === 'updated') done(`policy repository in ${policies}, which nobody changed, is up to date again`)
+    if (made === 'offered') done(`policies: yours are kept; to take what is new: git -C ${policies} merge starter`)
+    const { path, config } = await writeConfig({
+      dataDir,
+      secrets,
+      ports,
+      opa,
+      policies,
+      issuer: identityProvider.issuer,
+      shopPasswordFile: shopPasswordFile(shopDir),
+      web,
+      slackApiUrl: slack.apiUrl,
+      tuning: options.tuning,
+    })
+    const children = await startRoles(tree, options.program ?? join(packageRoot(), 'dist/cli/main.js'), path, done)
+    return { config, configPath: path, database, roleUrls, web, identityProvider, slack, children }
+  }
+  const [shop, rest] = await Promise.all([startTarget(tree, shopDir, ports.shop, options, durable, done), system()])
+  return { dataDir, origin, ports, policies, shop, ...rest, fallen: tree.fallen, stop }
+}
+
+/** All at once: gateway and replay are ready when they have the revision that control activates. */
+async function startRoles(tree: Tree, program: string, config: string, done: Done): Promise<World['children']> {
   const env = { ...process.env, SALLYPORT_DEVELOPMENT_TREE: '1' }
   const serve = async (role: string) => {
-    const child = await tree.startNode(role, [program, 'serve', '--roles', role, '--config', path], env)
+    const child = await tree.startNode(role, [program, 'serve', '--roles', role, '--config', config], env)
     done(`${role} is ready`)
     return child
   }
-  // Control first: it activates the revision that the others wait for.
-  const control = await serve('control')
-  const [gateway, replay] = await Promise.all([serve('gateway'), serve('replay')])
-  return {
-    dataDir,
-    origin,
-    ports,
-    config,
-    configPath: path,
-    policies,
-    database,
-    roleUrls,
-    shop,
-    web,
-    identityProvider,
-    slack,
-    children: { control, gateway, replay },
-    fallen: tree.fallen,
-    stop,
-  }
+  const [control, gateway, replay] = await Promise.all([serve('control'), serve('gateway'), serve('replay')])
+  return { control, gateway, replay }
 }
 
 type Done = (line: string) => void

@@ -88,6 +88,9 @@ try {
     })
     await live!.client.end()
   }
+} catch (error) {
+  console.error(system.lastWords('gateway')) // why a connection was refused, a client cannot always say
+  throw error
 } finally {
   await system[Symbol.asyncDispose]()
 }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { figure, quantile } from './live/figure.ts'
+import { cpuSeconds } from './live/memory.ts'
 import { type LiveClient, System } from './live/system.ts'
 
 /**
@@ -24,14 +25,17 @@ async function measure(
   after: () => Promise<unknown> = async () => {},
 ): Promise<void> {
   const took: number[] = []
+  const spent: Cpu[] = []
   for (let round = 0; round < rounds; round++) {
     const people = [system.person('erin'), system.person('eli')] // a grant takes 100 open tickets
     const grants = await Promise.all(people.map(who => system.grant(who)))
     const clients = (await Promise.all(people.map(who => system.connectAll(who, sessions / 2)))).flat()
     for (const [n, live] of clients.entries()) if (n % 2 === 0) live.run('select pg_sleep(600)')
     await settled(clients)
+    const before = await cpu()
     const from = await act(grants)
     const closed = await Promise.all(clients.map(live => live.closed))
+    spent.push(spentSince(before, await cpu()))
     const silent = clients.filter(live => !why.test(live.words.join('\n')))
     if (silent.length > 0) throw new Error(`${silent.length} clients did not read why: ${silent[0]!.words.join('; ')}`)
     took.push(...closed.map(at => at - from))
@@ -50,7 +54,26 @@ async function measure(
       'ms',
       q === 0.99 ? { most: budget_ms } : null,
     )
+  // What does not depend on whatever else this machine does.
+  for (const [who, s] of Object.entries(spent[spent.length - 1] ?? {}))
+    figure('revocation', `${what}, ${sessions} sessions, CPU until all are closed, ${who}`, s * 1000, 'ms')
 }
+
+type Cpu = Readonly<Record<string, number>>
+
+/** CPU seconds so far: of the workers, control, our database, and this process, which is all clients and the targets' people. */
+async function cpu(): Promise<Cpu> {
+  const workers = await system.workers()
+  const all = Object.fromEntries(workers.map((worker, n) => [`worker ${n + 1}`, cpuSeconds(worker.pid)]))
+  all['control'] = cpuSeconds(system.dev.children.control.pid)
+  all['the database'] = cpuSeconds(system.dev.database.pid, 'with children')
+  all['the target'] = cpuSeconds(system.dev.shop.server.pid, 'with children')
+  all['the clients'] = cpuSeconds(process.pid)
+  return all
+}
+
+const spentSince = (before: Cpu, after: Cpu): Cpu =>
+  Object.fromEntries(Object.entries(after).map(([who, s]) => [who, s - (before[who] ?? 0)]))
 
 async function settled(clients: readonly LiveClient[]): Promise<void> {
   const workers = await system.workers()

@@ -18,6 +18,11 @@ export interface Shop {
   readonly gatewayPasswordFile: string
 }
 
+/** Where the password of `sallyport_gateway` lies once the shop has been started. */
+export function shopPasswordFile(dataDir: string): string {
+  return join(dataDir, 'gateway-password')
+}
+
 /** Starts the demo target, a PostgreSQL of its own with its own superuser, and fills it the first time. */
 export async function startShop(options: {
   readonly dataDir: string
@@ -38,7 +43,7 @@ export async function startShop(options: {
       ...(options.connections === undefined ? {} : { max_connections: String(options.connections) }),
     },
   })
-  const file = join(options.dataDir, 'gateway-password')
+  const file = shopPasswordFile(options.dataDir)
   if (!existsSync(file)) writeFileSync(file, randomBytes(24).toString('base64url') + '\n', { mode: 0o600, flag: 'wx' })
   const gatewayPassword = new Secret(readFileSync(file, 'utf8').trim())
   try {

@@ -72,10 +72,22 @@ export class System implements AsyncDisposable {
     for (let n = 0; n < count; n++) tickets.push(await who.ticket({ resource }))
     const open = async () => {
       for (let ticket = tickets.pop(); ticket !== undefined; ticket = tickets.pop())
-        clients.push(await LiveClient.connect(ticket))
+        clients.push(await this.#patient(ticket))
     }
-    await Promise.all(Array.from({ length: 8 }, open))
+    await Promise.all(Array.from({ length: 4 }, open))
     return clients
+  }
+
+  /** A machine with much else to do may let a login take longer than the gateway waits: the same ticket is tried again. */
+  async #patient(ticket: Ticket): Promise<LiveClient> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await LiveClient.connect(ticket)
+      } catch (error) {
+        if (tries === 5) throw error
+        console.error(`a login is tried again: ${(error as Error).message}`)
+      }
+    }
   }
 
   /** Commits to the policy repository. @returns the commit. */
@@ -113,6 +125,11 @@ export class System implements AsyncDisposable {
       select p.id, p.pid, (select count(*)::int from connections c where c.process_id = p.id and c.closed_at is null) as connections
       from processes p where p.role = 'gateway' and p.heartbeat_at > now() - interval '5 s' order by p.started_at`
     return rows.map(row => ({ ...row, pid: Number(row.pid) }))
+  }
+
+  /** The end of a role's log. */
+  lastWords(role: string): string {
+    return readFileSync(join(this.dev.dataDir, 'logs', `${role}.log`), 'utf8').slice(-3000)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
