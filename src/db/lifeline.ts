@@ -30,13 +30,16 @@ export function spawnOnLifeline(
 ): Lifelined {
   const end = options.ending === 'interrupt' ? 'kill -INT $p' : 'kill -KILL 0'
   // Until its own handler stands, a background command of a shell ignores SIGINT: it is sent until it worked.
-  const certain = options.ending === 'interrupt' ? 'while kill -INT $p 2>/dev/null; do sleep 1; done' : end
+  const certain =
+    options.ending === 'interrupt'
+      ? `trap 'kill $s 2>/dev/null; wait $s; exit' TERM; while kill -INT $p 2>/dev/null; do sleep 1 & s=$!; wait $s; done`
+      : end
   // A trapped signal ends a `wait`, so it is asked again until the command is gone.
   const script = `"$@" <&- 3<&- & p=$!; trap '${end}' INT TERM
 { read -r _ <&3; ${certain}; } & w=$!
 exec 3<&-
 wait $p; r=$?; while kill -0 $p 2>/dev/null; do wait $p; r=$?; done
-kill $w 2>/dev/null; exit $r`
+kill $w 2>/dev/null; wait $w 2>/dev/null; exit $r`
   const child = spawn('/bin/sh', ['-c', script, 'sh', ...argv], {
     cwd: options.cwd,
     env: options.env,
