@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -108,7 +109,9 @@ async function initialise(binaries: PostgresBinaries, cluster: string, options: 
   let said = ''
   for (const stream of [making.child.stdout, making.child.stderr])
     stream?.on('data', chunk => (said = `${said}${chunk}`.slice(-800)))
+  const read = once(making.child, 'close')
   const code = await making.exited
+  await read
   rmSync(passwordFile, { force: true })
   if (code !== 0) {
     throw new SallyportError('internal', `${options.name} could not be made in ${cluster}: ${said.trim()}`)

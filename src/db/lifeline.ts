@@ -34,12 +34,12 @@ export function spawnOnLifeline(
     options.ending === 'interrupt'
       ? `trap 'kill $s 2>/dev/null; wait $s; exit' TERM; while kill -INT $p 2>/dev/null; do sleep 1 & s=$!; wait $s; done`
       : end
-  // A trapped signal ends a `wait`, so it is asked again until the command is gone.
+  // A trapped signal ends a `wait`, so it is asked again until the command is gone; then its status is all that counts.
   const script = `"$@" <&- 3<&- & p=$!; trap '${end}' INT TERM
 { read -r _ <&3; ${certain}; } & w=$!
 exec 3<&-
 wait $p; r=$?; while kill -0 $p 2>/dev/null; do wait $p; r=$?; done
-kill $w 2>/dev/null; wait $w 2>/dev/null; exit $r`
+trap '' INT TERM; kill $w 2>/dev/null; wait $w 2>/dev/null; exit $r`
   const child = spawn('/bin/sh', ['-c', script, 'sh', ...argv], {
     cwd: options.cwd,
     env: options.env,

@@ -161,7 +161,7 @@ describe('the end of a session', () => {
   test('of many at once on two workers is written for each, once and in its own words, with its connections', async () => {
     const other = await world.worker()
     await world.activate(await compileWith())
-    const many = []
+    const many: Awaited<ReturnType<typeof openSession>>[] = []
     for (let n = 0; n < 12; n++) many.push(await openSession(dba, n % 2 === 0 ? gateway : other))
     const both = [gateway, other]
     const ends = await Promise.all(
