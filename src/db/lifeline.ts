@@ -35,9 +35,10 @@ export function spawnOnLifeline(
       ? `trap 'kill $s 2>/dev/null; wait $s; exit' TERM; while kill -INT $p 2>/dev/null; do sleep 1 & s=$!; wait $s; done`
       : end
   // A trapped signal ends a `wait`, so it is asked again until the command is gone; then its status is all that counts.
-  const script = `"$@" <&- 3<&- & p=$!; trap '${end}' INT TERM
+  // The trap is set after the reader was made, which must not swallow the signal that ends it.
+  const script = `"$@" <&- 3<&- & p=$!
 { read -r _ <&3; ${certain}; } & w=$!
-exec 3<&-
+trap '${end}' INT TERM; exec 3<&-
 wait $p; r=$?; while kill -0 $p 2>/dev/null; do wait $p; r=$?; done
 trap '' INT TERM; kill $w 2>/dev/null; wait $w 2>/dev/null; exit $r`
   const child = spawn('/bin/sh', ['-c', script, 'sh', ...argv], {
