@@ -42,7 +42,7 @@ export async function settlePorts(wanted: Ports): Promise<Ports> {
   const settled: Record<PortName, number> = { ...wanted }
   const taken: string[] = []
   for (const name of names) {
-    if (settled[name] === 0) settled[name] = await freePort()
+    if (settled[name] === 0) settled[name] = await anotherPort(settled)
     else {
       await requireFreePort(settled[name], name).catch(error => {
         if (!(error instanceof SallyportError)) throw error
@@ -59,4 +59,12 @@ export async function settlePorts(wanted: Ports): Promise<Ports> {
     })
   }
   return settled
+}
+
+/** The system may give the same free port twice, as long as nothing listens on it. */
+async function anotherPort(settled: Readonly<Record<PortName, number>>): Promise<number> {
+  for (;;) {
+    const port = await freePort()
+    if (!Object.values(settled).includes(port)) return port
+  }
 }

@@ -36,7 +36,7 @@ describe('sallyport serve', () => {
     expect(code).toBe(1)
     for (const place of ['oidc', '/keys', 'replay', '/gateway/workers', '/database/control', 'surprise'])
       expect(stderr).toContain(place)
-    expect(stderr).toContain('next: correct the setting and start again')
+    expect(stderr).toContain('next: correct them and start again')
     expect(stderr).not.toContain('in:clear')
   })
 
