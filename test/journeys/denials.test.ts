@@ -378,6 +378,7 @@ describe('a merged policy', () => {
       'action/action.rego': text =>
         replaced(text, '"writer": {"read", "write", "session"}', '"writer": {"read", "session"}'),
       'action/action_test.rego': () => null,
+      'action/ssh_test.rego': () => null,
     })
     wire.send(say.bind('', 'pay'), say.execute(''), say.sync())
     const { letters, text } = await wire.until()
