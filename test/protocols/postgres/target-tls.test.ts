@@ -57,7 +57,7 @@ function certificate(name: string, names: string, by: string, days = 30): void {
     `/CN=${name}`,
   )
   const from = days < 0 ? ['-not_before', '20200101000000Z', '-not_after', '20200201000000Z'] : ['-days', String(days)]
-  try {
+  const sign = (...dates: string[]) =>
     openssl(
       'x509',
       '-req',
@@ -72,27 +72,13 @@ function certificate(name: string, names: string, by: string, days = 30): void {
       `${name}.crt`,
       '-extfile',
       `${name}.ext`,
-      ...from,
+      ...dates,
     )
+  try {
+    sign(...from)
   } catch {
     // an OpenSSL before 3.4 cannot give dates: one that was good for no day at all has expired as well
-    openssl(
-      'x509',
-      '-req',
-      '-in',
-      `${name}.csr`,
-      '-CA',
-      `${by}.crt`,
-      '-CAkey',
-      `${by}.key`,
-      '-CAcreateserial',
-      '-out',
-      `${name}.crt`,
-      '-extfile',
-      `${name}.ext`,
-      '-days',
-      '-1',
-    )
+    sign('-days', '-1')
   }
 }
 
