@@ -14,8 +14,8 @@ interface Wanted {
   readonly words: string
 }
 
-/** A reply to a global request that is due: the target's, which may go on to the client, or ours. */
-type Owed = { readonly ours: () => void } | { readonly target: (payload: Buffer) => void }
+/** A reply to a global request that is due: the target's, which goes on to the client unless we asked ourselves, or ours. */
+type Owed = { readonly ours: () => void } | { readonly target: 'passes' | 'stays' }
 
 /** What is no session: forwarded ports and sockets, the agent, X11, and the requests that are for the whole connection. */
 export class Forwarding {
@@ -24,13 +24,15 @@ export class Forwarding {
   readonly #admitted = new Map<string, Wanted>()
   /** In order. */
   readonly #owed: Owed[] = []
+  /** What the target has not answered yet, in order: null where we asked ourselves. */
+  readonly #asked: (RemoteForward | null)[] = []
   /** Refused before there was a program whose person could read it. */
   #untold: string[] = []
   #noMoreSessions = false
 
   constructor(relay: Relay) {
     this.#relay = relay
-    relay.legs.target.onAsk(() => this.#owed.push({ target: () => {} }))
+    relay.legs.target.onAsk(() => this.#await(null))
   }
 
   /** The agent or X11: asked for by a request of a session. */
@@ -84,27 +86,35 @@ export class Forwarding {
       }
     }
     lanes.client.push(() => {
-      if (wantReply) this.#owed.push({ target: reply => this.#listens(wanted, reply) })
+      if (wantReply) this.#await(wanted)
       else if (!wanted.cancels) this.#admitted.set(wanted.key(wanted.port), wanted)
       legs.target.send(payload)
     })
   }
 
+  #await(wanted: RemoteForward | null): undefined {
+    this.#asked.push(wanted)
+    this.#owed.push({ target: wanted === null ? 'stays' : 'passes' })
+  }
+
   /** The target says whether it listens, and at which port where it was to choose one. */
-  #listens(wanted: RemoteForward, reply: Buffer): undefined {
-    if (reply[0] === M.requestSuccess && !wanted.cancels) {
-      const port = wanted.port === 0 && reply.length >= 5 ? reply.readUInt32BE(1) : wanted.port
-      this.#admitted.set(wanted.key(port), wanted)
-    }
-    this.#relay.legs.client.send(reply)
+  #answered(wanted: RemoteForward, reply: Buffer): undefined {
+    if (reply[0] !== M.requestSuccess) return
+    const port = wanted.port === 0 && reply.length >= 5 ? reply.readUInt32BE(1) : wanted.port
+    if (wanted.cancels) this.#admitted.delete(wanted.key(port))
+    else this.#admitted.set(wanted.key(port), wanted)
   }
 
   globalReply(side: Side, payload: Buffer): undefined {
     if (side === 'client') return // to our own question whether it lives
+    const wanted = this.#asked.shift()
+    if (wanted === undefined) throw new FieldError('a reply that nobody waits for')
+    // At once, not when the reply goes on: a channel that the target opens may be in the very next message.
+    if (wanted !== null) this.#answered(wanted, payload)
     this.#relay.lanes.target.push(() => {
       const owed = this.#owed.shift()
       if (owed === undefined || !('target' in owed)) throw new FieldError('a reply that nobody waits for')
-      owed.target(payload)
+      if (owed.target === 'passes') this.#relay.legs.client.send(payload)
       this.#settle()
     })
   }
