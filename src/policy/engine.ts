@@ -1,25 +1,20 @@
 import type { KeyObject } from 'node:crypto'
 import { canonical, digest, type Json } from '../canonical.ts'
 import { Generations } from '../generations.ts'
-import { derivedId, newId } from '../ids.ts'
 import { logger } from '../log.ts'
-import { type Bundle, bundleDigest, type SignedBundle, unpackBundle } from './bundle.ts'
+import { bundleDigest, type SignedBundle, unpackBundle } from './bundle.ts'
 import type { PolicyData } from './data-schema.ts'
 import type { Decision } from './decision.ts'
+import { decisionId } from './decision-id.ts'
 import { about as factsAbout } from './facts.ts'
-import { type DecisionCode, type Input, type Point, points, type Reason, type Result } from './points.ts'
-import { readQuestion, type Unjudgeable } from './question.ts'
-import { readResult, unsupported } from './results.ts'
-import { scopesAllow, subjectOf } from './scopes.ts'
+import { type Answer, denied, type Ground, judge } from './judge.ts'
+import type { DecisionCode, Input, Point } from './points.ts'
+import { readQuestion, type Unjudgeable, withNeeds } from './question.ts'
 import { verifyRevision } from './signing.ts'
 import { timeFacts } from './time.ts'
-import { tally } from './votes.ts'
 import { Evaluator } from './wasm.ts'
 
 const log = logger('policy')
-
-/** Points at which a person wants something now; at the others a session acts that was let in before. */
-const bySomebodyNow: ReadonlySet<Point> = new Set<Point>(['access', 'approve', 'admin', 'replay'])
 
 /** Whom and what a question is about; what the input itself names wins over what the caller says. */
 export interface About {
@@ -109,18 +104,9 @@ export class Permit {
   }
 }
 
-interface Loaded {
+interface Loaded extends Ground {
   readonly revision: ActiveRevision
-  readonly evaluator: Evaluator
-  readonly meta: Bundle['meta']
   readonly data: PolicyData
-}
-
-interface Answer<P extends Point> {
-  readonly effect: Decision['effect']
-  readonly code: DecisionCode
-  readonly reasons: readonly Reason[]
-  readonly result: Result<P> | null
 }
 
 /** The one decision function, local to each process that enforces. It throws nothing: whatever goes wrong is a denial. */
@@ -184,7 +170,8 @@ export class Engine {
       digest: signed.digest,
       activated_at_ms: signed.activated_at_ms,
     })
-    this.#loaded = { revision, evaluator, meta: bundle.meta, data: bundle.data }
+    const { max_groups_age_s } = this.#options
+    this.#loaded = { revision, evaluator, meta: bundle.meta, data: bundle.data, commit, max_groups_age_s }
     this.#stale = null
     this.#cache.clear()
     for (const run of this.#switched) {
@@ -230,7 +217,7 @@ export class Engine {
     const input_digest = digest(recorded)
     const facts = factsAbout(point, typeof text === 'string' ? input : null, about)
     const decision: Decision<P> = Object.freeze({
-      id: idOf(point, answer.code, loaded, facts.about.session_id, input_digest),
+      id: decisionId(point, answer.code, loaded?.revision.generation ?? null, facts.about.session_id, input_digest),
       point,
       at_ms: this.#options.now(),
       effect: answer.effect,
@@ -251,109 +238,13 @@ export class Engine {
   #judge<P extends Point>(point: P, input: Input<P>, text: string, loaded: Loaded | null): Answer<P> {
     if (loaded === null) return denied('policy_missing', 'no policy revision is active')
     if (this.#stale !== null) return denied('policy_stale', this.#stale)
-    const subject = subjectOf(input)
-    if (subject?.token && !scopesAllow(subject.token.scopes, point, input)) {
-      return denied('token_scope', `the scopes of token ${subject.token.id} do not cover this`)
-    }
-    if (this.#groupsAreOld(point, input))
-      return denied('groups_stale', 'the groups of this person are older than the deployment allows')
-    const evaluated = loaded.evaluator.evaluate(point, text)
-    if (!evaluated.ok) return this.#fault(point, evaluated.code, evaluated.message)
-    if (evaluated.value === undefined)
-      return this.#fault(point, 'policy_undefined', `data.sallyport.${point}.result is undefined`)
-    const read = readResult(point, evaluated.value)
-    if ('problem' in read) return this.#fault(point, 'policy_shape', read.problem)
-    return this.#carryOut(point, input, read.result, loaded)
+    const answer = judge(point, input, text, loaded)
+    if (answer.fault !== undefined) this.#tell(point, answer.code, answer.fault)
+    return answer
   }
 
-  #carryOut<P extends Point>(point: P, input: Input<P>, result: Result<P>, loaded: Loaded): Answer<P> {
-    const cannot = unsupported(point, result)
-    if (cannot !== undefined) return { ...denied<P>('unsupported', cannot), result }
-    if (points[point].effects.length === 0) return { effect: 'data', code: 'policy', reasons: [], result }
-    const { effect, reasons, approval } = result as Result<'access'>
-    const placed = place(reasons, point, loaded, effect)
-    if (placed === undefined) return this.#fault(point, 'policy_shape', 'a reason names a rule that no rule declares')
-    if (effect !== 'ask') return { effect, code: 'policy', reasons: placed, result }
-    if (approval === undefined) return this.#fault(point, 'policy_shape', '/approval: ask needs approval terms')
-    const question = input as Input<'access'>
-    const { satisfied } = tally(approval, question.votes, [question.subject.id, question.subject.on_behalf_of])
-    if (satisfied) return { effect: 'allow', code: 'policy', reasons: placed, result }
-    return {
-      effect: 'ask',
-      code: question.stage === 'request' ? 'policy' : 'votes_unsatisfied',
-      reasons: placed,
-      result,
-    }
-  }
-
-  /** Old groups mean no new access, no vote, no call and no replay; what lives already is refreshed or ended by identity. */
-  #groupsAreOld<P extends Point>(point: P, input: Input<P>): boolean {
-    if (!bySomebodyNow.has(point)) return false
-    const { subject, time } = input as Input<'access' | 'approve' | 'admin' | 'replay'>
-    if (subject.kind !== 'person' || (input as Input<'access'>).stage === 'live') return false
-    return time.now_at_ms - subject.groups_at_ms > this.#options.max_groups_age_s * 1000
-  }
-
-  #fault<P extends Point>(point: P, code: DecisionCode, message: string): Answer<P> {
+  #tell(point: Point, code: DecisionCode, message: string): void {
     log.error({ point, code, generation: this.revision?.generation }, `policy failed: ${message}`)
     this.#options.onFault?.({ point, code, message })
-    return denied(code, message)
   }
-}
-
-/**
- * An action decision is the same decision whichever worker of a session made it, and after its cache entry was dropped:
- * its id derives from session, revision, input and code. All other decisions are events of their own.
- */
-function idOf(
-  point: Point,
-  code: DecisionCode,
-  loaded: Loaded | null,
-  session: string | null,
-  input_digest: string,
-): string {
-  if (point !== 'action' || loaded === null || session === null) return newId('dec')
-  return derivedId('dec', `${session} ${loaded.revision.generation} ${code} ${input_digest}`)
-}
-
-function denied<P extends Point>(code: DecisionCode, message: string): Answer<P> {
-  return {
-    effect: 'deny',
-    code,
-    reasons: [{ rule: `engine.${code}`, message, remedy: remedies[code] ?? remedies.policy_error! }],
-    result: null,
-  }
-}
-
-const remedies: Partial<Record<DecisionCode, string>> = {
-  policy_error: 'ask a security engineer to look at `sallyport policy status`',
-  policy_missing: 'ask a security engineer to activate a first policy revision',
-  policy_stale: 'try again in a few seconds',
-  token_scope: 'use a token with a fitting scope',
-  groups_stale: 'sign in again',
-  input_invalid: 'tell the operator: this is a fault of the program or a hostile request',
-  input_too_large: 'make the request smaller',
-  unsupported: 'ask a security engineer to change the policy, or upgrade',
-}
-
-function withNeeds<P extends Point>(
-  point: P,
-  input: Input<P>,
-  needs: readonly string[],
-  time: () => Input<'admin'>['time'],
-): Input<P> {
-  return point === 'action' && needs.includes('time') ? { ...input, time: time() } : input
-}
-
-/** Reasons with file:line@commit; a denial without one names the default rule. Undefined for an undeclared rule. */
-function place(reasons: readonly Reason[], point: Point, loaded: Loaded, effect: string): Reason[] | undefined {
-  const { rules, defaults } = loaded.meta
-  const fallback = { rule: defaults[point] ?? '', message: 'no rule of the policy allows this' }
-  const out: Reason[] = []
-  for (const reason of reasons.length === 0 && effect === 'deny' ? [fallback] : reasons) {
-    const found = Object.hasOwn(rules, reason.rule) ? rules[reason.rule] : undefined
-    if (found === undefined) return undefined
-    out.push({ ...reason, at: `${found.file}:${found.line}@${loaded.revision.commit}` })
-  }
-  return out
 }

@@ -34,6 +34,16 @@ export function readQuestion<P extends Point>(point: P, input: Input<P>): Questi
   }
 }
 
+/** What the package of `action` asks for beyond session facts, added here so that no caller can forget it. */
+export function withNeeds<P extends Point>(
+  point: P,
+  input: Input<P>,
+  needs: readonly string[],
+  time: () => Input<'admin'>['time'],
+): Input<P> {
+  return point === 'action' && needs.includes('time') ? { ...input, time: time() } : input
+}
+
 function bounded(text: string): string | Unjudgeable {
   if (text.length <= maxInputChars) return text
   return { code: 'input_too_large', message: `the input has ${text.length} characters; ${maxInputChars} are judged` }

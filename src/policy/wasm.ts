@@ -16,13 +16,29 @@ export type Evaluated =
       readonly message: string
     }
 
+/** What an evaluation came to, as the text that the module wrote: `[]`, or `[{"result": …}]`. */
+export type EvaluatedText = { readonly ok: true; readonly text: string } | (Evaluated & { readonly ok: false })
+
 /** What we use of the wrapper and of WebAssembly. The wrapper's declared types differ from what its module exports. */
 interface LoadedPolicy {
   readonly entrypoints: Readonly<Record<string, number>>
   readonly wasmInstance: { readonly exports: Readonly<Record<string, unknown>> }
-  evaluate(input: ArrayBuffer, entry: number | string): unknown
+  readonly mem: { readonly buffer: ArrayBuffer; grow(pages: number): number }
+  readonly minorVersion: number
+  readonly dataAddr: number
+  readonly dataHeapPtr: number
   setData(data: ArrayBuffer): void
 }
+/** OPA's WASM interface 1.2: input and result are JSON text in the module's memory, and the heap begins behind the input. */
+type OpaEval = (
+  reserved: 0,
+  entry: number,
+  data: number,
+  input: number,
+  inputLength: number,
+  heap: number,
+  format: 0,
+) => number
 interface CompiledModule {
   readonly compiled: true
 }
@@ -36,6 +52,7 @@ const encoder = new TextEncoder()
 interface Instance {
   readonly policy: LoadedPolicy
   readonly fuel: { value: number }
+  readonly opaEval: OpaEval
 }
 
 /**
@@ -71,15 +88,24 @@ export class Evaluator {
 
   /** Runs an entry point by number or name (the gate runs test rules by name). */
   evaluateEntry(entry: number | string, input: string): Evaluated {
+    const answer = readAnswers(this.evaluateText(entry, input))
+    if (!answer.ok) this.#instance = null // INVARIANT: an instance that trapped is never used again
+    return answer
+  }
+
+  /** The same as text, for whoever compares answers before reading them. A point stands for its entry. */
+  textOf(point: Point, input: string): EvaluatedText {
+    return this.evaluateText(this.#entries[point], input)
+  }
+
+  private evaluateText(entry: number | string, input: string): EvaluatedText {
     let instance: Instance | undefined
     try {
       instance = this.#instance ??= this.#start()
       instance.fuel.value = fuelLimit
-      const answers: unknown = instance.policy.evaluate(bytesOf(input), entry)
-      if (!Array.isArray(answers) || answers.length > 1) throw new Error('an evaluation gave more than one answer')
-      return { ok: true, value: (answers[0] as { result?: unknown } | undefined)?.result }
+      return { ok: true, text: run(instance, entry, input) }
     } catch (thrown) {
-      this.#instance = null // INVARIANT: an instance that trapped is never used again
+      this.#instance = null
       return { ok: false, ...reasonOf(thrown, instance) }
     }
   }
@@ -91,7 +117,22 @@ export class Evaluator {
     const fuel = policy.wasmInstance.exports[fuelExport] as { value: number }
     fuel.value = loadFuel
     policy.setData(this.#data)
-    return { policy, fuel }
+    const opaEval = policy.wasmInstance.exports['opa_eval']
+    if (policy.minorVersion < 2 || typeof opaEval !== 'function')
+      throw new Error('the compiled policy has no entry that takes its input as text')
+    return { policy, fuel, opaEval: opaEval as OpaEval }
+  }
+}
+
+/** Reads what an evaluation came to. It does not throw. */
+export function readAnswers(answer: EvaluatedText): Evaluated {
+  if (!answer.ok) return answer
+  try {
+    const answers: unknown = JSON.parse(answer.text)
+    if (!Array.isArray(answers) || answers.length > 1) throw new Error('an evaluation gave more than one answer')
+    return { ok: true, value: (answers[0] as { result?: unknown } | undefined)?.result }
+  } catch (thrown) {
+    return { ok: false, code: 'policy_error', message: messageOf(thrown) }
   }
 }
 
@@ -114,6 +155,23 @@ function messageOf(thrown: unknown): string {
       ? String(thrown.message)
       : 'the evaluation failed'
   return message.slice(0, 500)
+}
+
+/** Writes the input behind the data, runs, and reads the text of the result: no copy of either is made on the way. */
+function run({ policy, opaEval }: Instance, entry: number | string, input: string): string {
+  const id =
+    typeof entry === 'number' ? entry : Object.hasOwn(policy.entrypoints, entry) ? policy.entrypoints[entry] : undefined
+  if (id === undefined) throw new Error(`the compiled policy has no entry point ${entry}`)
+  const at = policy.dataHeapPtr
+  const missing = at + 3 * input.length - policy.mem.buffer.byteLength // a character is at most three bytes
+  if (missing > 0) policy.mem.grow(Math.ceil(missing / pageBytes))
+  const { read, written } = encoder.encodeInto(input, new Uint8Array(policy.mem.buffer, at))
+  if (read !== input.length) throw new Error('the input did not fit into the memory of the module')
+  const address = opaEval(0, id, policy.dataAddr, at, written, at + written, 0)
+  const memory = Buffer.from(policy.mem.buffer)
+  const end = memory.indexOf(0, address)
+  if (address <= 0 || end < 0) throw new Error('the evaluation left no answer in memory')
+  return memory.toString('utf8', address, end)
 }
 
 /** The wrapper takes an ArrayBuffer that holds the bytes and nothing else. */
