@@ -51,6 +51,8 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   // policy: a revision is never changed, a decision only counted, batched, and deleted by retention
   revisions: { control: ['select', 'insert'], gateway: read, replay: read },
   revision_failures: controlOnly('select', 'insert', 'delete'),
+  policy_state: controlOnly('select', 'insert', 'update'),
+  policy_notices: controlOnly('select', 'insert', 'update', 'delete'),
   decisions: {
     control: ['select', 'insert', 'update(count, batch)', 'delete'],
     gateway: ['select', 'insert', 'update(count)'],

@@ -42,6 +42,8 @@ export interface SignedBundle {
   readonly bundle: Uint8Array
   readonly signature: Uint8Array
   readonly activated_at_ms: number
+  /** Of a recovery: nothing is decided by it after that. */
+  readonly ends_at_ms?: number | undefined
 }
 
 /**

@@ -35,6 +35,8 @@ export interface ActiveRevision {
   readonly commit: string
   readonly digest: string
   readonly activated_at_ms: number
+  /** Of a recovery: nothing is decided by it after that (follower.ts). */
+  readonly ends_at_ms?: number | undefined
 }
 
 export interface EngineOptions {
@@ -169,6 +171,7 @@ export class Engine {
       commit,
       digest: signed.digest,
       activated_at_ms: signed.activated_at_ms,
+      ...(signed.ends_at_ms === undefined ? {} : { ends_at_ms: signed.ends_at_ms }),
     })
     const { max_groups_age_s } = this.#options
     this.#loaded = { revision, evaluator, meta: bundle.meta, data: bundle.data, commit, max_groups_age_s }

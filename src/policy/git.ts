@@ -23,6 +23,8 @@ export interface Commit {
   readonly commit: string
   readonly author: string
   readonly subject_line: string
+  /** Whose signature was verified; null where none was demanded. The author is what the commit says of itself. */
+  readonly signer: string | null
 }
 
 const head = 'refs/sallyport/head'
@@ -101,7 +103,7 @@ export class GitMirror {
     ).toString()
     const [commit = '', author = '', subject = ''] = text.trimEnd().split('\0')
     if (!object.test(commit)) throw this.#unreachable(`${this.#options.ref} is not a commit`)
-    return { commit, author: oneLine(author), subject_line: oneLine(subject) }
+    return { commit, author: oneLine(author), subject_line: oneLine(subject), signer: null }
   }
 
   /** The sources of a fetched commit. @throws Refused when the tree holds what we do not read. */

@@ -10,8 +10,9 @@ import { type Compiled, compile, type GateOptions } from './gate.ts'
 import { type Commit, GitMirror, type GitOptions } from './git.ts'
 import { type Problem, problemText, Refused } from './problem.ts'
 import { isResult } from './results.ts'
-import { activate, newestRevision, recordRefusal } from './revision-store.ts'
+import { activate, compiledCandidate, newestRevision, recordRefusal } from './revision-store.ts'
 import { sampleSubject } from './samples.ts'
+import type { Sources } from './sources.ts'
 import { timeFacts } from './time.ts'
 import { Evaluator } from './wasm.ts'
 
@@ -76,11 +77,18 @@ export class Repository {
     if (seen === this.#refused?.commit) return { outcome: 'unchanged', commit: seen }
     const commit = await this.#mirror.fetch()
     try {
-      const { bundle } = await this.#compile(commit.commit)
+      const { bundle, sources } = await this.#compile(commit.commit)
       if (active === undefined) this.#demandFirstAdmins(bundle)
-      const revision = await activate(database, audit, key, commit, bundle)
+      const candidate = compiledCandidate(commit, bundle, sources, 'followed')
+      const revision = await activate(
+        { database, audit, key },
+        candidate,
+        async (_tx, newest) =>
+          newest?.commit === commit.commit && newest.digest === candidate.digest ? ('unchanged' as const) : null,
+        async () => {},
+      )
       this.#refused = undefined
-      if (revision === null) return { outcome: 'unchanged', commit: commit.commit }
+      if ('instead' in revision) return { outcome: 'unchanged', commit: commit.commit }
       log.info({ generation: revision.generation, commit: revision.commit }, 'a policy revision is active')
       this.#options.onActivated?.(revision, commit)
       return { outcome: 'activated', commit: commit.commit, revision }
@@ -98,9 +106,10 @@ export class Repository {
   }
 
   /** Whatever a commit does to the steps of the gate, the answer is a refusal that is told and remembered. */
-  async #compile(commit: string): Promise<Compiled> {
+  async #compile(commit: string): Promise<Compiled & { readonly sources: Sources }> {
     try {
-      return await compile(await this.#mirror.read(commit), this.#options.gate)
+      const sources = await this.#mirror.read(commit)
+      return { ...(await compile(sources, this.#options.gate)), sources }
     } catch (error) {
       const ofSystem = error instanceof Error && 'syscall' in error // a full disk is no fault of the commit
       if (error instanceof Refused || error instanceof SallyportError || ofSystem) throw error

@@ -13,9 +13,54 @@ export const revisions = pgTable('revisions', {
   rules: jsonb().$type<Record<string, { file: string; line: number }>>().notNull(), // rule id → place
   signature: bytes().notNull(), // Ed25519 over canonical {generation, commit, digest}
   author: text().notNull(),
+  signer: text(), // whose signature was verified; null where none was demanded
   subject_line: text().notNull(),
+  sources: bytes(), // gzipped tar of what was compiled (revision-sources.ts); null: activated before it was kept
+  kind: text().$type<RevisionKind>().notNull().default('followed'),
+  reused: integer53(), // generation whose bundle this is, where none was compiled
+  ends_at: timestamp({ withTimezone: true }), // of a recovery: nothing is decided by it after that
   activated_at: timestamp({ withTimezone: true }).notNull().defaultNow(),
 })
+
+/** How a revision came into force: by the tracked ref, by somebody's hand, by `recover`, or back after a recovery. */
+export type RevisionKind = 'followed' | 'pinned' | 'rolled_back' | 'recovery' | 'returned'
+
+/** One row: what is followed and what holds it. Whoever changes it holds the activation lock (revision-store.ts). */
+export const policyState = pgTable('policy_state', {
+  id: integer53().primaryKey(), // always 1
+  followed: text(), // newest commit that came into force because the tracked ref named it
+  acknowledged: text(), // commit off that history which somebody pinned: its descendants may be followed
+  pinned: text(), // commit that is held, whatever the ref names
+  pinned_generation: integer53(),
+  pinned_kind: text().$type<'pinned' | 'rolled_back'>(),
+  pinned_by: text(), // subject
+  pinned_at: timestamp({ withTimezone: true }),
+  pin_reason: text(),
+  recovery_generation: integer53(), // of `sallyport recover`, while it lasts
+  recovery_by: text(), // user and host
+  recovery_reason: text(),
+  recovery_ends_at: timestamp({ withTimezone: true }),
+  looked_at: timestamp({ withTimezone: true }), // the last look at the repository that was answered
+  looked_by: text(), // prc_…
+  head: text(), // what the ref named then
+  problem: text(), // why the newest look failed; null: it did not
+})
+
+/** What people are told besides the log: written with what it tells of, delivered with patience (notices.ts). */
+export const policyNotices = pgTable(
+  'policy_notices',
+  {
+    id: text().primaryKey(), // evt_…
+    key: text().notNull().unique(), // the same news is told once
+    message: text().notNull(),
+    at: timestamp({ withTimezone: true }).notNull().defaultNow(),
+    attempts: integer53().notNull().default(0),
+    next_try_at: timestamp({ withTimezone: true }).notNull().defaultNow(),
+    last_error: text(),
+    delivered_at: timestamp({ withTimezone: true }),
+  },
+  t => [index('policy_notices_due').on(t.next_try_at).where(sql`delivered_at is null`)],
+)
 
 /** Commits that did not pass the gate, with the reasons. The newest row of a commit is its last try. */
 export const revisionFailures = pgTable(

@@ -6,6 +6,8 @@ export interface SignedFacts {
   readonly generation: number
   readonly commit: string
   readonly digest: string
+  /** Of a recovery: when it ends. */
+  readonly ends_at_ms?: number | undefined
 }
 
 /** Signs a revision with control's Ed25519 key. */
@@ -19,7 +21,8 @@ export function verifyRevision(facts: SignedFacts, signature: Uint8Array, key: K
 }
 
 function message(facts: SignedFacts): Buffer {
-  return Buffer.from(canonical({ generation: facts.generation, commit: facts.commit, digest: facts.digest }))
+  const { generation, commit, digest, ends_at_ms } = facts
+  return Buffer.from(canonical({ generation, commit, digest, ...(ends_at_ms === undefined ? {} : { ends_at_ms }) }))
 }
 
 function ed25519(key: KeyObject): KeyObject {

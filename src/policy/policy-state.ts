@@ -1,0 +1,83 @@
+import { sql } from 'drizzle-orm'
+import type { Queryable, Tx } from '../db/database.ts'
+import { policyState } from './schema.ts'
+
+export type PolicyState = Omit<typeof policyState.$inferSelect, 'id'>
+
+/** Whoever activates or holds it: generations and the state of what is followed change one after the other. */
+const activationLock = 7_310_452_881_602n
+const rowId = 1
+const empty: PolicyState = {
+  followed: null,
+  acknowledged: null,
+  pinned: null,
+  pinned_generation: null,
+  pinned_kind: null,
+  pinned_by: null,
+  pinned_at: null,
+  pin_reason: null,
+  recovery_generation: null,
+  recovery_by: null,
+  recovery_reason: null,
+  recovery_ends_at: null,
+  looked_at: null,
+  looked_by: null,
+  head: null,
+  problem: null,
+}
+
+/** Until the end of the transaction nobody else activates, pins or lets go. */
+export async function lockActivation(tx: Tx): Promise<void> {
+  await tx.execute(sql`select pg_advisory_xact_lock(${activationLock.toString()}::bigint)`)
+}
+
+/** What is followed and what holds it. */
+export async function readState(db: Queryable): Promise<PolicyState> {
+  const [row] = await db.select().from(policyState)
+  if (row === undefined) return empty
+  const { id: _, ...state } = row
+  return state
+}
+
+export async function changeState(db: Queryable, change: Partial<PolicyState>): Promise<void> {
+  await db
+    .insert(policyState)
+    .values({ id: rowId, ...change })
+    .onConflictDoUpdate({ target: policyState.id, set: change })
+}
+
+/** What a look at the repository found, by the database's clock. A failed one leaves when the last good one was. */
+export async function recordLook(
+  db: Queryable,
+  look: { readonly by: string; readonly head: string } | { readonly problem: string },
+): Promise<void> {
+  const change =
+    'head' in look
+      ? { looked_at: sql`clock_timestamp()`, looked_by: look.by, head: look.head, problem: null }
+      : { problem: look.problem }
+  await db
+    .insert(policyState)
+    .values({ id: rowId, ...change })
+    .onConflictDoUpdate({ target: policyState.id, set: change })
+}
+
+/** Whether a hand holds the policy: the tracked ref is looked at, and not followed. */
+export function isHeld(state: PolicyState): boolean {
+  return state.pinned !== null || state.recovery_generation !== null
+}
+
+export const noPin = {
+  pinned: null,
+  pinned_generation: null,
+  pinned_kind: null,
+  pinned_by: null,
+  pinned_at: null,
+  pin_reason: null,
+} as const
+
+export const noRecovery = {
+  recovery_generation: null,
+  recovery_by: null,
+  recovery_reason: null,
+  recovery_ends_at: null,
+} as const
