@@ -49,6 +49,8 @@ export class Relay implements Forwarding {
   #takenMidFrame = false
   #stopped = false
   readonly #blocked = { client: false, upstream: false }
+  /** More was recorded than the store took: both sides are read on when it did. */
+  #behind = false
 
   constructor(options: RelayOptions) {
     this.#o = options
@@ -151,8 +153,21 @@ export class Relay implements Forwarding {
     this.#midFrame = this.#takenMidFrame
     this.#write(up, down)
     if (this.#over) return
+    if (!this.#behind) this.#keepPace()
     if (this.#more) this.#wait() // what was read meanwhile
     if (this.#stopped) this.#flow()
+  }
+
+  /** What is recorded faster than it is shipped would fill the spool, and end every session of this worker. */
+  #keepPace(): void {
+    const behind = this.#o.conversation.gate.behind()
+    if (behind === undefined) return
+    this.#behind = true
+    this.#flow()
+    void behind.then(() => {
+      this.#behind = false
+      this.#flow()
+    })
   }
 
   #write(up: readonly Buffer[], down: readonly Buffer[]): void {
@@ -181,9 +196,10 @@ export class Relay implements Forwarding {
     const readClient =
       !this.#blocked.client &&
       !this.#syncing &&
+      !this.#behind &&
       this.#fromClient.waitingFor === null &&
       client.writableLength < maxUnread
-    const readServer = !this.#blocked.upstream && !this.#syncing
+    const readServer = !this.#blocked.upstream && !this.#syncing && !this.#behind
     this.#stopped = !readClient || !readServer
     if (readClient !== !client.isPaused()) readClient ? client.resume() : client.pause()
     if (readServer !== !upstream.isPaused()) readServer ? upstream.resume() : upstream.pause()

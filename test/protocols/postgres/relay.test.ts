@@ -20,6 +20,7 @@ beforeEach(() => {
   world.rules = []
   world.settings = { level: 'full', results: 'head', head_rows: 2, originals: 'drop' }
   world.onCommit = () => true
+  world.behind = () => undefined
   world.journal.length = 0
   world.originals.length = 0
 })
@@ -347,6 +348,22 @@ describe('the end of a session', () => {
     world.onCommit = () => new Promise(resolve => setTimeout(() => resolve(true), 5))
     const client = await world.client()
     for (let i = 0; i < 5; i++) expect((await client.query('select $1::int as n', [i])).rows[0].n).toBe(i)
+    await client.end()
+  })
+
+  test('a store that is behind stops the flow until it has caught up', async () => {
+    let caughtUp = () => {}
+    const client = await world.client()
+    world.behind = () =>
+      new Promise(resolve => {
+        caughtUp = resolve
+      })
+    const rows = client.query("select repeat('x', 1000) from generate_series(1, 20000)")
+    await new Promise(resolve => setTimeout(resolve, 500))
+    expect(await Promise.race([rows, Promise.resolve('waiting')])).toBe('waiting')
+    world.behind = () => undefined
+    caughtUp()
+    expect((await rows).rowCount).toBe(20_000)
     await client.end()
   })
 

@@ -42,6 +42,7 @@ export interface WireWorld {
   rules: MaskRule[]
   settings: Gate['settings']
   onCommit: () => boolean | Promise<boolean>
+  behind: Gate['behind']
   end(reason: string): void
   newRules(rules: MaskRule[]): Promise<string | undefined>
   admin(sql: string): Promise<pg.QueryResult>
@@ -143,6 +144,7 @@ export async function startWireWorld(
     rules: [],
     settings: { level: 'full', results: 'head', head_rows: 2, originals: 'drop' },
     onCommit: () => true,
+    behind: () => undefined,
     end(reason) {
       const refusal: Refusal = {
         refused: true,
@@ -215,7 +217,7 @@ export async function startWireWorld(
     }
     const gate: Gate = {
       about: {} as Gate['about'],
-      behind: () => undefined,
+      behind: () => world.behind(),
       judge(actions, record): Verdict {
         for (const action of actions) {
           const message = world.deny(action)
