@@ -38,6 +38,7 @@ audit := {
 	"audit.checkpoint",
 	"audit.list",
 	"audit.prove",
+	"decisions.export",
 	"decisions.list",
 	"decisions.read",
 	"grants.list",

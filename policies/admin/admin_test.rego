@@ -25,6 +25,12 @@ test_auditors_read if {
 	}
 }
 
+test_the_whole_decision_log_is_for_auditors if {
+	effect(question(["auditors"], "decisions.export", false)) == "allow"
+	effect(question(["security-admins"], "decisions.export", false)) == "allow"
+	effect(question(["engineers"], "decisions.export", true)) == "deny"
+}
+
 test_auditors_change_nothing if {
 	every call in {"grants.revoke", "tokens.issue", "holds.set", "sessions.end"} {
 		effect(question(["auditors"], call, false)) == "deny"

@@ -1,28 +1,48 @@
+import { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
+import { packageVersion } from '../db/package-root.ts'
 import type { Caller } from '../identity/facts.ts'
-import { type DecisionFilter, getDecision, listDecisions, type StoredDecision } from '../policy/decision-store.ts'
+import { decisionEvent } from '../policy/decision-event.ts'
+import {
+  type DecisionFilter,
+  type DecisionPlace,
+  getDecision,
+  readDecisions,
+  type StoredDecision,
+  searchDecisions,
+} from '../policy/decision-store.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
-import { Instant } from './pages.ts'
+import { callerOf } from './guard.ts'
+import { defaultLimit, Instant, seesAll } from './pages.ts'
 
 const closed = { additionalProperties: false }
 const Id = T.Optional(T.String({ maxLength: 128 }))
+const Filter = {
+  subject: T.Optional(T.String({ minLength: 1, maxLength: 256 })), // id, name or e-mail address
+  subject_id: Id,
+  resource: Id,
+  session_id: Id,
+  request_id: Id,
+  point: Id,
+  effect: T.Optional(T.Union(['allow', 'deny', 'ask', 'data'].map(e => T.Literal(e as StoredDecision['effect'])))),
+  rule: T.Optional(T.String({ minLength: 1, maxLength: 128 })),
+  revision: T.Optional(T.String({ minLength: 1, maxLength: 64 })), // generation, commit or its beginning
+  text: T.Optional(T.String({ minLength: 1, maxLength: 256 })),
+  from_ms: Instant,
+  to_ms: Instant,
+}
 const Query = T.Object(
   {
-    subject_id: Id,
-    resource: Id,
-    session_id: Id,
-    request_id: Id,
-    point: Id,
-    effect: T.Optional(T.Union(['allow', 'deny', 'ask', 'data'].map(e => T.Literal(e as StoredDecision['effect'])))),
-    from_ms: Instant,
-    to_ms: Instant,
+    ...Filter,
     limit: T.Optional(T.Integer({ minimum: 1, maximum: 1000 })),
+    cursor: T.Optional(T.String({ maxLength: 96, pattern: '^[0-9]{1,15}\\.dec_[0-9a-z]{1,64}$' })),
   },
   closed,
 )
 const Nullable = T.Union([T.String(), T.Null()])
+const Pointers = T.Array(T.String())
 const Summary = T.Object({
   id: T.String(),
   at_ms: T.Integer(),
@@ -39,25 +59,61 @@ const Summary = T.Object({
   session_id: Nullable,
   request_id: Nullable,
   count: T.Integer(),
+  erased: Pointers,
+  masked: Pointers,
 })
 
-/** The decision log. A person's own decisions are `own` in the input of `admin`. */
+/** The decision log: search, one of it, all of it. Everybody sees their own; policy says who sees everybody's. */
 export function decisionRoutes(app: Api, deps: BaseDeps): void {
   const { db } = deps.database
+  const labels = { app: 'sallyport', id: deps.config.deployment, version: packageVersion() } as const
+
+  /** What a caller asks for, by ids; null where it names nobody who is known. */
+  async function filterOf({ subject, ...filter }: DecisionFilter & { subject?: string | undefined }) {
+    if (subject === undefined) return filter
+    const found = await deps.identity.listSubjects({ name: subject, limit: 20 })
+    return { ...filter, subject_ids: found.map(each => each.id) }
+  }
 
   app.get(
     '/api/decisions',
     {
-      config: { guard: { point: 'admin', call: 'decisions.list', target: targetOf, own: isOwn } },
+      config: { guard: { point: 'admin', call: 'decisions.list', target: targetOf, own: mayBeOwn } },
       schema: {
-        summary: 'Decisions, newest first',
+        summary: 'Decisions of the caller, or with the right to it of everybody; newest first',
         querystring: Query,
-        response: { 200: T.Object({ items: T.Array(Summary), next: T.Null() }) },
+        response: { 200: T.Object({ items: T.Array(Summary), next: Nullable }) },
       },
     },
     async request => {
-      const rows = await listDecisions(db, request.query as DecisionFilter)
-      return { items: rows.map(summary), next: null }
+      const { limit = defaultLimit, cursor, ...asked } = request.query
+      const filter = await filterOf(asked)
+      const { id } = callerOf(request).facts
+      const only = asked.subject_id === id || seesAll(deps, request, 'decisions.list') ? {} : { subject_id: id }
+      const { items, next } = await searchDecisions(deps.database, { ...filter, ...only }, limit, placeOf(cursor))
+      return { items: items.map(summary), next: next && `${next.at_ms}.${next.id}` }
+    },
+  )
+
+  app.get(
+    '/api/decisions/export',
+    {
+      config: { guard: { point: 'admin', call: 'decisions.export', target: targetOf } },
+      schema: {
+        summary: 'Decisions as JSON Lines, oldest first, in the format of OPA’s decision logs',
+        querystring: T.Object(Filter, closed),
+      },
+    },
+    async (request, reply) => {
+      const filter = await filterOf(request.query)
+      const lines = async function* () {
+        for await (const rows of readDecisions(db, filter))
+          yield rows.map(row => `${decisionEvent(row, labels)}\n`).join('')
+      }
+      return reply
+        .type('application/x-ndjson')
+        .header('cache-control', 'no-store')
+        .send(Readable.from(lines(), { objectMode: false, highWaterMark: 1 << 20 }))
     },
   )
 
@@ -87,7 +143,7 @@ export function decisionRoutes(app: Api, deps: BaseDeps): void {
     async (request, reply) => {
       const row = await getDecision(db, request.params.id)
       if (row === undefined)
-        return sendError(reply, 'not_found', 'there is no decision of this id', 'look at the id again')
+        return sendError(reply, 'not_found', 'there is no decision of this id', 'look at `sallyport decisions`')
       const { digest, input_digest, input, result } = row
       return { ...summary(row), digest, input_digest, input, result }
     },
@@ -99,12 +155,23 @@ function summary({ digest: _, input_digest: __, input: ___, result: ____, batch:
   return shown
 }
 
+/** The cursor's pattern has been checked. */
+function placeOf(cursor: string | undefined): DecisionPlace | undefined {
+  if (cursor === undefined) return undefined
+  const dot = cursor.indexOf('.')
+  return { at_ms: Number(cursor.slice(0, dot)), id: cursor.slice(dot + 1) }
+}
+
 function targetOf(request: FastifyRequest): Record<string, string> {
   const target: Record<string, string> = {}
   for (const [name, value] of Object.entries(request.query as Record<string, unknown>)) target[name] = String(value)
   return target
 }
 
-function isOwn(request: FastifyRequest, caller: Caller): boolean {
-  return (request.query as { subject_id?: string }).subject_id === caller.facts.id
+/** Who names nobody sees what is theirs; who names somebody else asks for more. */
+function mayBeOwn(request: FastifyRequest, caller: Caller): boolean {
+  const { subject, subject_id } = request.query as { subject?: string; subject_id?: string }
+  const { id, name, email } = caller.facts
+  if (subject_id !== undefined && subject_id !== id) return false
+  return subject === undefined || subject === id || subject === name || subject === email
 }

@@ -205,6 +205,31 @@ program
     process.exitCode = await (await import('./audit.ts')).verifyFile(file, o)
   })
 
+const filtered = (command: Command): Command =>
+  command
+    .option('--subject <who>', 'of one subject: id, name or e-mail')
+    .option('--resource <name>', 'on one resource')
+    .option('--session <id>', 'of one session')
+    .option('--request <id>', 'of one request')
+    .option('--point <point>', 'of one point (access, action, admin, …)')
+    .option('--effect <effect>', 'allow, deny, ask or data')
+    .option('--rule <id>', 'that this rule made')
+    .option('--revision <revision>', 'under one revision: generation, or the beginning of its commit')
+    .option('--text <words>', 'whose input or reasons hold these words')
+    .option('--from <time>', 'since then (ISO 8601, or 7d for so long ago)')
+    .option('--to <time>', 'before then')
+const decisions = filtered(program.command('decisions'))
+  .description('the decision log, newest first')
+  .option('--limit <n>', 'at most so many', '50')
+  .option('--json', 'as JSON Lines')
+  .action(async (o: { limit: string; json?: boolean }) => (await import('./decisions.ts')).listDecisions(client(), o))
+filtered(decisions.command('export'))
+  .description("write decisions to a file, as lines of OPA's decision log")
+  .requiredOption('-o, --out <file>', 'where to')
+  .action(async (_: unknown, command: Command) =>
+    (await import('./decisions.ts')).exportDecisions(client(), command.optsWithGlobals<{ out: string }>()),
+  )
+
 const policy = program.command('policy').description('the policy repository')
 policy
   .command('status')

@@ -9,3 +9,6 @@ export const integer53 = () => bigint({ mode: 'number' })
 
 /** The database user who inserted the row; row rules (grants.ts) let nobody put another name there. */
 export const ownerColumn = () => text().notNull().default(sql`current_user`)
+
+/** Words to search by: a `tsvector`, made on the server from lexemes of ours. */
+export const lexemes = customType<{ data: string }>({ dataType: () => 'tsvector' })

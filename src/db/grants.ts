@@ -54,10 +54,12 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   policy_state: controlOnly('select', 'insert', 'update'),
   policy_notices: controlOnly('select', 'insert', 'update', 'delete'),
   decisions: {
-    control: ['select', 'insert', 'update(count, batch)', 'delete'],
+    control: ['select', 'insert', 'update(count, batch, seq)', 'delete'],
     gateway: ['select', 'insert', 'update(count)'],
     replay: ['select', 'insert', 'update(count)'],
   },
+  decision_exports: controlOnly('select', 'insert', 'update', 'delete'),
+  decision_places: controlOnly('select', 'insert', 'update'),
 
   // approvals: the gateway reads them to decide again, and can never make one
   requests: {
@@ -149,9 +151,9 @@ export const rowRules: Readonly<Record<string, RowRules>> = {
   // A decision enters the log with its event or waits for its batch: none may be inserted as one that has been covered.
   decisions: {
     insert: {
-      control: 'batch is null',
-      gateway: "batch is null and point in ('access', 'action', 'masking', 'recording', 'admin')",
-      replay: "batch is null and point = 'replay'",
+      control: 'batch is null and seq is null',
+      gateway: "batch is null and seq is null and point in ('access', 'action', 'masking', 'recording', 'admin')",
+      replay: "batch is null and seq is null and point = 'replay'",
     },
     update: { control: 'true', gateway: "point = 'action'", replay: "point = 'replay'" },
   },

@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { Database, Queryable } from '../db/database.ts'
 import { logger } from '../log.ts'
 import type { Decision } from './decision.ts'
-import { type DecisionRow, decisionRow } from './decision-row.ts'
+import { type DecisionRow, decisionRow, wordSeparator } from './decision-row.ts'
 import type { Engine } from './engine.ts'
 
 const log = logger('policy')
@@ -149,18 +149,20 @@ async function insertRows(on: Queryable, rows: readonly DecisionRow[]): Promise<
   const column = (of: (row: DecisionRow) => string | number | null) => sql.param(rows.map(of))
   await on.execute(sql`
     insert into decisions (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
-      subject_id, resource, session_id, request_id, count)
+      subject_id, resource, session_id, request_id, count, erased, masked, words)
     select id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons::jsonb,
-      subject_id, resource, session_id, request_id, count
+      subject_id, resource, session_id, request_id, count, erased::jsonb, masked::jsonb,
+      array_to_tsvector(string_to_array(words, ${wordSeparator}))
     from unnest(
       ${column(r => r.id)}::text[], ${column(r => r.at_ms)}::bigint[], ${column(r => r.point)}::text[],
       ${column(r => r.effect)}::text[], ${column(r => r.code)}::text[], ${column(r => r.generation)}::bigint[],
       ${column(r => r.commit)}::text[], ${column(r => r.digest)}::text[], ${column(r => r.input_digest)}::text[],
       ${column(r => r.input)}::text[], ${column(r => r.result)}::text[], ${column(r => r.reasons)}::text[],
       ${column(r => r.subject_id)}::text[], ${column(r => r.resource)}::text[], ${column(r => r.session_id)}::text[],
-      ${column(r => r.request_id)}::text[], ${column(r => r.count)}::bigint[]
+      ${column(r => r.request_id)}::text[], ${column(r => r.count)}::bigint[], ${column(r => r.erased)}::text[],
+      ${column(r => r.masked)}::text[], ${column(r => r.words)}::text[]
     ) as d (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
-      subject_id, resource, session_id, request_id, count)
+      subject_id, resource, session_id, request_id, count, erased, masked, words)
     order by id
     on conflict (id) do update set count = decisions.count + excluded.count`)
 }

@@ -1,5 +1,6 @@
 import { canonical, type Json } from '../canonical.ts'
 import type { Decision } from './decision.ts'
+import { wordsOf } from './decision-words.ts'
 import type { Engine } from './engine.ts'
 
 /** A row of `decisions` as it is inserted. */
@@ -21,23 +22,28 @@ export interface DecisionRow {
   readonly session_id: string | null
   readonly request_id: string | null
   readonly count: number
+  readonly erased: string
+  readonly masked: string
+  /** Separated by `wordSeparator`. */
+  readonly words: string
 }
 
 const masked = '[masked]'
 
+/** Of no word: what splits them is nothing that text is made of. */
+export const wordSeparator = '\u001f'
+
 /**
- * The row of a decision. What the `decision_log` point names is left out or masked (paths as OPA's decision masking
- * writes them: `/input/subject/email`, `/result/…`); `input_digest` stays that of the input that was judged. A point
- * without a usable answer erases nothing, so that a broken policy cannot hide what it did.
+ * The row of a decision. What the `decision_log` point names is left out or masked, and listed (paths as OPA's decision
+ * masking writes them: `/input/subject/email`, `/result/…`); `input_digest` stays that of the input that was judged. A
+ * point without a usable answer erases nothing, so that a broken policy cannot hide what it did.
  */
 export function decisionRow(decision: Decision, count: number, engine: Engine): DecisionRow {
   const { about } = decision
   const question = { effect: decision.effect, point: decision.point, resource: about.resource }
   const answer = engine.decide('decision_log', question).decision.result
-  const hides = answer !== null && answer.erase.length + answer.mask.length > 0
-  const shown = hides
-    ? hide(decision, answer.erase, answer.mask)
-    : { input: decision.input, result: canonical(decision.result as Json) }
+  const document = { input: JSON.parse(decision.input) as unknown, result: decision.result as unknown }
+  const shown = hide(decision, document, answer?.erase ?? [], answer?.mask ?? [])
   return {
     id: decision.id,
     at_ms: decision.at_ms,
@@ -48,10 +54,14 @@ export function decisionRow(decision: Decision, count: number, engine: Engine): 
     commit: decision.commit,
     digest: decision.digest,
     input_digest: decision.input_digest,
-    ...shown,
+    input: shown.input,
+    result: shown.result,
     reasons: storable(JSON.stringify(decision.reasons)),
     ...about,
     count,
+    erased: JSON.stringify(shown.erased),
+    masked: JSON.stringify(shown.masked),
+    words: wordsOf({ resource: about.resource, reasons: decision.reasons }, document.input).join(wordSeparator),
   }
 }
 
@@ -60,29 +70,58 @@ function storable(json: string): string {
   return json.replace(/\\(\\|u0000)/g, (found, kind) => (kind === 'u0000' ? '\ufffd' : found))
 }
 
-function hide(
-  decision: Decision,
-  erase: readonly string[],
-  mask: readonly string[],
-): { input: string; result: string } {
-  const document = { input: JSON.parse(decision.input) as unknown, result: structuredClone(decision.result) as unknown }
-  for (const path of mask) change(document, path, (parent, key) => (parent[key] = masked))
-  for (const path of erase) change(document, path, (parent, key) => delete parent[key])
-  return { input: canonical(document.input as Json), result: canonical(document.result as Json) }
+interface Document {
+  input: unknown
+  result: unknown
 }
 
-/** Follows a JSON Pointer (RFC 6901) below `/input` or `/result`; a path that leads nowhere changes nothing. */
-function change(document: object, path: string, run: (parent: Record<string, unknown>, key: string) => void): void {
+/** Changes the document, and says how it is stored and what of it was hidden: only paths that led somewhere. */
+function hide(
+  decision: Decision,
+  document: Document,
+  erase: readonly string[],
+  mask: readonly string[],
+): { input: string; result: string; erased: string[]; masked: string[] } {
+  const hidden = { erased: new Set<string>(), masked: new Set<string>() }
+  if (erase.length + mask.length > 0) document.result = structuredClone(document.result)
+  for (const path of mask) {
+    const found = find(document, path)
+    if (found === undefined) continue
+    found.parent[found.key] = masked
+    hidden.masked.add(path)
+  }
+  for (const path of erase) {
+    const found = find(document, path)
+    if (found === undefined) continue
+    // An element of a list cannot go without moving the others: it stays, masked.
+    if (Array.isArray(found.parent)) found.parent[Number(found.key)] = masked
+    else if (path === '/input' || path === '/result') found.parent[found.key] = null
+    else delete found.parent[found.key]
+    hidden[Array.isArray(found.parent) ? 'masked' : 'erased'].add(path)
+  }
+  const changed = hidden.erased.size + hidden.masked.size > 0
+  return {
+    input: changed ? canonical(document.input as Json) : decision.input,
+    result: canonical(document.result as Json),
+    erased: [...hidden.erased].sort(),
+    masked: [...hidden.masked].filter(path => !hidden.erased.has(path)).sort(),
+  }
+}
+
+/** Follows a JSON Pointer (RFC 6901) to `/input`, `/result` or below. @returns undefined for one that leads nowhere. */
+function find(document: Document, path: string): { parent: Record<string, unknown>; key: string } | undefined {
   const steps = path
     .split('/')
     .slice(1)
     .map(step => step.replaceAll('~1', '/').replaceAll('~0', '~'))
   const key = steps.pop()
-  if (key === undefined || steps.length === 0) return
+  if (key === undefined) return undefined
   let at: unknown = document
   for (const step of steps) {
-    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return undefined
     at = (at as Record<string, unknown>)[step]
   }
-  if (typeof at === 'object' && at !== null && Object.hasOwn(at, key)) run(at as Record<string, unknown>, key)
+  if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key)) return undefined
+  if (Array.isArray(at) && key === 'length') return undefined // what every list has is no element
+  return { parent: at as Record<string, unknown>, key }
 }

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { index, jsonb, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
-import { bytes, integer53 } from '../db/columns.ts'
+import { bytes, integer53, lexemes } from '../db/columns.ts'
 
 /** Compiled commits in the order of their activation; the active one is that of the highest generation. */
 export const revisions = pgTable('revisions', {
@@ -99,11 +99,38 @@ export const decisions = pgTable(
     request_id: text(),
     count: integer53().notNull().default(1),
     batch: text(), // evt_… of the audit leaf that covers an action decision
+    erased: jsonb().$type<string[]>().notNull().default([]), // JSON pointers that `decision_log` had left out
+    masked: jsonb().$type<string[]>().notNull().default([]),
+    words: lexemes().notNull().default(''), // what it is found by: decision-words.ts
+    seq: integer53(), // its place in the exports; null: not placed yet (decision-places.ts)
   },
   t => [
-    index().on(t.at_ms),
-    index().on(t.subject_id, t.at_ms),
-    index().on(t.session_id),
+    // A page of the newest, for each thing that is asked for alone; what is asked for together the planner puts together.
+    index('decisions_newest').on(t.at_ms, t.id),
+    index('decisions_of_subject').on(t.subject_id, t.at_ms, t.id),
+    index('decisions_of_resource').on(t.resource, t.at_ms, t.id),
+    index('decisions_of_session').on(t.session_id, t.at_ms, t.id),
+    index('decisions_of_request').on(t.request_id).where(sql`request_id is not null`),
+    index('decisions_of_revision').on(t.generation, t.at_ms, t.id),
+    index('decisions_not_allowed').on(t.effect, t.at_ms, t.id).where(sql`effect in ('deny', 'ask')`),
+    index('decisions_words').using('gin', t.words),
     index('decisions_unbatched').on(t.at_ms).where(sql`batch is null and point = 'action'`),
+    index('decisions_placed').on(t.seq).where(sql`seq is not null`),
+    index('decisions_unplaced').on(t.at_ms).where(sql`seq is null`),
   ],
 )
+
+/** How far each export of the decision log is. What is not exported yet is not deleted (decision-retention.ts). */
+export const decisionExports = pgTable('decision_exports', {
+  name: text().primaryKey(),
+  seq: integer53().notNull().default(0), // all places up to this one are where they belong
+  exported_at: timestamp({ withTimezone: true }),
+  failing_since: timestamp({ withTimezone: true }),
+  last_error: text(),
+})
+
+/** One row: the last place that was given. Whoever gives places holds its lock, so that they are visible in their order. */
+export const decisionPlaces = pgTable('decision_places', {
+  id: integer53().primaryKey(), // always 1
+  last: integer53().notNull(),
+})

@@ -6,7 +6,13 @@ import { newId } from '../../src/ids.ts'
 import type { Decision } from '../../src/policy/decision.ts'
 import { batchDecisions, decisionLeaf } from '../../src/policy/decision-batch.ts'
 import { DecisionLog } from '../../src/policy/decision-log.ts'
-import { getDecision, listDecisions } from '../../src/policy/decision-store.ts'
+import {
+  type DecisionFilter,
+  type DecisionPlace,
+  getDecision,
+  listDecisions,
+  searchDecisions,
+} from '../../src/policy/decision-store.ts'
 import type { Engine } from '../../src/policy/engine.ts'
 import { revisions } from '../../src/policy/schema.ts'
 import { timeFacts } from '../../src/policy/time.ts'
@@ -160,6 +166,7 @@ describe('the decision log', () => {
     const row = await getDecision(db.database.db, decision.id)
     expect(JSON.parse(row!.input)).toMatchObject({ call: 'me', subject: { id: 'sub_ada', claims: '[masked]' } })
     expect(row?.input_digest).toBe(decision.input_digest)
+    expect([row?.erased, row?.masked]).toEqual([[], ['/input/subject/claims']])
   })
 
   test('a batch event carries the Merkle root over its decisions, and each is covered once', async () => {
@@ -176,6 +183,48 @@ describe('the decision log', () => {
     const body = JSON.parse(event!.body) as { root?: string; count?: number }
     expect(JSON.stringify(body)).toContain(merkleRoot(rows.map(row => Buffer.from(decisionLeaf(row)))).toString('hex'))
     expect(new Set(rows.map(r => r.batch)).size).toBe(1)
+  })
+
+  test('a search finds by subject, resource, effect, rule, revision, time and text, page by page', async () => {
+    const log = new DecisionLog({ database: db.database, engine })
+    const session_id = newId('ses')
+    for (let i = 0; i < 5; i++)
+      log.append({
+        ...engine.decide('action', actionInput({ kind: `paged${i}`, verb: 'write' }), { session_id }).decision,
+        at_ms: now + i,
+      })
+    await log.close()
+    const find = (filter: DecisionFilter, limit = 100, after?: DecisionPlace) =>
+      searchDecisions(db.database, { session_id, ...filter }, limit, after)
+    const all = (await find({})).items
+    expect(all.map(row => row.at_ms - now)).toEqual([4, 3, 2, 1, 0])
+    const [rule] = all[0]!.reasons
+    for (const [filter, found] of [
+      [{ subject_ids: ['sub_ada', 'sub_none'] }, 5],
+      [{ subject_ids: [] }, 0],
+      [{ resource: 'shop-db', effect: 'deny' }, 5],
+      [{ effect: 'allow' }, 0],
+      [{ rule: rule!.rule }, 5],
+      [{ rule: 'access.default' }, 0],
+      [{ revision: '1' }, 5],
+      [{ revision: 'ccccccc' }, 5],
+      [{ revision: 'abcdef0' }, 0],
+      [{ revision: "1' or true" }, 0],
+      [{ from_ms: now + 1, to_ms: now + 3 }, 2],
+      [{ text: 'Paged3' }, 1],
+      [{ text: 'customers page' }, 5],
+      [{ text: 'customers nowhere' }, 0],
+      [{ text: "' | !" }, 0],
+    ] as [DecisionFilter, number][])
+      expect((await find(filter)).items, JSON.stringify(filter)).toHaveLength(found)
+    const seen: string[] = []
+    for (let after: DecisionPlace | undefined; ; ) {
+      const page = await find({}, 2, after)
+      seen.push(...page.items.map(row => row.id))
+      if (page.next === null) break
+      after = page.next
+    }
+    expect(seen).toEqual(all.map(row => row.id))
   })
 
   test('filters find what they name, newest first', async () => {
