@@ -3,16 +3,18 @@ import { splitTests } from './test/support/projects.ts'
 
 const { fast, servers } = splitTests()
 const env = { SALLYPORT_LOG_LEVEL: process.env['SALLYPORT_LOG_LEVEL'] ?? 'silent' } // what a test fails of, it says itself
+const side = { maxWorkers: 2, sequence: { groupOrder: 0 } } // most of a test with servers is waiting
 const expect = { poll: { timeout: 10_000 } } // a wait, not a promise: how fast something is, a benchmark shows
 
 // `unit` needs no server and is part of `npm run check`; `servers` and `journeys` run in `npm test`.
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: fast, env, expect, testTimeout: 30_000, hookTimeout: 60_000 } },
+      { test: { name: 'unit', ...side, include: fast, env, expect, testTimeout: 30_000, hookTimeout: 60_000 } },
       {
         test: {
           name: 'servers',
+          ...side,
           include: servers,
           env,
           expect,
@@ -31,6 +33,7 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 420_000,
           fileParallelism: false,
+          sequence: { groupOrder: 1 },
         },
       },
     ],

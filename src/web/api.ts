@@ -92,3 +92,30 @@ export function useLoaded<Value>(path: string, everyMs = 0): Loaded<Value> {
   }, [path, everyMs, turn])
   return { value, error, reload }
 }
+
+export interface Acting {
+  /** What is under way: its button turns. */
+  readonly busy: string | undefined
+  readonly refusal: ApiError | undefined
+  /** Does one thing; a refusal is shown until the next. @returns when it is over, whatever came of it. */
+  readonly act: (name: string, run: () => Promise<unknown>) => Promise<void>
+}
+
+/** What a person does by a click: one thing at a time, and why it was refused. */
+export function useAct(): Acting {
+  const [busy, setBusy] = useState<string>()
+  const [refusal, setRefusal] = useState<ApiError>()
+  const act = useCallback(async (name: string, run: () => Promise<unknown>) => {
+    setBusy(name)
+    setRefusal(undefined)
+    try {
+      await run()
+    } catch (failure) {
+      if (!(failure instanceof ApiFailure)) throw failure
+      setRefusal(failure.error)
+    } finally {
+      setBusy(undefined)
+    }
+  }, [])
+  return { busy, refusal, act }
+}

@@ -11,7 +11,7 @@ import { type LiveClient, System } from './live/system.ts'
  */
 const sessions = Number(process.argv[2] ?? 1000)
 const perResource = 100 // a grant takes 100 open tickets
-const resources = Array.from({ length: Math.ceil(sessions / perResource) }, (_, n) => `shop-${n}`)
+const resources = Array.from({ length: Math.ceil(sessions / perResource) + 1 }, (_, n) => `shop-${n}`) // the last has tickets left
 const budgetRest_MiB = 350
 const budgetSession_MiB = 0.5
 const budgetResult_MiB = 64

@@ -9,7 +9,6 @@ import {
   judgeDenied,
   judgeMasked,
   type Line,
-  meant,
   underStarterPolicies,
 } from './matrix/behaviours.ts'
 import { drivers, type Prepared, runDriver } from './matrix/drivers.ts'
@@ -80,7 +79,7 @@ async function rowOf(driver: (typeof drivers)[number], world: ConformanceWorld):
 
 function judge(name: string, direct: Line | undefined, reader: Line | undefined): Cell {
   if (name === 'denied') return judgeDenied(reader)
-  return name === 'masked' ? judgeMasked(direct, reader) : compare(direct, reader, meant[name])
+  return name === 'masked' ? judgeMasked(direct, reader) : compare(direct, reader)
 }
 
 function tell(name: string, cell: Cell): void {

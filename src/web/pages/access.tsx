@@ -1,8 +1,7 @@
 import { Button, Group, Paper, Stack, Text } from '@mantine/core'
-import { useState } from 'react'
 import { Link } from 'wouter'
 import { waitsForMe, whoAnswers } from '../answering.ts'
-import { type ApiError, ApiFailure, call, useLoaded } from '../api.ts'
+import { call, useAct, useLoaded } from '../api.ts'
 import { Command, duration, fromNow, Page, Refusal, StateBadge, when } from '../parts.tsx'
 import type { GrantEntry, Page as List, Me, RequestEntry } from '../types.ts'
 import { AskSection } from './ask.tsx'
@@ -76,19 +75,11 @@ function Asked({ request }: { request: RequestEntry }) {
 }
 
 function Usable({ grant, reload }: { grant: GrantEntry; reload: () => void }) {
-  const [refusal, setRefusal] = useState<ApiError>()
-  const [busy, setBusy] = useState(false)
-  const giveBack = async () => {
-    setBusy(true)
-    try {
-      await call('POST', `/api/grants/${grant.id}/revoke`, { reason: 'given back by its holder' })
-    } catch (failure) {
-      if (failure instanceof ApiFailure) setRefusal(failure.error)
-    } finally {
-      setBusy(false)
-      reload()
-    }
-  }
+  const { busy, refusal, act } = useAct()
+  const giveBack = () =>
+    act('revoke', () => call('POST', `/api/grants/${grant.id}/revoke`, { reason: 'given back by its holder' })).finally(
+      reload,
+    )
   return (
     <Paper withBorder p="md" style={{ borderLeft: '4px solid var(--mantine-color-green-5)' }} data-testid="grant">
       <Stack gap="xs">
@@ -105,7 +96,7 @@ function Usable({ grant, reload }: { grant: GrantEntry; reload: () => void }) {
             variant="subtle"
             color="gray"
             size="compact-sm"
-            loading={busy}
+            loading={busy !== undefined}
             onClick={() => void giveBack()}
             style={{ flexShrink: 0 }}
           >

@@ -1,8 +1,7 @@
 import { Button, Grid, Group, Paper, Select, Stack, Textarea, TextInput, Title } from '@mantine/core'
 import { useForm } from '@mantine/form'
-import { useState } from 'react'
 import { useLocation } from 'wouter'
-import { type ApiError, ApiFailure, call, useLoaded } from '../api.ts'
+import { call, useAct, useLoaded } from '../api.ts'
 import { duration, Nothing, Refusal, Shown } from '../parts.tsx'
 import type { RequestEntry, ResourceEntry } from '../types.ts'
 
@@ -42,8 +41,7 @@ function labelsOf(resource: ResourceEntry | undefined): string {
 
 function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
   const [, go] = useLocation()
-  const [refusal, setRefusal] = useState<ApiError>()
-  const [sending, setSending] = useState(false)
+  const { busy, refusal, act } = useAct()
   const form = useForm({
     initialValues: {
       resource: resources[0]?.name ?? '',
@@ -65,10 +63,8 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
     const kept = Number(form.values.duration_s) < most ? form.values.duration_s : String(most)
     form.setValues({ resource, role: next?.role ?? '', duration_s: kept })
   }
-  const send = async (values: typeof form.values) => {
-    setSending(true)
-    setRefusal(undefined)
-    try {
+  const send = (values: typeof form.values) =>
+    act('send', async () => {
       const request = await call<RequestEntry>('POST', '/api/requests', {
         resource: values.resource,
         role: values.role,
@@ -77,12 +73,7 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
         ...(values.ticket_ref.trim() ? { ticket_ref: values.ticket_ref.trim() } : {}),
       })
       go(`/requests/${request.id}`)
-    } catch (failure) {
-      if (failure instanceof ApiFailure) setRefusal(failure.error)
-    } finally {
-      setSending(false)
-    }
-  }
+    })
   return (
     <Paper withBorder p={{ base: 'md', sm: 'lg' }} component="form" onSubmit={form.onSubmit(send)}>
       <Title order={3} size="h4" mb="sm">
@@ -148,7 +139,7 @@ function AskForm({ resources }: { resources: readonly ResourceEntry[] }) {
       <Stack mt="md">
         {refusal !== undefined && <Refusal error={refusal} />}
         <Group>
-          <Button type="submit" loading={sending}>
+          <Button type="submit" loading={busy !== undefined}>
             Ask for access
           </Button>
         </Group>

@@ -1,6 +1,6 @@
 import { Alert, Button, Group, List, Paper, Progress, Stack, Text } from '@mantine/core'
 import { useEffect, useState } from 'react'
-import { type ApiError, ApiFailure, call, useLoaded } from '../api.ts'
+import { call, useAct, useLoaded } from '../api.ts'
 import { Command, Page, Refusal } from '../parts.tsx'
 import type { Me } from '../types.ts'
 
@@ -17,7 +17,7 @@ const good_ms = 120_000
 export function LinkSlackPage() {
   const me = useLoaded<Me>('/api/me', 2_000)
   const [code, setCode] = useState<LinkCode>()
-  const [refusal, setRefusal] = useState<ApiError>()
+  const { refusal, act } = useAct()
   const [now, setNow] = useState(Date.now())
   useEffect(() => {
     const timer = setInterval(() => setNow(Date.now()), 1_000)
@@ -26,21 +26,13 @@ export function LinkSlackPage() {
   const slack = me.value?.slack ?? undefined
   const used = code !== undefined && slack !== undefined && slack.user_id !== code.before
   const left_ms = code === undefined || used ? 0 : Math.max(0, code.expires_at_ms - now)
-  const act = async (what: () => Promise<void>) => {
-    setRefusal(undefined)
-    try {
-      await what()
-    } catch (failure) {
-      if (failure instanceof ApiFailure) setRefusal(failure.error)
-    }
-  }
   const show = () =>
-    act(async () => {
+    act('show', async () => {
       const fresh = await call<Omit<LinkCode, 'before'>>('POST', '/api/slack/link-code', {})
       setCode({ ...fresh, before: slack?.user_id })
     })
   const unlink = () =>
-    act(async () => {
+    act('unlink', async () => {
       await call('DELETE', '/api/slack/link')
       setCode(undefined)
       me.reload()

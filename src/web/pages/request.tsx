@@ -1,7 +1,6 @@
 import { Alert, Button, Flex, Group, Paper, Stack, Text } from '@mantine/core'
-import { useState } from 'react'
 import { stageOf, waitsForMe, whoAnswers } from '../answering.ts'
-import { type ApiError, ApiFailure, call, useLoaded } from '../api.ts'
+import { call, useAct, useLoaded } from '../api.ts'
 import { Command, capital, duration, fromNow, Page, Refusal, Shown, StateBadge, when } from '../parts.tsx'
 import type { Me, RequestEntry } from '../types.ts'
 
@@ -12,23 +11,11 @@ export function RequestPage({ id, me }: { id: string; me: Me }) {
 }
 
 function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload: () => void }) {
-  const [refusal, setRefusal] = useState<ApiError>()
-  const [busy, setBusy] = useState<string>()
+  const { busy, refusal, act } = useAct()
   const own = request.subject.id === me.subject.id
-  const act = async (name: string, path: string, body: unknown) => {
-    setBusy(name)
-    setRefusal(undefined)
-    try {
-      await call('POST', path, body)
-    } catch (failure) {
-      if (failure instanceof ApiFailure) setRefusal(failure.error)
-    } finally {
-      setBusy(undefined)
-      reload()
-    }
-  }
+  const post = (name: string, path: string, body: unknown) => act(name, () => call('POST', path, body)).finally(reload)
   const vote = (answer: 'approve' | 'deny') =>
-    act(answer, `/api/requests/${request.id}/votes`, { answer, hash: request.hash })
+    post(answer, `/api/requests/${request.id}/votes`, { answer, hash: request.hash })
   const mine = own && request.state === 'approved' && request.grant !== null && request.grant.ends_at_ms > Date.now()
   return (
     <Page title={`${capital(request.role)} on ${request.resource}`} aside={<StateBadge state={request.state} />}>
@@ -100,7 +87,7 @@ function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload
           <Button
             variant="default"
             loading={busy === 'cancel'}
-            onClick={() => void act('cancel', `/api/requests/${request.id}/cancel`, {})}
+            onClick={() => void post('cancel', `/api/requests/${request.id}/cancel`, {})}
           >
             Cancel the request
           </Button>

@@ -1,6 +1,5 @@
 import { Button, Code, Flex, Group, Paper, Stack, Text } from '@mantine/core'
-import { useState } from 'react'
-import { type ApiError, ApiFailure, call, useLoaded } from '../api.ts'
+import { call, useAct, useLoaded } from '../api.ts'
 import { fromNow, Nothing, Page, Refusal, Shown, StateBadge, when } from '../parts.tsx'
 import type { Page as List, Me, SessionEntry } from '../types.ts'
 
@@ -30,22 +29,13 @@ export function SessionsPage({ me }: { me: Me }) {
 }
 
 function SessionCard({ session, me, reload }: { session: SessionEntry; me: Me; reload: () => void }) {
-  const [refusal, setRefusal] = useState<ApiError>()
-  const [busy, setBusy] = useState(false)
+  const { busy, refusal, act } = useAct()
   const own = session.subject.id === me.subject.id
   const live = session.ended_at_ms === null
-  const end = async () => {
-    setBusy(true)
-    setRefusal(undefined)
-    try {
-      await call('POST', `/api/sessions/${session.id}/end`, { reason: 'ended in the browser' })
-    } catch (failure) {
-      if (failure instanceof ApiFailure) setRefusal(failure.error)
-    } finally {
-      setBusy(false)
-      reload()
-    }
-  }
+  const end = () =>
+    act('end', () => call('POST', `/api/sessions/${session.id}/end`, { reason: 'ended in the browser' })).finally(
+      reload,
+    )
   return (
     <Paper withBorder p="md">
       <Group justify="space-between" wrap="nowrap" align="flex-start" gap="xs">
@@ -65,7 +55,7 @@ function SessionCard({ session, me, reload }: { session: SessionEntry; me: Me; r
         <Flex direction="column" align="flex-end" gap="xs" style={{ flexShrink: 0 }}>
           <StateBadge state={live ? 'live' : 'ended'} />
           {live && own && (
-            <Button size="compact-sm" variant="default" loading={busy} onClick={() => void end()}>
+            <Button size="compact-sm" variant="default" loading={busy !== undefined} onClick={() => void end()}>
               End
             </Button>
           )}
