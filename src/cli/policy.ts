@@ -93,7 +93,8 @@ function expectPolicies(folder: string): void {
   })
 }
 
-async function gateOptions() {
+/** How the gate compiles on this machine. */
+export async function gateOptions() {
   const { findOpa } = await import('../policy/opa-binary.ts')
   const { Registry } = await import('../gateway/registry.ts')
   const { allProtocols } = await import('../protocols/all.ts')
