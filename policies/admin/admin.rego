@@ -9,6 +9,7 @@ import data.sallyport.lib.people
 
 # What everybody who is signed in may do. Nothing here shows what belongs to somebody else.
 everybody := {
+	"access.can_i", # would I get this role here
 	"me", # who am I, which groups
 	"resources.list", # what there is, and which roles I may ask for
 	"slack.link", # bind my Slack account to me
@@ -16,8 +17,9 @@ everybody := {
 
 # What somebody may do with what is their own. The lists ask twice: with `own` for one's own, without for everybody's.
 own := {
+	"decisions.explain", # why was I denied
 	"decisions.list",
-	"decisions.read", # why was I denied
+	"decisions.read",
 	"grants.list",
 	"grants.read",
 	"grants.revoke", # give back a role early
@@ -38,12 +40,14 @@ audit := {
 	"audit.checkpoint",
 	"audit.list",
 	"audit.prove",
+	"decisions.explain",
 	"decisions.export",
 	"decisions.list",
 	"decisions.read",
 	"grants.list",
 	"grants.read",
 	"holds.list",
+	"policy.plan",
 	"policy.status",
 	"recordings.list",
 	"recordings.read",

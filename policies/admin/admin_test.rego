@@ -31,6 +31,17 @@ test_the_whole_decision_log_is_for_auditors if {
 	effect(question(["engineers"], "decisions.export", true)) == "deny"
 }
 
+test_everybody_asks_what_they_could_get if effect(question([], "access.can_i", true)) == "allow"
+
+test_what_applies_to_others_is_for_auditors if {
+	every call in {"policy.plan", "decisions.explain"} {
+		effect(question(["auditors"], call, false)) == "allow"
+		effect(question(["engineers"], call, false)) == "deny"
+	}
+	effect(question(["engineers"], "decisions.explain", true)) == "allow"
+	effect(question(["engineers"], "policy.plan", true)) == "deny"
+}
+
 test_auditors_change_nothing if {
 	every call in {"grants.revoke", "tokens.issue", "holds.set", "sessions.end"} {
 		effect(question(["auditors"], call, false)) == "deny"

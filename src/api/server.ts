@@ -12,11 +12,13 @@ import { credentialsOf } from './credentials.ts'
 import { decisionRoutes } from './decisions.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { handleError, sendError } from './errors.ts'
+import { explainRoutes } from './explain.ts'
 import { grantRoutes } from './grants.ts'
 import { installGuard } from './guard.ts'
 import { installHeaders } from './headers.ts'
 import { healthRoutes } from './health.ts'
 import { meRoutes } from './me.ts'
+import { planRoutes } from './plan.ts'
 import { policyRoutes } from './policy.ts'
 import { rateKey } from './rate-key.ts'
 import { recordingRoutes } from './recordings.ts'
@@ -40,6 +42,7 @@ export const baseAreas = [
   tokenRoutes,
   subjectRoutes,
   decisionRoutes,
+  explainRoutes,
   policyRoutes,
   webRoutes,
 ] as const
@@ -54,6 +57,7 @@ const areas = [
   sessionRoutes,
   recordingRoutes,
   auditRoutes,
+  planRoutes,
   slackRoutes,
   statusRoutes,
 ] as const

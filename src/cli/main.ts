@@ -2,7 +2,6 @@ import { readFileSync, realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { openClient } from './client.ts'
-import type { ImpactCommand } from './impact.ts'
 import { complain, seconds } from './output.ts'
 import { loadProfile } from './profile.ts'
 import type { ReplayOptions, ShowOptions } from './sessions.ts'
@@ -231,7 +230,30 @@ filtered(decisions.command('export'))
     (await import('./decisions.ts')).exportDecisions(client(), command.optsWithGlobals<{ out: string }>()),
   )
 
+program
+  .command('explain <decision>')
+  .description('why a decision came out as it did, and what would have been needed instead')
+  .option('--json', 'as JSON')
+  .action(async (id: string, o: { json?: boolean }) => (await import('./explain.ts')).explain(client(), id, o))
+program
+  .command('can-i <role> <resource>')
+  .description('whether you have a role, or would get it without asking; the exit code says it too')
+  .option('--json', 'as JSON')
+  .action(async (role: string, resource: string, o: { json?: boolean }) => {
+    process.exitCode = await (await import('./plan.ts')).canI(client(), role, resource, o)
+  })
+
 const policy = program.command('policy').description('the policy repository')
+policy
+  .command('plan')
+  .description('what applies to a subject on a resource: who approves, how it is recorded, masked, kept, replayed')
+  .requiredOption('--subject <who>', 'id, name or e-mail address')
+  .requiredOption('--resource <name>', 'the resource')
+  .option('--role <role>', 'one role only')
+  .option('--json', 'as JSON')
+  .action(async (o: { subject: string; resource: string; role?: string; json?: boolean }) =>
+    (await import('./plan.ts')).plan(client(), o),
+  )
 policy
   .command('status')
   .description('the active revision, and why a newer commit is not')
@@ -248,26 +270,6 @@ for (const [name, what] of [
       process.exitCode = await (await import('./policy.ts'))[name](folder ?? '.')
     })
 }
-policy
-  .command('impact <range>')
-  .description('who would be newly denied, allowed or asked between two commits, BASE..HEAD, from recorded decisions')
-  .option('--repo <folder>', 'the policy repository', '.')
-  .option('--folder <folder>', 'folder of the policies in it; default where you stand')
-  .option(
-    '--log <file>',
-    'exported decision log instead of the server, .gz too, - for standard input; repeat for several',
-    collect,
-    [] as string[],
-  )
-  .option('--days <n>', 'decisions of the last days that the server is asked for; default 30')
-  .option('--format <format>', 'table, json, or markdown for a pull request', 'table')
-  .option('-o, --output <file>', 'where the report goes; default standard output')
-  .option('--fail-on <limits>', 'exit with 3 where there are more, such as denied:0,allowed:10 or any:0')
-  .option('--zone <zone>', 'time zone of the deployment', 'UTC')
-  .option('--threads <n>', 'how many threads judge; default one a core', Number)
-  .action(async (range: string, o: ImpactCommand) => {
-    process.exitCode = await (await import('./impact.ts')).impact(client, range, o)
-  })
 
 const token = program.command('token').description('API tokens')
 token

@@ -93,8 +93,7 @@ function expectPolicies(folder: string): void {
   })
 }
 
-/** How the gate compiles on this machine. */
-export async function gateOptions() {
+async function gateOptions() {
   const { findOpa } = await import('../policy/opa-binary.ts')
   const { Registry } = await import('../gateway/registry.ts')
   const { allProtocols } = await import('../protocols/all.ts')

@@ -203,6 +203,15 @@ export class Engine {
     return decided
   }
 
+  /** What is answered now, for whoever only wants to know: no Permit comes of it, and no Decision that anything could name. */
+  weigh<P extends Point>(point: P, input: Input<P>): Answer<P> {
+    const loaded = this.#loaded
+    const question = loaded === null ? input : withNeeds(point, input, loaded.meta.needs, () => this.#time())
+    const read = readQuestion(point, question)
+    const text = 'key' in read ? read.text() : read
+    return typeof text === 'string' ? this.#judge(point, question, text, loaded) : denied(text.code, text.message)
+  }
+
   #time() {
     return timeFacts(this.#options.now(), this.#options.zone)
   }

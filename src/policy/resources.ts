@@ -42,15 +42,7 @@ export class Resources {
     const found = this.get(resource)
     const data = this.#engine.data
     if (found === undefined || data === null) return []
-    const longest = new Map<string, number>()
-    for (const group of subject.groups) {
-      const roles = Object.hasOwn(data.roles, group) ? data.roles[group]! : {}
-      for (const [role, rules] of Object.entries(roles)) {
-        for (const rule of rules.filter(r => fits(r, found)))
-          longest.set(role, Math.max(longest.get(role) ?? 0, rule.max_s))
-      }
-    }
-    return [...longest].map(([role, max_s]) => ({ role, max_s })).sort((a, b) => (a.role < b.role ? -1 : 1))
+    return rolesGiven(data, subject.groups, found)
   }
 
   #now(): ReadonlyMap<string, PolicyResource> {
@@ -61,6 +53,23 @@ export class Resources {
     }
     return this.#byName
   }
+}
+
+/** The roles that groups give on a resource, by name, as the data of a revision says. */
+export function rolesGiven(
+  data: PolicyData,
+  groups: readonly string[],
+  resource: Pick<PolicyResource, 'name' | 'labels'>,
+): { role: string; max_s: number }[] {
+  const longest = new Map<string, number>()
+  for (const group of groups) {
+    const roles = Object.hasOwn(data.roles, group) ? data.roles[group]! : {}
+    for (const [role, rules] of Object.entries(roles)) {
+      for (const rule of rules.filter(r => fits(r, resource)))
+        longest.set(role, Math.max(longest.get(role) ?? 0, rule.max_s))
+    }
+  }
+  return [...longest].map(([role, max_s]) => ({ role, max_s })).sort((a, b) => (a.role < b.role ? -1 : 1))
 }
 
 /** `input.resource` of a resource. */
@@ -83,7 +92,10 @@ export function typed(name: string, resource: ResourceData): PolicyResource {
   })
 }
 
-function fits(rule: { names?: string[]; labels?: Record<string, string> }, resource: PolicyResource): boolean {
+function fits(
+  rule: { names?: string[]; labels?: Record<string, string> },
+  resource: Pick<PolicyResource, 'name' | 'labels'>,
+): boolean {
   if (rule.names === undefined && rule.labels === undefined) return false
   if (rule.names !== undefined && !rule.names.includes(resource.name)) return false
   return Object.entries(rule.labels ?? {}).every(

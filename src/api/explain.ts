@@ -1,0 +1,117 @@
+import type { FastifyRequest } from 'fastify'
+import { Type as T } from 'typebox'
+import { knownGroups } from '../identity/known-groups.ts'
+import { getDecision } from '../policy/decision-store.ts'
+import { explain } from '../policy/explain.ts'
+import { ApprovalTerms } from '../policy/points.ts'
+import { PastRevisions } from '../policy/weigh.ts'
+import type { Api, BaseDeps } from './deps.ts'
+import { sendError } from './errors.ts'
+
+const Nullable = T.Union([T.String(), T.Null()])
+const Answer = T.Object({
+  id: T.String(),
+  at_ms: T.Integer(),
+  point: T.String(),
+  effect: T.String(),
+  code: T.String(),
+  generation: T.Union([T.Integer(), T.Null()]),
+  commit: Nullable,
+  digest: Nullable,
+  count: T.Integer(),
+  resource: Nullable,
+  session_id: Nullable,
+  request_id: Nullable,
+  subject: T.Union([
+    T.Object({ id: T.String(), name: Nullable, email: Nullable, groups: T.Array(T.String()) }),
+    T.Null(),
+  ]),
+  facts: T.Array(T.Object({ path: T.String(), value: T.String() })),
+  rules: T.Array(
+    T.Object({
+      rule: T.String(),
+      message: T.String(),
+      remedy: T.Optional(T.String()),
+      at: T.Optional(T.String()),
+      source: T.Array(T.Object({ line: T.Integer(), text: T.String() })),
+    }),
+  ),
+  approval: T.Union([ApprovalTerms, T.Null()]),
+  instead: T.Array(T.Object({ kind: T.String(), values: T.Array(T.String()), effect: T.String() })),
+  weighed: T.Integer(),
+  notes: T.Array(T.String()),
+  erased: T.Array(T.String()),
+  masked: T.Array(T.String()),
+})
+
+/** Why a decision came out as it did, and what would have been needed instead. */
+export function explainRoutes(app: Api, deps: BaseDeps): void {
+  const { db } = deps.database
+  const revisions = new PastRevisions(deps.database)
+  const idOf = (request: FastifyRequest) => (request.params as { id: string }).id
+
+  app.get(
+    '/api/decisions/:id/explanation',
+    {
+      config: {
+        guard: {
+          point: 'admin',
+          call: 'decisions.explain',
+          target: request => ({ id: idOf(request) }),
+          own: async (request, caller) => (await getDecision(db, idOf(request)))?.subject_id === caller.facts.id,
+        },
+      },
+      schema: {
+        summary: 'Why: subject, input, rules with their source, and what would have been needed instead',
+        params: T.Object({ id: T.String({ maxLength: 64 }) }, { additionalProperties: false }),
+        response: { 200: Answer },
+      },
+    },
+    async (request, reply) => {
+      const row = await getDecision(db, request.params.id)
+      if (row === undefined)
+        return sendError(reply, 'not_found', 'there is no decision of this id', 'look at `sallyport decisions`')
+      const revision = row.generation === null ? undefined : await revisions.get(row.generation)
+      const { facts, rules, ...why } = explain(row, revision, await knownGroups(db))
+      const { id, at_ms, point, effect, code, generation, commit, digest, count } = row
+      const { resource, session_id, request_id, erased, masked } = row
+      return {
+        id,
+        at_ms,
+        point,
+        effect,
+        code,
+        generation,
+        commit,
+        digest,
+        count,
+        resource,
+        session_id,
+        request_id,
+        subject: subjectIn(row.input, row.subject_id),
+        facts: [...facts],
+        rules: rules.map(({ remedy, at, ...rule }) => ({
+          ...rule,
+          source: [...rule.source],
+          ...(remedy === undefined ? {} : { remedy }),
+          ...(at === undefined ? {} : { at }),
+        })),
+        approval: why.approval,
+        instead: why.instead.map(each => ({ ...each, values: [...each.values] })),
+        weighed: why.weighed,
+        notes: [...why.notes],
+        erased,
+        masked,
+      }
+    },
+  )
+}
+
+/** As the decision knew them then; what was not kept is not said. */
+function subjectIn(input: string, id: string | null) {
+  if (id === null) return null
+  const { subject } = (JSON.parse(input) ?? {}) as { subject?: Record<string, unknown> }
+  const text = (value: unknown) => (typeof value === 'string' ? value : null)
+  const groups = Array.isArray(subject?.['groups']) ? subject['groups'].filter(g => typeof g === 'string') : []
+  return { id, name: text(subject?.['name']), email: text(subject?.['email']), groups: groups as string[] }
+}
