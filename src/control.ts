@@ -21,6 +21,7 @@ import { batchDecisions } from './policy/decision-batch.ts'
 import { decisionClass } from './policy/decision-retention.ts'
 import type { Engine } from './policy/engine.ts'
 import type { LogClass, Needed } from './policy/log-class.ts'
+import { countActivation, countRefusal } from './policy/metrics.ts'
 import { Repository } from './policy/repository.ts'
 import { allProtocols } from './protocols/all.ts'
 import { FileStore } from './recording/file-store.ts'
@@ -214,12 +215,17 @@ function openRepository({ config, database, audit, root }: Base, registry: Regis
       ca: config.policy.ca,
       dir: join(config.data, 'policy-mirror'),
     },
-    gate: { opa: config.policy.opa, protocols: registry.policyChecks() },
+    gate: { opa: config.policy.opa, protocols: registry.policyChecks(), secrets: Object.keys(config.secrets) },
     key: privateKey,
     first_admins: config.first_admins,
-    onActivated: ({ generation, commit }) => log.info({ generation, commit }, 'a revision is active'),
-    onRefused: (commit, problems) =>
-      log.error({ commit, problems }, 'a commit was refused; the last good revision stays'),
+    onActivated: ({ generation, commit }) => {
+      countActivation(generation)
+      log.info({ generation, commit }, 'a revision is active')
+    },
+    onRefused: (commit, problems) => {
+      countRefusal(problems)
+      log.error({ commit, problems }, 'a commit was refused; the last good revision stays')
+    },
   })
 }
 

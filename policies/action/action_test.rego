@@ -63,8 +63,6 @@ test_dynamic_statements_are_denied_to_everybody if {
 
 test_a_role_nobody_thought_of_is_denied if fired(statement("owner", "read")) == {"action.default"}
 
-test_a_verb_nobody_thought_of_is_denied if fired(statement("admin", "teleport")) == {"action.default"}
-
 test_a_reader_reads_no_files if {
 	q := with_facts("reader", "read", {"functions": [{"schema": "pg_catalog", "name": "pg_read_file"}]})
 	fired(q) == {"action.reaching"}

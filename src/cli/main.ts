@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { openClient } from './client.ts'
 import { complain, seconds } from './output.ts'
+import type { FolderOptions } from './policy.ts'
 import { loadProfile } from './profile.ts'
 import type { ReplayOptions, ShowOptions } from './sessions.ts'
 
@@ -266,8 +267,10 @@ for (const [name, what] of [
   policy
     .command(`${name} [folder]`)
     .description(`${what} (needs no server)`)
-    .action(async (folder: string | undefined) => {
-      process.exitCode = await (await import('./policy.ts'))[name](folder ?? '.')
+    .option('--json', 'one JSON object instead of lines')
+    .option('-c, --config <file>', "the deployment's configuration: secrets that it does not declare are refused too")
+    .action(async (folder: string | undefined, o: FolderOptions) => {
+      process.exitCode = await (await import('./policy.ts'))[name](folder ?? '.', o)
     })
 }
 

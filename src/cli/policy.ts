@@ -41,47 +41,66 @@ export async function policyStatus(client: Client): Promise<void> {
   for (const problem of failure.problems) say(`  ${lineOf(problem)}`)
 }
 
-/** `file:line: message [code]`, which editors jump to. */
-function lineOf(problem: Problem): string {
+/** `file:line: message [code]`, which editors jump to. @param folder where the files lie, seen from here. */
+function lineOf(problem: Problem, folder = '.'): string {
   const place =
-    problem.file === undefined ? '' : `${plain(problem.file)}${problem.line === undefined ? '' : `:${problem.line}`}: `
+    problem.file === undefined
+      ? ''
+      : `${plain(join(folder, problem.file))}${problem.line === undefined ? '' : `:${problem.line}`}: `
   return `${place}${plain(problem.message)} [${problem.code}]`
 }
 
-/** Checks a policy folder as the gate would. @returns exit code 0 only when it could be activated. */
-export async function check(folder: string): Promise<number> {
-  const { checkRepository } = await import('../policy/gate.ts')
-  expectPolicies(folder)
-  const problems = await checkRepository(folder, await gateOptions())
-  for (const problem of problems) say(lineOf(problem))
-  say(
-    problems.length === 0
-      ? 'The policies could be activated.'
-      : `${problems.length} problem(s): the gate would refuse this.`,
-  )
-  return problems.length === 0 ? 0 : 1
+export interface FolderOptions {
+  /** One JSON object instead of lines. */
+  readonly json?: boolean
+  /** The deployment's configuration, for the names of its secrets. */
+  readonly config?: string
 }
 
-/** Runs the tests in OPA and in the WASM that is enforced. @returns exit code 0 only when all pass. */
-export async function test(folder: string): Promise<number> {
+/** Checks a policy folder as the gate would. @returns exit code 0 only when it could be activated. */
+export async function check(folder: string, options: FolderOptions): Promise<number> {
+  const { checkRepository } = await import('../policy/gate.ts')
+  expectPolicies(folder)
+  const { problems, warnings } = await checkRepository(folder, await gateOptions(options))
+  const ok = problems.length === 0
+  if (options.json === true) return saidJson({ ok, problems, warnings })
+  for (const problem of problems) say(lineOf(problem, folder))
+  for (const warning of warnings) say(`${lineOf(warning, folder)} (warning)`)
+  say(ok ? 'The policies could be activated.' : `${problems.length} problem(s): the gate would refuse this.`)
+  return ok ? 0 : 1
+}
+
+/** Runs the tests in OPA and in the WASM that is enforced. @returns exit code 0 only when all pass and run enough. */
+export async function test(folder: string, options: FolderOptions): Promise<number> {
   const { testRepository } = await import('../policy/gate.ts')
   expectPolicies(folder)
-  const { tests, coverage } = await testRepository(folder, await gateOptions())
-  for (const t of tests) if (!t.passed) say(`${t.file}:${t.line}: ${t.package}.${t.name} fails`)
-  const failed = tests.filter(t => !t.passed).length
-  say(`${tests.length - failed} passed, ${failed} failed, coverage ${coverage.toFixed(1)} %`)
-  return failed === 0 && tests.length > 0 ? 0 : 1
+  const { tests, coverage, problems } = await testRepository(folder, await gateOptions(options))
+  const failed = tests.filter(t => !t.passed)
+  const ok = failed.length === 0 && tests.length > 0 && problems.length === 0
+  if (options.json === true) return saidJson({ ok, coverage, tests, problems })
+  for (const { file, line, name } of failed)
+    say(lineOf({ code: 'test', file, line, message: `the test ${name} fails` }, folder))
+  for (const problem of problems) say(lineOf(problem, folder))
+  say(`${tests.length - failed.length} passed, ${failed.length} failed, coverage ${coverage.toFixed(1)} %`)
+  return ok ? 0 : 1
 }
 
 /** Compiles a policy folder and prints the digest that a revision of it would have. */
-export async function build(folder: string): Promise<number> {
+export async function build(folder: string, options: FolderOptions): Promise<number> {
   const { compileFolder } = await import('../policy/gate.ts')
   const { bundleDigest } = await import('../policy/bundle.ts')
   expectPolicies(folder)
-  const { bundle, tests } = await compileFolder(folder, await gateOptions())
-  say(`digest ${bundleDigest(bundle)}`)
+  const { bundle, tests } = await compileFolder(folder, await gateOptions(options))
+  const digest = bundleDigest(bundle)
+  if (options.json === true) return saidJson({ ok: true, digest, opa: bundle.opa, tests: tests.length })
+  say(`digest ${digest}`)
   say(`opa ${bundle.opa}, ${tests.length} tests passed`)
   return 0
+}
+
+function saidJson(value: { readonly ok: boolean; readonly [member: string]: unknown }): number {
+  say(JSON.stringify(value))
+  return value.ok ? 0 : 1
 }
 
 /** A folder of something else would be answered with a list of all that it is not. */
@@ -93,12 +112,14 @@ function expectPolicies(folder: string): void {
   })
 }
 
-async function gateOptions() {
+export async function gateOptions({ config }: FolderOptions = {}) {
+  const { loadConfig } = await import('../config.ts')
   const { findOpa } = await import('../policy/opa-binary.ts')
   const { Registry } = await import('../gateway/registry.ts')
   const { allProtocols } = await import('../protocols/all.ts')
   return {
     opa: await findOpa({ progress: line => process.stderr.write(`${line}\n`) }),
     protocols: new Registry(allProtocols).policyChecks(),
+    secrets: config === undefined ? undefined : Object.keys(loadConfig(config).secrets),
   }
 }

@@ -5,6 +5,7 @@ import { gunzipSync } from 'node:zlib'
 import { SallyportError } from '../errors.ts'
 import { restrictCapabilities } from './capabilities.ts'
 import { type ChildResult, runChild } from './child.ts'
+import { meant } from './lint/meant.ts'
 import { type Problem, Refused } from './problem.ts'
 import { type Sources, writeSources } from './sources.ts'
 import { readTar } from './tar.ts'
@@ -23,6 +24,15 @@ export interface TestOutcome {
   readonly passed: boolean
 }
 
+export interface Coverage {
+  /** Share of the lines, tests included, as `opa test --coverage` counts. */
+  readonly percent: number
+  /** First and last line of what no test runs, by file. */
+  readonly untested: readonly { readonly file: string; readonly ranges: readonly (readonly [number, number])[] }[]
+}
+
+const mostUnformatted = 20
+const atOnce = 4
 const known = new Map<string, Promise<OpaFacts>>()
 
 /** Version and capabilities of the `opa` command; asked once for each path. */
@@ -84,11 +94,40 @@ export class Workspace {
     return result.status === 0 ? [] : problemsOf(result)
   }
 
-  /** The syntax tree of one module. */
-  async parse(path: string): Promise<unknown> {
-    const result = await this.#opa(['parse', '--format=json', '--json-include=locations,-comments', path], false)
-    if (result.status !== 0) throw new Refused(problemsOf(result))
-    return JSON.parse(result.stdout.toString('utf8'))
+  /** The syntax trees of modules, by path, in their order. */
+  async parse(paths: readonly string[]): Promise<Map<string, unknown>> {
+    const trees = new Map<string, unknown>()
+    for (let at = 0; at < paths.length; at += atOnce) {
+      const some = paths.slice(at, at + atOnce)
+      const results = await Promise.all(
+        some.map(path => this.#opa(['parse', '--format=json', '--json-include=locations,-comments', path], false)),
+      )
+      for (const [i, result] of results.entries()) {
+        if (result.status !== 0) throw new Refused(problemsOf(result))
+        trees.set(some[i]!, JSON.parse(result.stdout.toString('utf8')))
+      }
+    }
+    return trees
+  }
+
+  /** Modules that `opa fmt` would write differently, each with the first line that differs. */
+  async unformatted(): Promise<Problem[]> {
+    const listed = await this.#opa(['fmt', '--list', '.'], false)
+    if (listed.status !== 0) return []
+    const found: Problem[] = []
+    for (const path of listed.stdout.toString('utf8').split('\n').filter(Boolean).slice(0, mostUnformatted)) {
+      const written = await this.#opa(['fmt', path], false)
+      const wanted = written.stdout.toString('utf8').split('\n')
+      const lines = readFileSync(join(this.#root, path), 'utf8').split('\n')
+      const line = lines.findIndex((text, i) => text !== wanted[i]) + 1
+      found.push({
+        code: 'fmt',
+        file: path,
+        line: line || 1,
+        message: `opa fmt writes this differently: run \`opa fmt -w ${path}\``,
+      })
+    }
+    return found
   }
 
   /** Runs the tests in OPA's own evaluator. */
@@ -115,11 +154,20 @@ export class Workspace {
     }))
   }
 
-  /** Share of the policies' lines that the tests run, in percent. Call it when all tests pass. */
-  async coverage(): Promise<number> {
+  /** Which lines of the policies the tests run. Call it when all tests pass. */
+  async coverage(): Promise<Coverage> {
     const result = await this.#opa(['test', '-b', '.', '--coverage', '--format=json', '--timeout=5s'])
     const text = result.stdout.toString('utf8')
-    return text.trimStart().startsWith('{') ? (JSON.parse(text) as { coverage: number }).coverage : 0
+    if (!text.trimStart().startsWith('{')) return { percent: 0, untested: [] }
+    const { coverage, files } = JSON.parse(text) as {
+      coverage: number
+      files: Record<string, { not_covered?: { start: { row: number }; end: { row: number } }[] }>
+    }
+    const untested = Object.entries(files).flatMap(([file, { not_covered = [] }]) => {
+      const ranges = not_covered.map(({ start, end }): [number, number] => [start.row, end.row])
+      return ranges.length === 0 ? [] : [{ file, ranges }]
+    })
+    return { percent: coverage, untested }
   }
 
   /** Compiles entry points, in the order given, to WASM; with the tests or without them. */
@@ -185,11 +233,11 @@ function errorsIn(text: string): Problem[] {
   if (!text.trimStart().startsWith('{')) return []
   try {
     const { errors = [] } = JSON.parse(text) as {
-      errors?: { message: string; code?: string; location?: { file?: string; row?: number }; details?: unknown }[]
+      errors?: OpaError[]
     }
     return errors.map(error => ({
       code: error.code ?? 'opa',
-      message: error.message,
+      message: error.message + hint(error),
       ...(error.location?.file === undefined
         ? {}
         : { file: error.location.file.replace(/^\.?\//, ''), line: error.location.row ?? 1 }),
@@ -197,6 +245,24 @@ function errorsIn(text: string): Problem[] {
   } catch {
     return []
   }
+}
+
+interface OpaError {
+  readonly message: string
+  readonly code?: string
+  readonly location?: { readonly file?: string; readonly row?: number }
+  readonly details?: {
+    readonly ref?: readonly { readonly value: unknown }[]
+    readonly pos?: number
+    readonly oneOf?: readonly unknown[]
+  }
+}
+
+/** The field that was probably meant, where opa says which there are. */
+function hint({ details }: OpaError): string {
+  const written = details?.ref?.[details.pos ?? -1]?.value
+  if (typeof written !== 'string' || !Array.isArray(details?.oneOf)) return ''
+  return `: ${meant(written, details.oneOf.map(String))}`
 }
 
 function firstLine(result: ChildResult): string {

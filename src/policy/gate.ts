@@ -1,19 +1,18 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { Compile } from 'typebox/compile'
 import { canonical, digest, type Json } from '../canonical.ts'
-import { placedFaults } from '../faults.ts'
 import { type Bundle, bundleOpts, packBundle, unpackBundle } from './bundle.ts'
 import { opaFacts, type TestOutcome, Workspace } from './compiler.ts'
-import { DataSchema, type PolicyData } from './data-schema.ts'
+import { checkData, idleRoles } from './data-check.ts'
+import { dryRun } from './dry-run.ts'
 import { inputSchema } from './json-schemas.ts'
+import { lint } from './lint/lint.ts'
 import { type Point, points } from './points.ts'
-import { type Problem, Refused, refusalError } from './problem.ts'
-import { readResult, unsupported } from './results.ts'
+import { mergeProblems, type Problem, Refused, refusalError } from './problem.ts'
+import { coverageProblems, readSettings, settingsFile } from './repository-settings.ts'
 import { readRules } from './rules.ts'
-import { sampleQuestions } from './samples.ts'
 import { readFolder, type Sources } from './sources.ts'
 import { Evaluator } from './wasm.ts'
-import { doubledKeys, lineOf } from './yaml-place.ts'
+import { doubledKeys } from './yaml-place.ts'
 
 /** What the gate must ask of the protocols, which live above this room. `main.ts` answers from the registry. */
 export interface ProtocolCheck {
@@ -27,40 +26,49 @@ export interface GateOptions {
   /** Path of the `opa` command. */
   readonly opa: string
   readonly protocols: ProtocolCheck
+  /** Names of the secrets that the operator declares; left out where no deployment is at hand, and then none is refused. */
+  readonly secrets?: readonly string[] | undefined
 }
 
 export interface Compiled {
   readonly bundle: Bundle
   readonly tests: readonly TestOutcome[]
+  /** What is worth a look and refuses nothing. */
+  readonly warnings: readonly Problem[]
 }
 
 const pointNames = (Object.keys(points) as Point[]).sort()
 const entry = (point: Point) => `sallyport/${point}/result`
-const dataChecker = Compile(DataSchema)
 
-/** Checks a policy root of the file system. @returns what is wrong with it; nothing for one that could be activated. */
-export async function checkRepository(dir: string, options: GateOptions): Promise<readonly Problem[]> {
+/** What is wrong with a policy root of the file system: no problem for one that could be activated. */
+export async function checkRepository(
+  dir: string,
+  options: GateOptions,
+): Promise<{ problems: readonly Problem[]; warnings: readonly Problem[] }> {
   try {
-    await compile(readFolder(dir), options)
-    return []
+    const { warnings } = await compile(readFolder(dir), options)
+    return { problems: [], warnings }
   } catch (error) {
-    if (error instanceof Refused) return error.problems
+    if (error instanceof Refused) return { problems: error.problems, warnings: [] }
     throw error
   }
 }
 
 /**
- * Runs the tests of a policy root, in OPA and in the module that is enforced.
+ * Runs the tests of a policy root, in OPA and in the module that is enforced. `problems`: coverage that is demanded and
+ * not there.
  * @throws SallyportError `bad_request` when it does not compile or the two differ.
  */
 export async function testRepository(
   dir: string,
   options: GateOptions,
-): Promise<{ tests: readonly TestOutcome[]; coverage: number }> {
+): Promise<{ tests: readonly TestOutcome[]; coverage: number; problems: readonly Problem[] }> {
   const sources = readFolder(dir)
   return inWorkspace(sources, options, async workspace => {
     const tests = await runTests(workspace)
-    return { tests, coverage: tests.every(t => t.passed) ? await workspace.coverage() : 0 }
+    if (!tests.every(t => t.passed)) return { tests, coverage: 0, problems: [] }
+    const coverage = await workspace.coverage()
+    return { tests, coverage: coverage.percent, problems: await coverageProblems(async () => coverage, sources) }
   }).catch((error: unknown) => {
     throw error instanceof Refused ? refusalError(error) : error
   })
@@ -79,8 +87,8 @@ export async function compileFolder(dir: string, options: GateOptions): Promise<
 }
 
 /**
- * Makes a bundle of a commit's sources: structure, `opa check --strict` with the schema of each point, rule ids, tests in
- * both evaluators, compilation, data, and a dry evaluation of every point.
+ * Makes a bundle of a commit's sources: structure, `opa check --strict` with the schema of each point, our own lints, rule
+ * ids, compilation, data, tests in both evaluators, their coverage, and a dry evaluation of every point.
  * @throws Refused with all problems of the first step that found any.
  */
 export async function compile(sources: Sources, options: GateOptions): Promise<Compiled> {
@@ -90,36 +98,42 @@ export async function compile(sources: Sources, options: GateOptions): Promise<C
     refuse(doubledKeys(path, content.toString('utf8')))
     await nextTurn()
   }
-  return inWorkspace(sources, options, workspace => compileIn(workspace, sources, options.protocols))
+  readSettings(sources)
+  return inWorkspace(sources, options, workspace => compileIn(workspace, sources, options))
 }
 
-async function compileIn(workspace: Workspace, sources: Sources, protocols: ProtocolCheck): Promise<Compiled> {
+async function compileIn(workspace: Workspace, sources: Sources, options: GateOptions): Promise<Compiled> {
   const { opa } = workspace
-  refuse(await checkPoints(workspace, sources))
-  const trees = new Map<string, unknown>()
-  for (const path of sources.keys())
-    if (path.endsWith('.rego') && !isTest(path)) trees.set(path, await workspace.parse(path))
+  const modules = [...sources.keys()].filter(path => path.endsWith('.rego'))
+  const checked = await checkPoints(workspace, sources)
+  refuse(checked.filter(({ code }) => code === 'rego_parse_error'))
+  const all = await workspace.parse(modules)
+  const linted = await lint(all)
+  refuse(mergeProblems(checked, linted.problems))
+  const trees = new Map([...all].filter(([path]) => !isTest(path)))
   const { problems, rules, defaults, needs } = readRules(trees)
   refuse(problems)
   const { wasm, data } = await workspace.build(pointNames.map(entry), false)
-  const checked = checkData(data, sources, protocols)
+  const judged = checkData(data, sources, options)
   const tests = await runTests(workspace)
   refuse(
     tests
       .filter(t => !t.passed)
       .map(t => ({ code: 'test', file: t.file, line: t.line, message: `the test ${t.name} fails` })),
   )
+  refuse(await coverageProblems(() => workspace.coverage(), sources))
   const bundle: Bundle = {
     opa: opa.version,
     opts: bundleOpts,
     caps: digest(opa.capabilities),
-    data: checked,
+    data: judged,
     wasm: wasm.toString('base64'),
     meta: { rules, defaults, needs: [...needs] },
   }
   refuse(packProblems(bundle))
-  refuse(await dryRun(bundle, protocols))
-  return { bundle, tests }
+  refuse(await dryRun(bundle, options.protocols))
+  const warnings = [...(await workspace.unformatted()), ...linted.labels(judged), ...idleRoles(judged, sources)]
+  return { bundle, tests, warnings }
 }
 
 async function inWorkspace<T>(
@@ -140,7 +154,10 @@ function structureProblems(sources: Sources): Problem[] {
   const allowed = new Set<string>([...pointNames, 'lib'])
   const stray = [...sources.keys()].filter(path => path.endsWith('.rego') && !allowed.has(path.split('/')[0] ?? ''))
   const shadowing = [...sources.keys()].filter(
-    path => !path.endsWith('.rego') && (path.split('/').length === 1 || path.startsWith('sallyport/')),
+    path =>
+      !path.endsWith('.rego') &&
+      path !== settingsFile &&
+      (path.split('/').length === 1 || path.startsWith('sallyport/')),
   )
   return [
     ...missing.map(point => ({
@@ -213,52 +230,6 @@ function passedIn(evaluator: Evaluator, name: string): boolean {
   return cases.length > 0 && cases.every(value => value === true)
 }
 
-function checkData(data: unknown, sources: Sources, protocols: ProtocolCheck): PolicyData {
-  try {
-    canonical(data as Json)
-  } catch (error) {
-    throw new Refused([
-      { code: 'data', message: `the data files hold what a policy cannot use: ${(error as Error).message}` },
-    ])
-  }
-  const hidden = protoPath(data)
-  if (hidden !== undefined) refuse([dataProblem(hidden, '`__proto__` is no name for anything', sources)])
-  const problems = placedFaults(dataChecker.Errors(data)).map(({ at, text }) => dataProblem(at, text, sources))
-  if (!dataChecker.Check(data)) {
-    refuse(
-      problems.length > 0
-        ? problems.slice(0, 20)
-        : [{ code: 'data', message: 'the data files do not fit their schemas' }],
-    )
-    throw new Refused([{ code: 'data', message: 'the data files do not fit their schemas' }])
-  }
-  for (const [name, resource] of Object.entries(data.resources)) {
-    const problem = protocols.checkResource(resource.protocol, resource.options ?? {})
-    if (problem !== null) problems.push(dataProblem(`/resources/${name}/options`, `${name}: ${problem}`, sources))
-  }
-  refuse(problems)
-  return data
-}
-
-/** The JSON Pointer of a member named `__proto__`: schemas look past it, and code that copies objects is changed by it. */
-function protoPath(value: unknown, path = ''): string | undefined {
-  if (typeof value !== 'object' || value === null) return undefined
-  for (const [key, member] of Object.entries(value)) {
-    const here = `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
-    const found = key === '__proto__' ? here : protoPath(member, here)
-    if (found !== undefined) return found
-  }
-  return undefined
-}
-
-function dataProblem(path: string, message: string, sources: Sources): Problem {
-  const [, top = '', ...rest] = path.split('/').map(step => step.replaceAll('~1', '/').replaceAll('~0', '~'))
-  const file = [...sources.keys()].find(name => !name.endsWith('.rego') && name.startsWith(`${top}/data.`))
-  const at = rest.length > 0 ? `${rest.join('.')}: ` : ''
-  if (file === undefined) return { code: 'data', message: `${path}: ${message}` }
-  return { code: 'data', file, line: lineOf(sources.get(file)!.toString('utf8'), rest), message: at + message }
-}
-
 /** INVARIANT: what is activated can be loaded; a bundle that every process refuses would end all sessions. */
 function packProblems(bundle: Bundle): Problem[] {
   try {
@@ -267,54 +238,6 @@ function packProblems(bundle: Bundle): Problem[] {
   } catch (error) {
     return [{ code: 'source_size', message: `no process could load this revision: ${(error as Error).message}` }]
   }
-}
-
-/** INVARIANT: a revision answers every point in its shape, and with nothing that this build cannot carry out. */
-async function dryRun(bundle: Bundle, protocols: ProtocolCheck): Promise<Problem[]> {
-  const evaluator = new Evaluator(Buffer.from(bundle.wasm, 'base64'), canonical(bundle.data as Json))
-  const problems: Problem[] = []
-  for (const { point, input, label } of sampleQuestions(bundle.data)) {
-    await nextTurn() // control has others to serve: a slow policy holds it for one evaluation at a time
-    const file = `${point}/${point}.rego`
-    const answer = evaluator.evaluate(point, canonical(input as Json))
-    if (!answer.ok) problems.push({ code: answer.code, file, message: `${label}: ${answer.message}` })
-    else if (answer.value === undefined)
-      problems.push({ code: 'policy_undefined', file, message: `${label}: result is undefined` })
-    else problems.push(...resultFaults(point, answer.value, label).map(fault => ({ file, ...fault })))
-    const protocol = 'resource' in input && typeof input.resource === 'object' ? input.resource?.protocol : undefined
-    if (
-      point === 'masking' &&
-      answer.ok &&
-      protocol !== undefined &&
-      hasRules(answer.value) &&
-      !protocols.canMask(protocol)
-    ) {
-      problems.push({
-        code: 'unsupported',
-        file,
-        message: `${label}: ${protocol} cannot mask, and a masking rule demands it`,
-      })
-    }
-    if (problems.length >= 20) break
-  }
-  return problems
-}
-
-function resultFaults(point: Point, value: unknown, label: string): { code: string; message: string }[] {
-  const read = readResult(point, value)
-  if ('problem' in read) return [{ code: 'policy_shape', message: `${label}: ${read.problem}` }]
-  const cannot = unsupported(point, read.result)
-  return cannot === undefined ? [] : [{ code: 'unsupported', message: `${label}: ${cannot}` }]
-}
-
-function hasRules(value: unknown): boolean {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'rules' in value &&
-    Array.isArray(value.rules) &&
-    value.rules.length > 0
-  )
 }
 
 function isTest(path: string): boolean {

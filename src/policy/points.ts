@@ -12,8 +12,10 @@ const Text = T.String()
 const Ms = T.Integer()
 const Seconds = T.Integer({ minimum: 1, maximum: 315_360_000 })
 
+const weekdays = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] as const
+
 export const Time = T.Object(
-  { now_at_ms: Ms, date: Text, weekday: Text, minute_of_day: T.Integer(), zone: Text },
+  { now_at_ms: Ms, date: Text, weekday: Words(weekdays), minute_of_day: T.Integer(), zone: Text },
   closed,
 )
 

@@ -8,6 +8,12 @@ export interface Problem {
   readonly line?: number
 }
 
+/** Problems at the same place about the same thing are told once: those of `first` win. */
+export function mergeProblems(first: readonly Problem[], more: readonly Problem[]): Problem[] {
+  const told = new Set(first.map(({ file, line }) => `${file}:${line}`))
+  return [...first, ...more.filter(({ file, line }) => !told.has(`${file}:${line}`))]
+}
+
 /** One line for each problem: `file:line: message`. */
 export function problemText(problem: Problem): string {
   const at =

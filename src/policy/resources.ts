@@ -92,7 +92,8 @@ export function typed(name: string, resource: ResourceData): PolicyResource {
   })
 }
 
-function fits(
+/** Whether a rule of roles/data.yaml is about a resource. */
+export function fits(
   rule: { names?: string[]; labels?: Record<string, string> },
   resource: Pick<PolicyResource, 'name' | 'labels'>,
 ): boolean {

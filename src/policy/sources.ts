@@ -13,7 +13,7 @@ const maxPath = 256
 /** Whether a file of a policy root takes part. Bundle manifests, signatures and compiled modules never do. */
 export function takesPart(path: string): boolean {
   const name = path.slice(path.lastIndexOf('/') + 1)
-  return name.endsWith('.rego') || /^data\.(json|ya?ml)$/.test(name)
+  return path === 'policy.yaml' || name.endsWith('.rego') || /^data\.(json|ya?ml)$/.test(name)
 }
 
 /** Collects sources and refuses what is too much or oddly named, before anything is written to a disk. */

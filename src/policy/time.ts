@@ -14,7 +14,7 @@ export function timeFacts(now_at_ms: number, zone: string): Static<typeof Time> 
     date: `${part['year']}-${part['month']}-${part['day']}`,
     minute_of_day: Number(part['hour']) * 60 + Number(part['minute']),
     now_at_ms: Math.floor(now_at_ms),
-    weekday: part['weekday'] ?? '',
+    weekday: part['weekday'] as Static<typeof Time>['weekday'],
     zone,
   }
 }

@@ -40,7 +40,7 @@ export function compileWith(...edits: Edit[]): Promise<Bundle> {
 
 async function compileEdited(edits: readonly Edit[]): Promise<Bundle> {
   const sources = new Map(readFolder(root))
-  for (const path of sources.keys()) if (path.endsWith('_test.rego')) sources.delete(path)
+  for (const path of sources.keys()) if (/_test\.rego$|^policy\.yaml$/.test(path)) sources.delete(path)
   for (const [file, from, to] of edits) {
     const text = sources.get(file)?.toString('utf8') ?? ''
     if (!text.includes(from)) throw new Error(`${file} does not hold ${JSON.stringify(from)}`)

@@ -144,7 +144,8 @@ describe('the gate', () => {
       'recording/recording.rego': `package sallyport.recording\n${result}`,
       'recording/recording_test.rego': null,
     })
-    expect((await problems(recording('result := {"level": "ful"}')))[0]?.code).toBe('policy_shape')
+    expect((await problems(recording('result := {"level": "full"}')))[0]?.code).toBe('policy_shape')
+    expect((await problems(recording('result := {"level": "ful"}')))[0]).toMatchObject({ code: 'word', line: 2 })
     expect((await problems(recording('result := 1 if input.role == "x"')))[0]?.code).toBe('policy_undefined')
     const redact = '"transform": {"kind": "redact"},'
     const allowing = {
@@ -154,6 +155,70 @@ describe('the gate', () => {
     expect((await problems(allowing))[0]?.code).toBe('unsupported')
     const endless = 'result := 1 if { xs := numbers.range(1, 3000); some a in xs; some b in xs; a < b; b < a }'
     expect((await problems(recording(endless)))[0]?.code).toBe('policy_fuel')
+  })
+
+  test('refuses a secret that the deployment does not declare, and takes one that it does', async () => {
+    const found = async (secrets: readonly string[]) => {
+      try {
+        await compile(starter(), { opa: opaPath(), protocols: acceptAll, secrets })
+        return []
+      } catch (error) {
+        if (error instanceof Refused) return error.problems
+        throw error
+      }
+    }
+    const line = lineWith(text('resources/data.yaml'), 'secret: shop-gateway')
+    const message = 'shop-db.secret: this deployment declares no secret shop-gateway: did you mean shop-gatewy?'
+    expect(await found(['shop-gatewy'])).toEqual([{ code: 'data', file: 'resources/data.yaml', line, message }])
+    expect(await found(['shop-gateway'])).toEqual([])
+  })
+
+  test('refuses tests that run less than the repository demands, with the lines that none runs', async () => {
+    const demand = '# ours\ntests:\n  min_coverage: 100\n'
+    const added = `${text('access/access.rego')}\nunused if {\n\tinput.role == "x"\n}\n`
+    const found = await problems({ 'policy.yaml': demand, 'access/access.rego': added })
+    expect(found[0]).toMatchObject({ code: 'coverage', file: 'policy.yaml', line: 3 })
+    expect(found[0]?.message).toMatch(/^the tests run 9\d\.\d % of the lines; this repository demands 100 %$/)
+    const last = added.split('\n').length - 3
+    expect(found.find(p => p.file === 'access/access.rego')?.message).toContain(`${last}`)
+  })
+
+  test.each([
+    ['tests:\n  min_covrage: 95\n', 2, '/tests/min_covrage: is unknown here'],
+    ['test:\n  min_coverage: 95\n', 1, '/test: is unknown here'],
+    ['tests:\n  min_coverage: 950\n', 2, '/tests/min_coverage: must be <= 100'],
+    ['tests: [\n', 1, 'cannot be read'],
+  ])('refuses settings of the repository that are not understood whole: %j', async (settings, line, message) => {
+    const [first] = await problems({ 'policy.yaml': settings })
+    expect(first).toMatchObject({
+      code: 'settings',
+      file: 'policy.yaml',
+      line,
+      message: expect.stringContaining(message),
+    })
+  })
+
+  test('warns of what opa fmt writes differently, of unknown labels and of roles for nothing, and refuses none of it', async () => {
+    const rego = text('retention/retention.rego').replace('day := 86400', 'day :=   86400')
+    const labels = text('masking/masking.rego').replace(
+      'input.role != "admin"',
+      'not input.resource.labels.clas == "none"',
+    )
+    const roles = text('roles/data.yaml').replace('class: server', 'class: servr')
+    const { warnings } = await compile(
+      starter({
+        'retention/retention.rego': rego,
+        'masking/masking.rego': labels,
+        'masking/masking_test.rego': null,
+        'roles/data.yaml': roles,
+      }),
+      { opa: opaPath(), protocols: acceptAll },
+    )
+    const near = (code: string) => warnings.find(w => w.code === code)
+    expect(near('fmt')).toMatchObject({ file: 'retention/retention.rego', line: lineWith(rego, 'day :=   86400') })
+    expect(near('label')).toMatchObject({ file: 'masking/masking.rego', line: lineWith(labels, 'labels.clas') })
+    expect(near('data')).toMatchObject({ file: 'roles/data.yaml', line: lineWith(roles, 'servr') })
+    expect(warnings).toHaveLength(3)
   })
 
   test('refuses needs that this version cannot give', async () => {

@@ -23,6 +23,7 @@ export const acceptAll: ProtocolCheck = { checkResource: () => null, canMask: ()
 /** The starter policies as sources, with files replaced or added (`null` removes one). */
 export function starter(changes: Readonly<Record<string, string | null>> = {}): Map<string, Buffer> {
   const sources = new Map(readFolder(starterRoot))
+  sources.delete('policy.yaml') // a test that changes a file does not owe it tests
   for (const [path, text] of Object.entries(changes)) {
     if (text === null) sources.delete(path)
     else sources.set(path, Buffer.from(text))

@@ -1,0 +1,20 @@
+import type { Problem } from '../problem.ts'
+import type { Scope } from './scope.ts'
+import { rowOf, type Term } from './tree.ts'
+
+/** What the lints found, each once. */
+export class Findings {
+  readonly #found = new Map<string, Problem>()
+
+  add(code: string, term: Term, scope: Scope, message: string): void {
+    const problem = { code, file: scope.module.file, line: rowOf(term), message }
+    if (this.#found.size < 200) this.#found.set(JSON.stringify(problem), problem)
+  }
+
+  /** In the order of files and lines. */
+  list(): Problem[] {
+    return [...this.#found.values()].sort((a, b) =>
+      a.file === b.file ? (a.line ?? 0) - (b.line ?? 0) : (a.file ?? '') < (b.file ?? '') ? -1 : 1,
+    )
+  }
+}
