@@ -110,18 +110,20 @@ async function openBase(
   const decisions = new DecisionLog({ database, engine })
   onClose(() => decisions.close())
   const follower = new RevisionFollower({ database, engine })
+  const look = () => {
+    const problem = follower.notReady
+    if (problem === null) row.clear('policy')
+    else row.refuse('policy', problem)
+  }
   engine.onSwitched(revision => {
     row.generation = revision.generation
+    look() // at once: who is told that this process is ready finds it so
     void row.heartbeat().catch(() => {}) // the next beat says it again
   })
   notices.listen('revisions', () => follower.poll())
   await follower.start()
   onClose(() => follower.stop())
-  const watch = setInterval(() => {
-    const problem = follower.notReady
-    if (problem === null) row.clear('policy')
-    else row.refuse('policy', problem)
-  }, 500)
+  const watch = setInterval(look, 500)
   onClose(() => clearInterval(watch))
   const ground = {
     database,

@@ -2,6 +2,7 @@ import { readFileSync, realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { openClient } from './client.ts'
+import type { ImpactCommand } from './impact.ts'
 import { complain, seconds } from './output.ts'
 import type { FolderOptions } from './policy.ts'
 import { loadProfile } from './profile.ts'
@@ -273,6 +274,26 @@ for (const [name, what] of [
       process.exitCode = await (await import('./policy.ts'))[name](folder ?? '.', o)
     })
 }
+policy
+  .command('impact <range>')
+  .description('who would be newly denied, allowed or asked between two commits, BASE..HEAD, from recorded decisions')
+  .option('--repo <folder>', 'the policy repository', '.')
+  .option('--folder <folder>', 'folder of the policies in it; default where you stand')
+  .option(
+    '--log <file>',
+    'exported decision log instead of the server, .gz too, - for standard input; repeat for several',
+    collect,
+    [] as string[],
+  )
+  .option('--days <n>', 'decisions of the last days that the server is asked for; default 30')
+  .option('--format <format>', 'table, json, or markdown for a pull request', 'table')
+  .option('-o, --output <file>', 'where the report goes; default standard output')
+  .option('--fail-on <limits>', 'exit with 3 where there are more, such as denied:0,allowed:10 or any:0')
+  .option('--zone <zone>', 'time zone of the deployment', 'UTC')
+  .option('--threads <n>', 'how many threads judge; default one a core', Number)
+  .action(async (range: string, o: ImpactCommand) => {
+    process.exitCode = await (await import('./impact.ts')).impact(client, range, o)
+  })
 
 const token = program.command('token').description('API tokens')
 token

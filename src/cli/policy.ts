@@ -112,6 +112,7 @@ function expectPolicies(folder: string): void {
   })
 }
 
+/** How the gate compiles on this machine. */
 export async function gateOptions({ config }: FolderOptions = {}) {
   const { loadConfig } = await import('../config.ts')
   const { findOpa } = await import('../policy/opa-binary.ts')

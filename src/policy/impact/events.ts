@@ -1,0 +1,72 @@
+import { type Input, type Point, points } from '../points.ts'
+import { isInput } from '../results.ts'
+
+/** A recorded question, from an entry of the decision log in OPA's event format. */
+export interface Recorded {
+  readonly id: string
+  readonly point: Point
+  readonly input: Input<Point>
+  readonly at_ms: number
+  /** The log was told to erase or mask something of the input: it is judged without that. */
+  readonly partial: boolean
+}
+
+/** Why an entry cannot be judged again. `misfit`: its input does not have the shape that this version judges. */
+export type Unusable = 'unreadable' | 'not_recorded' | 'misfit'
+
+interface OpaEvent {
+  readonly decision_id?: unknown
+  readonly path?: unknown
+  readonly input?: unknown
+  readonly timestamp?: unknown
+  readonly erased?: unknown
+  readonly masked?: unknown
+}
+
+const entry = /^\/?sallyport\/([a-z_]+)\/result$/
+
+/** Reads one line of an exported decision log (JSON Lines). It does not throw. */
+export function readEvent(line: string): Recorded | Unusable {
+  let event: OpaEvent
+  try {
+    event = JSON.parse(line) as OpaEvent
+  } catch {
+    return 'unreadable'
+  }
+  if (typeof event !== 'object' || event === null || typeof event.path !== 'string') return 'unreadable'
+  const point = entry.exec(event.path)?.[1]
+  if (point === undefined || !Object.hasOwn(points, point)) return 'unreadable'
+  const { input } = event
+  if (input === undefined || input === null) return 'not_recorded' // the engine refused to read it then
+  if (!isInput(point as Point, input)) return 'misfit'
+  const at_ms = typeof event.timestamp === 'string' ? Date.parse(event.timestamp) : Number.NaN
+  return {
+    id: typeof event.decision_id === 'string' ? event.decision_id : '',
+    point: point as Point,
+    input,
+    at_ms: Number.isNaN(at_ms) ? 0 : at_ms,
+    partial: namesInput(event.erased) || namesInput(event.masked),
+  }
+}
+
+function namesInput(paths: unknown): boolean {
+  return Array.isArray(paths) && paths.some(path => typeof path === 'string' && path.startsWith('/input'))
+}
+
+/** Whom and what a question is about, for people. */
+export interface Party {
+  readonly subject: { readonly id: string; readonly name: string } | null
+  readonly resource: string | null
+  readonly role: string | null
+}
+
+export function partyOf(point: Point, input: Input<Point>): Party {
+  const all = input as Partial<Input<'access'>> & Partial<Input<'replay'>> & Partial<Input<'admin'>>
+  const { subject, resource, recording, role, call, target } = all
+  const named = typeof resource === 'object' ? resource.name : (recording?.resource ?? target?.['resource'] ?? null)
+  return {
+    subject: subject === undefined ? null : { id: subject.id, name: subject.name },
+    resource: typeof resource === 'string' ? resource : named,
+    role: point === 'admin' ? (call ?? null) : (role ?? recording?.role ?? null),
+  }
+}
