@@ -215,7 +215,11 @@ function openRepository({ config, database, audit, root }: Base, registry: Regis
       ca: config.policy.ca,
       dir: join(config.data, 'policy-mirror'),
     },
-    gate: { opa: config.policy.opa, protocols: registry.policyChecks(), secrets: Object.keys(config.secrets) },
+    gate: {
+      opa: config.policy.opa,
+      protocols: registry.policyChecks({ keepsOriginals: (config.recording.originals_recipients ?? []).length > 0 }),
+      secrets: Object.keys(config.secrets),
+    },
     key: privateKey,
     first_admins: config.first_admins,
     onActivated: ({ generation, commit }) => {

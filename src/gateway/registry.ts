@@ -31,9 +31,10 @@ export class Registry {
     return faultsOf(protocol.options, resource.options).map(line => `/options${line}`)
   }
 
-  /** What the gate of policy/ asks of protocols before a revision is activated. */
-  policyChecks(): ProtocolCheck {
+  /** What the gate of policy/ asks of protocols and deployment before a revision is activated. */
+  policyChecks(deployment: Pick<ProtocolCheck, 'keepsOriginals'> = {}): ProtocolCheck {
     return {
+      ...deployment,
       checkResource: (protocol, options) => this.problems({ protocol, options }).join('; ') || null,
       canMask: protocol => this.get(protocol)?.capabilities.mask ?? false,
     }

@@ -34,6 +34,13 @@ export async function dryRun(bundle: Bundle, protocols: ProtocolCheck): Promise<
         message: `${label}: ${protocol} cannot mask, and a masking rule demands it`,
       })
     }
+    if (point === 'recording' && protocols.keepsOriginals === false && answer.ok && sealsOriginals(answer.value)) {
+      problems.push({
+        code: 'unsupported',
+        file,
+        message: `${label}: originals: sealed, and this deployment names nobody who could open them: set recording.originals_recipients`,
+      })
+    }
     if (problems.length >= 20) break
   }
   return problems
@@ -54,4 +61,8 @@ function hasRules(value: unknown): boolean {
     Array.isArray(value.rules) &&
     value.rules.length > 0
   )
+}
+
+function sealsOriginals(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'originals' in value && value.originals === 'sealed'
 }

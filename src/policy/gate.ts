@@ -20,6 +20,8 @@ export interface ProtocolCheck {
   checkResource(protocol: string, options: unknown): string | null
   /** Whether the protocol can mask; what it cannot do and policy demands is refused. */
   canMask(protocol: string): boolean
+  /** Whether the deployment names somebody who could open originals. Left out where the deployment is not known. */
+  readonly keepsOriginals?: boolean
 }
 
 export interface GateOptions {

@@ -139,6 +139,20 @@ describe('the gate', () => {
     expect(cannot[0]?.code).toBe('unsupported')
   })
 
+  test('refuses originals that nobody of the deployment could open; where the deployment is not known it cannot say', async () => {
+    const sealed = {
+      'recording/recording.rego': text('recording/recording.rego').replace(
+        '"originals": "drop"',
+        '"originals": "sealed"',
+      ),
+      'recording/recording_test.rego': null,
+    }
+    const [problem] = await problems(sealed, { ...acceptAll, keepsOriginals: false })
+    expect([problem?.code, problem?.file]).toEqual(['unsupported', 'recording/recording.rego'])
+    expect(problem?.message).toContain('names nobody who could open them')
+    expect(await problems(sealed)).toEqual([])
+  })
+
   test('refuses a result of the wrong shape, an undefined one and an unsupported one before anybody meets it', async () => {
     const recording = (result: string) => ({
       'recording/recording.rego': `package sallyport.recording\n${result}`,
