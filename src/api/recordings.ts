@@ -14,6 +14,7 @@ import {
 } from '../recording/listing.ts'
 import { replayLines } from '../recording/render.ts'
 import type { ReplayClient } from '../recording/replay-client.ts'
+import { channelAddress } from '../recording/terminal.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
 import { callerOf, permitOf } from './guard.ts'
@@ -81,7 +82,8 @@ const View = T.Object(
 )
 const Cast = T.Object(
   {
-    channel: T.Optional(T.Integer({ minimum: 0, maximum: 0xffffffff })),
+    /** `CHANNEL`, or `CONNECTION:CHANNEL` with the end of the connection's id. */
+    channel: T.Optional(T.String({ pattern: '^(\\w{1,64}:)?\\d{1,10}$' })),
     view: View.properties.view,
     verb: T.Optional(T.Union([T.Literal('download'), T.Literal('export')])),
     reason: View.properties.reason,
@@ -192,7 +194,9 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
       const { channel, ...view } = request.query
       const query = { verb: 'export', ...(view as Record<string, string>) }
       const lines = await replay.events(callerOf(request), sessionOf(request), query, gone.signal)
-      const cast = asciicast(replayLines(lines as AsyncIterable<Uint8Array>), { channel })
+      const cast = asciicast(replayLines(lines as AsyncIterable<Uint8Array>), {
+        channel: channel === undefined ? undefined : channelAddress(channel),
+      })
       // The first line is awaited, so that a recording without a terminal is an answer and not half of one.
       const first = await cast.next()
       const whole = async function* () {

@@ -1,6 +1,7 @@
+import { ChannelList } from '../recording/channel-list.ts'
 import { plain, type ReplayLine, renderLine } from '../recording/render.ts'
-import { TerminalChannel } from '../recording/terminal.ts'
-import { say } from './output.ts'
+import { type ChannelAddress, TerminalChannel } from '../recording/terminal.ts'
+import { instant, say, table } from './output.ts'
 
 /** Where a replay is shown. */
 export interface Screen {
@@ -23,6 +24,27 @@ export class TextScreen implements Screen {
   restore(): void {}
 }
 
+/** What channels there are, in place of what they carry. */
+export class ChannelScreen implements Screen {
+  readonly #list = new ChannelList()
+
+  show(line: ReplayLine): void {
+    this.#list.take(line)
+    if (line.kind !== 'end') return
+    const rows = this.#list.channels.map(({ address, at_ms, terminal, bytes, what }) => [
+      address,
+      at_ms === undefined ? '' : instant(at_ms),
+      terminal === undefined ? '' : `${terminal.cols} × ${terminal.rows}`,
+      String(bytes),
+      what,
+    ])
+    table(['channel', 'began', 'terminal', 'output, bytes', 'what'], rows, 'No channels.')
+    if (this.#list.more > 0) say(`… and ${this.#list.more} more: see --json`)
+    say(renderLine(line))
+  }
+  restore(): void {}
+}
+
 /** A place for bytes that may be a terminal. */
 export interface Terminal {
   readonly columns?: number
@@ -40,7 +62,7 @@ export class TerminalScreen implements Screen {
   readonly #only: boolean
   #playing = false
 
-  constructor(to: Terminal, options: { terminal?: boolean | undefined; channel?: number | undefined } = {}) {
+  constructor(to: Terminal, options: { terminal?: boolean | undefined; channel?: ChannelAddress | undefined } = {}) {
     this.#to = to
     this.#channel = new TerminalChannel(options.channel)
     this.#only = options.terminal === true

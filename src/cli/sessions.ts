@@ -2,9 +2,10 @@ import { open } from 'node:fs/promises'
 import { SallyportError } from '../errors.ts'
 import { asciicast } from '../recording/asciicast.ts'
 import { createPlayback, parseLine, type ReplayLine } from '../recording/render.ts'
+import { type ChannelAddress, channelAddress } from '../recording/terminal.ts'
 import type { Client } from './client.ts'
 import { instant, say, table } from './output.ts'
-import { JsonScreen, type Screen, TerminalScreen, TextScreen } from './screens.ts'
+import { ChannelScreen, JsonScreen, type Screen, TerminalScreen, TextScreen } from './screens.ts'
 
 interface SessionAnswer {
   readonly id: string
@@ -21,7 +22,9 @@ export interface ShowOptions {
   readonly text?: boolean
   readonly json?: boolean
   readonly terminal?: boolean
-  readonly channel?: number | undefined
+  /** `CHANNEL` or `CONNECTION:CHANNEL`. */
+  readonly channel?: string | undefined
+  readonly channels?: boolean
   readonly reason?: string
 }
 
@@ -74,7 +77,7 @@ export async function replay(client: Client, id: string, options: ReplayOptions)
     })
   if (!(max_pause_s > 0)) throw new SallyportError('bad_request', 'the longest pause must be longer than 0 seconds')
   if (options.asciicast) return await exportAsciicast(client, id, options)
-  const atOnce = options.text === true || options.json === true
+  const atOnce = options.text === true || options.json === true || options.channels === true
   const playback = createPlayback({
     speed: atOnce ? Number.POSITIVE_INFINITY : speed,
     maxPauseMs: max_pause_s * 1000,
@@ -87,9 +90,10 @@ async function exportAsciicast(client: Client, id: string, options: ReplayOption
   const lines = async function* () {
     for await (const text of client.lines(eventsPath(id, { ...options, json: true }))) yield parseLine(text)
   }
+  const channel = addressOf(options)
   const file = options.output === undefined ? undefined : await open(options.output, 'w', 0o600)
   try {
-    for await (const line of asciicast(lines(), { channel: options.channel })) {
+    for await (const line of asciicast(lines(), { channel })) {
       if (file === undefined) process.stdout.write(line)
       else await file.write(line)
     }
@@ -99,10 +103,16 @@ async function exportAsciicast(client: Client, id: string, options: ReplayOption
   if (options.output !== undefined) say(`written to ${options.output}`)
 }
 
+function addressOf({ channel }: ShowOptions): ChannelAddress | undefined {
+  return channel === undefined ? undefined : channelAddress(channel)
+}
+
 /** How it is shown: as JSON Lines, as text, or as the terminal that it was. */
 function screenOf(options: ShowOptions): Screen {
-  const { json, text, terminal, channel } = options
+  const { json, text, terminal } = options
+  const channel = addressOf(options)
   if (json) return new JsonScreen()
+  if (options.channels) return new ChannelScreen()
   if (terminal && !process.stdout.isTTY)
     throw new SallyportError('bad_request', 'this is no terminal: --terminal has nothing to play to', {
       remedy: 'use --text, --json or --asciicast',

@@ -1,6 +1,6 @@
 import { SallyportError } from '../errors.ts'
 import { plain, type ReplayLine } from './render.ts'
-import { type Shown, type Size, TerminalChannel } from './terminal.ts'
+import { type ChannelAddress, type Shown, type Size, TerminalChannel } from './terminal.ts'
 
 const usual: Size = { cols: 80, rows: 24 }
 const codes = { output: 'o', input: 'i', resize: 'r', note: 'm' } as const
@@ -13,7 +13,7 @@ const codes = { output: 'o', input: 'i', resize: 'r', note: 'm' } as const
  */
 export async function* asciicast(
   lines: AsyncIterable<ReplayLine>,
-  options: { readonly channel?: number | undefined } = {},
+  options: { readonly channel?: ChannelAddress | undefined } = {},
 ): AsyncGenerator<string> {
   const terminal = new TerminalChannel(options.channel)
   let facts: ReplayLine | undefined
@@ -60,8 +60,10 @@ function dataOf(shown: Shown): string {
   return shown.what === 'note' ? plain(shown.text) : shown.text
 }
 
-function nothing(channel: number | undefined, others: readonly number[]): SallyportError {
-  const which = channel === undefined ? 'no channel of this recording' : `channel ${channel} of this recording`
+function nothing(asked: ChannelAddress | undefined, others: readonly string[]): SallyportError {
+  const place = asked?.conn === undefined ? '' : `${asked.conn}:`
+  const which =
+    asked === undefined ? 'no channel of this recording' : `channel ${place}${asked.channel} of this recording`
   return new SallyportError('not_found', `${which} has terminal output`, {
     remedy: others.length > 0 ? `ask for one of the channels ${others.join(', ')}` : 'replay it as text or JSON Lines',
   })

@@ -1,3 +1,4 @@
+import { SallyportError } from '../errors.ts'
 import { bytesOf, type ReplayLine } from './render.ts'
 import { TerminalFilter } from './terminal-filter.ts'
 
@@ -17,13 +18,42 @@ export type Shown =
   /** Somebody must know of it who looks at this channel: a hole, the end of what verifies, a moderator who left. */
   | { readonly what: 'note'; readonly text: string }
 
+/** Channels are numbered anew in each connection of a session. */
+export interface ChannelAddress {
+  /** The end of the connection's id, as replays show it. Left out: the first connection that has such a channel. */
+  readonly conn?: string
+  readonly channel: number
+}
+
 const maxSide = 10_000
 const maxChannels = 256
 
+/** Reads `CHANNEL` or `CONNECTION:CHANNEL`. @throws SallyportError `bad_request`. */
+export function channelAddress(text: string): ChannelAddress {
+  const [, conn, digits] = /^(?:(\w{1,64}):)?(\d{1,10})$/.exec(text) ?? []
+  const channel = Number(digits)
+  if (digits === undefined || channel > 0xffff_ffff) {
+    throw new SallyportError(
+      'bad_request',
+      'a channel is a number, or the end of a connection’s id, `:` and a number',
+      {
+        remedy: '`sallyport replay SESSION --channels` lists them',
+      },
+    )
+  }
+  return conn === undefined ? { channel } : { conn, channel }
+}
+
+/** The connection of an event as people see it. */
+export function shortConnection(conn: string | undefined): string {
+  return (conn ?? '').slice(-6)
+}
+
 /** Picks one channel of a replay: the one that is asked for, else the first that has a terminal or puts something out. */
 export class TerminalChannel {
-  readonly #wanted: number | undefined
-  readonly #others = new Set<number>()
+  readonly #wanted: ChannelAddress | undefined
+  readonly #connections = new Set<string>()
+  readonly #others = new Map<string, { readonly conn: string; readonly channel: number }>()
   readonly #decoders = new Map<string, InstanceType<typeof TextDecoder>>()
   readonly filter = new TerminalFilter()
   #chosen: string | undefined
@@ -31,7 +61,7 @@ export class TerminalChannel {
   #term: string | undefined
   #hasOutput = false
 
-  constructor(wanted?: number) {
+  constructor(wanted?: ChannelAddress) {
     this.#wanted = wanted
   }
 
@@ -45,9 +75,10 @@ export class TerminalChannel {
   get hasOutput(): boolean {
     return this.#hasOutput
   }
-  /** Other channels that put something out. */
-  get others(): readonly number[] {
-    return [...this.#others].sort((a, b) => a - b)
+  /** Other channels that put something out, as they are asked for; with their connection where there are several. */
+  get others(): readonly string[] {
+    const one = this.#connections.size < 2
+    return [...this.#others.values()].map(({ conn, channel }) => (one ? `${channel}` : `${conn}:${channel}`))
   }
 
   /** @returns what is to be shown of a line; undefined for a line of something else. */
@@ -57,12 +88,14 @@ export class TerminalChannel {
     const channel = line['channel']
     if (typeof channel !== 'number') return undefined
     const key = `${line.conn ?? ''} ${channel}`
+    if (this.#connections.size < maxChannels) this.#connections.add(line.conn ?? '')
     const size = sizeOf(line)
     if (this.#chosen === undefined && this.#wanted === undefined && (size !== undefined || line.kind === 'output'))
       this.#chosen = key
-    if (this.#chosen === undefined && this.#wanted === channel) this.#chosen = key
+    if (this.#chosen === undefined && this.#isWanted(line.conn ?? '', channel)) this.#chosen = key
     if (key !== this.#chosen) {
-      if (line.kind === 'output' && this.#others.size < maxChannels) this.#others.add(channel)
+      if (line.kind === 'output' && this.#others.size < maxChannels)
+        this.#others.set(key, { conn: shortConnection(line.conn), channel })
       return undefined
     }
     if (typeof line['term'] === 'string') this.#term = line['term']
@@ -79,6 +112,11 @@ export class TerminalChannel {
     return { what: 'output', text: this.filter.write(text) }
   }
 
+  #isWanted(conn: string, channel: number): boolean {
+    const wanted = this.#wanted
+    return wanted?.channel === channel && (wanted.conn === undefined || conn.endsWith(wanted.conn))
+  }
+
   /** A character may be split over two records; each stream has its own place. */
   #decode(stream: string, bytes: Uint8Array): string {
     let decoder = this.#decoders.get(stream)
@@ -87,7 +125,7 @@ export class TerminalChannel {
   }
 }
 
-function sizeOf(line: ReplayLine): Size | undefined {
+export function sizeOf(line: ReplayLine): Size | undefined {
   const { rows } = line
   const cols = line['cols'] ?? line['columns']
   const fits = (side: unknown): side is number =>

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { TerminalScreen } from '../../src/cli/screens.ts'
 import { asciicast } from '../../src/recording/asciicast.ts'
+import { ChannelList } from '../../src/recording/channel-list.ts'
 import { jsonLine, parseLine, type ReplayLine, renderLine, replayLines } from '../../src/recording/render.ts'
+import { channelAddress } from '../../src/recording/terminal.ts'
 
 const began = Date.UTC(2026, 10, 25, 12)
 const facts = { subject_name: 'Ada <script>\x1b]0;x\x07', role: 'operator', resource: 'web-1', session_id: 'ses_1' }
@@ -14,7 +16,8 @@ const output = (ms: number, data: string | Buffer, channel = 0, stream = 'out') 
   at(ms, 'output', { channel, stream, data: Buffer.from(data) })
 const resize = (ms: number, columns: number, rows: number, channel = 0) => at(ms, 'resize', { channel, columns, rows })
 
-async function cast(lines: readonly ReplayLine[], channel?: number): Promise<string[]> {
+async function cast(lines: readonly ReplayLine[], asked?: number | string): Promise<string[]> {
+  const channel = asked === undefined ? undefined : channelAddress(String(asked))
   const made: string[] = []
   for await (const line of asciicast(each(lines), { channel })) made.push(line)
   return made
@@ -100,6 +103,54 @@ describe('asciicast v2', () => {
       code: 'not_found',
       remedy: expect.stringContaining('0, 2') as string,
     })
+  })
+
+  const of = (conn: string, line: ReplayLine): ReplayLine => ({ ...line, conn })
+  /** Two connections of one session, whose channels have the same numbers. */
+  const two = [
+    first,
+    of('con_00first', resize(0, 80, 24)),
+    of('con_00first', output(1, 'one')),
+    of('con_0second', resize(2, 100, 30)),
+    of('con_0second', output(3, 'two')),
+    of('con_0second', output(4, 'three', 1)),
+    end(),
+  ]
+
+  test('a terminal of a later connection is asked for by the end of its id and its number', async () => {
+    const texts = async (channel?: string) => read(await cast(two, channel)).events.map(event => event[2])
+    expect(await texts()).toEqual(['one'])
+    expect(await texts('0')).toEqual(['one'])
+    expect(await texts('second:0')).toEqual(['two'])
+    expect(await texts('con_0second:1')).toEqual(['three'])
+    expect(read(await cast(two, 'second:0')).header).toMatchObject({ width: 100, height: 30 })
+    await expect(texts('first:1')).rejects.toMatchObject({
+      message: 'channel first:1 of this recording has terminal output',
+      remedy: 'ask for one of the channels 0first:0, second:0, second:1',
+    })
+  })
+
+  test.each(['', 'x', '1:', ':1', 'a:b:1', '-1', '99999999999', 'con_1:1x'])('%j is no channel', text => {
+    expect(() => channelAddress(text)).toThrow('a channel is a number')
+  })
+
+  test('channels are listed with their connection, size, what runs on them and how much they put out', () => {
+    const list = new ChannelList()
+    for (const line of [
+      at(0, 'statement', { channel: 0, request: 'pty-req', text: 'terminal xterm' }),
+      at(1, 'statement', { channel: 0, request: 'exec', text: 'top' }),
+      ...two,
+      at(10, 'channel_open', { channel: 3, type: 'direct-tcpip' }),
+    ])
+      list.take(line)
+    expect(list.channels.map(({ address, bytes, what }) => [address, bytes, what])).toEqual([
+      ['con_1:0', 0, 'top'],
+      ['0first:0', 3, ''],
+      ['second:0', 3, ''],
+      ['second:1', 5, ''],
+      ['con_1:3', 0, 'direct-tcpip'],
+    ])
+    expect(list.channels[2]?.terminal).toEqual({ cols: 100, rows: 30 })
   })
 
   test('a recording without a terminal is refused', async () => {
