@@ -6,6 +6,8 @@ export interface SshLimits {
   readonly questions: number
   /** Channels that are open at once. */
   readonly channels: number
+  /** Requests, openings and operations on files of one connection that are refused: each of them is an event. */
+  readonly refusals: number
   /** The other leg is not read while more than this waits to be sent to a peer. */
   readonly outgoing_bytes: number
   /** Beyond this a peer lets the answers to its own questions pile up, and is cut. */
@@ -27,6 +29,7 @@ export const sshLimits: SshLimits = {
   tries: 6,
   questions: 60,
   channels: 100,
+  refusals: 10_000,
   outgoing_bytes: 1024 * 1024,
   outgoing_max_bytes: 16 * 1024 * 1024,
   ask_ms: 15_000,

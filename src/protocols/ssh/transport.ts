@@ -6,6 +6,8 @@ import { field, u8, u32 } from './wire/fields.ts'
 
 const firstOfConnections = 80
 const byApplication = 11
+/** Means nothing (RFC 4253 §11.2). */
+const ignored = Buffer.concat([u8(2), field('')])
 const keepAlive = Buffer.concat([u8(80), field('keepalive@openssh.com'), u8(1)])
 /** What one chunk of a socket may hold before its reading stops. */
 const mostKept = 4096
@@ -124,6 +126,14 @@ export class Transport {
     if (this.#reasons.delete(reason) && this.#reasons.size === 0) this.#socket.resume()
   }
 
+  /**
+   * Of a peer that is not read nobody learns that it is gone, but from what it is sent: nothing that matters, and no more
+   * than it takes. What lies unread in between costs nothing here.
+   */
+  touch(): undefined {
+    if (this.#outgoing === 0) this.send(ignored)
+  }
+
   /** Reads on, whatever held it: from here on nothing is kept of it. */
   unhold(): void {
     this.#reasons.clear()
@@ -149,8 +159,9 @@ export class Transport {
   }
 
   /** Point 7: a peer that says nothing is asked; one that stays silent is cut. */
-  #tick(): void {
-    if (!this.isOpen || this.#read === undefined || this.#reasons.size > 0) return
+  #tick(): undefined {
+    if (!this.isOpen || this.#read === undefined) return
+    if (this.#reasons.size > 0) return this.touch()
     this.#unanswered = this.#heard ? 0 : this.#unanswered + 1
     this.#heard = false
     if (this.#unanswered > this.#limits.unanswered) this.destroy()

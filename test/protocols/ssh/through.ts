@@ -3,8 +3,10 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import ssh2 from 'ssh2'
+import { Listeners } from '../../../src/gateway/listeners.ts'
 import type { Door, KeyPair, Opened, Refusal } from '../../../src/gateway/protocol.ts'
 import { accept } from '../../../src/protocols/ssh/accept.ts'
+import { ssh } from '../../../src/protocols/ssh/index.ts'
 import { type InnerProtocol, inner, send } from '../../../src/protocols/ssh/inside.ts'
 import { type SshLimits, sshLimits } from '../../../src/protocols/ssh/limits.ts'
 import { M } from '../../../src/protocols/ssh/relay/messages.ts'
@@ -24,6 +26,13 @@ export interface ThroughOptions {
   readonly session?: (session: ssh2.Session) => void
   /** Sees each connection of the target before its login. */
   readonly target?: (connection: ssh2.Connection) => void
+  /** In the place of a target that speaks SSH. */
+  readonly socket?: (socket: Socket) => void
+  /** Nobody watches, and policy demands it. */
+  readonly unwatched?: boolean
+  readonly max_per_address?: number
+  /** As whom the gateway logs in there. */
+  readonly login?: string
   readonly auth?: { readonly kind: 'password' } | { readonly kind: 'key'; readonly pem: string }
   readonly client?: Partial<ssh2.ConnectConfig>
   readonly strict?: boolean
@@ -70,19 +79,24 @@ export async function through(options: ThroughOptions = {}): Promise<Through> {
       ended.abort({ refused: true, code: 'session_ended', message: '', remedy: '', decision_id: null, ...refusal }),
   }
   const ended = new AbortController()
-  const target = await listening(createServer(socket => targetServer(options, found).injectSocket(socket)))
+  const targetSocket = options.socket ?? (socket => void targetServer(options, found).injectSocket(socket))
+  const target = await listening(createServer(socket => targetSocket(socket.on('error', () => {}))))
   const limits = { ...sshLimits, ...options.limits }
-  const gateway = await listening(
-    createServer(socket => {
-      found.clients.push(socket)
-      socket.on('error', () => socket.destroy())
-      void accept(socket, door(options, found, ended.signal, target), limits)
-    }),
+  const { max_per_address = 100 } = options
+  const listeners = new Listeners(
+    { host: '127.0.0.1', ports: { ssh: 0 }, max_connections: 1000, max_per_address },
+    () => door(options, found, ended.signal, target),
   )
+  const serve = (socket: Socket, itsDoor: Door) => {
+    found.clients.push(socket)
+    return accept(socket, itsDoor, limits)
+  }
+  await listeners.listen([{ ...ssh, accept: serve }])
   closers.add(() => {
+    void listeners.close(0)
     for (const socket of [...found.clients, ...found.targets]) socket.destroy()
   })
-  return Object.assign(found, { port: gateway })
+  return Object.assign(found, { port: listeners.port('ssh')! })
 }
 
 async function listening(server: Server): Promise<number> {
@@ -136,7 +150,7 @@ function door(options: ThroughOptions, found: Through, ended: AbortSignal, port:
         return socket
       },
     },
-    credential: { user: 'deploy', secret: new Secret(auth.kind === 'key' ? auth.pem : 'password') },
+    credential: { user: options.login ?? 'deploy', secret: new Secret(auth.kind === 'key' ? auth.pem : 'password') },
     gate: {
       judge: () => ({ allowed: true, decision: null, message: '', detail: '', remedy: '' }),
       refuse: () => {},
@@ -147,7 +161,12 @@ function door(options: ThroughOptions, found: Through, ended: AbortSignal, port:
       behind: () => undefined,
       settings: { level: 'full', results: 'all', head_rows: 0, originals: 'drop' },
     },
-    moderation: { required: false, state: () => 'watched', message: '', onChange: () => ({ [Symbol.dispose]() {} }) },
+    moderation: {
+      required: options.unwatched === true,
+      state: () => (options.unwatched === true ? 'waiting' : 'watched'),
+      message: 'waiting for a moderator',
+      onChange: () => ({ [Symbol.dispose]() {} }),
+    },
     ended,
     close: async (reason: string) => void found.closedWith.push(reason),
   } as unknown as Opened
@@ -172,6 +191,8 @@ export class RawClient {
   readonly protocol: InnerProtocol
   /** Messages of the connection protocol, as they came. */
   readonly got: Buffer[] = []
+  /** What the gateway says when it cuts the link. */
+  lastWords = ''
   #told: () => void = () => {}
 
   constructor(client: ssh2.Client, socket: Socket) {
@@ -180,16 +201,24 @@ export class RawClient {
     this.protocol = inner(client)._protocol
     const theirs = this.protocol._onPayload
     const ours = (payload: Buffer) => {
+      if (payload[0] === 1) this.lastWords = new FieldReader(payload, 5).text()
       if (payload[0]! < 80) return theirs(payload)
       this.got.push(payload)
       this.#told()
     }
     this.protocol._onPayload = ours
     if (this.protocol._decipher?._onPayload === theirs) this.protocol._decipher._onPayload = ours
+    socket.once('close', () => this.#told())
   }
 
   send(...parts: Buffer[]): void {
     send(this.protocol, Buffer.concat(parts))
+  }
+
+  /** The connection is over. @returns the gateway's last words. */
+  async over(): Promise<string> {
+    if (!this.socket.destroyed) await once(this.socket, 'close')
+    return this.lastWords
   }
 
   open(sender: number, window = 2 ** 21, packet = 32_768): void {
@@ -208,12 +237,9 @@ export class RawClient {
         if (payload[0] === kind) return payload
       }
       if (this.socket.destroyed) throw new Error('closed')
-      await Promise.race([
-        new Promise<void>(resolve => {
-          this.#told = resolve
-        }),
-        once(this.socket, 'close'),
-      ])
+      await new Promise<void>(resolve => {
+        this.#told = resolve
+      })
     }
   }
 
@@ -225,6 +251,27 @@ export class RawClient {
     await this.next(M.success)
     return recipient
   }
+}
+
+/** A target whose messages a test reads and writes itself; those that it says together come in one packet. */
+export function rawTarget(
+  connection: ssh2.Connection,
+  hear: (payload: Buffer, say: (...messages: Buffer[]) => void) => void,
+): void {
+  const { _protocol: protocol, _sock: socket } = inner(connection)
+  const say = (...messages: Buffer[]) => {
+    socket!.cork()
+    for (const message of messages) send(protocol, message)
+    socket!.uncork()
+  }
+  const theirs = protocol._onPayload
+  const ours = (payload: Buffer) => {
+    if (payload[0]! < 80) return theirs(payload)
+    hear(payload, say)
+    return undefined
+  }
+  protocol._onPayload = ours
+  if (protocol._decipher?._onPayload === theirs) protocol._decipher._onPayload = ours
 }
 
 /** A client of ssh2's. */

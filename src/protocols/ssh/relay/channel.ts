@@ -4,6 +4,10 @@ import type { Open } from './messages.ts'
 
 export type Side = 'client' | 'target'
 
+export function other(side: Side): Side {
+  return side === 'client' ? 'target' : 'client'
+}
+
 /** Reads what a channel carries in the place of the plain relay: it may judge, hold back, change and answer. */
 export interface Inspector {
   /** Bytes of the client. What becomes of them is told to `channel.toTarget`, so that windows stay right. */
@@ -30,6 +34,10 @@ export class Channel {
   readonly numbers: Record<Side, number> = { client: 0, target: 0 }
   state: ChannelState = 'fresh'
   confirmed = false
+  /** Its opener was told that it is open. */
+  told = false
+  /** Its target told how what it runs ended. */
+  exited = false
   inspector: Inspector | null = null
   /** Replies that the client waits for, in order: the target's (null) or ours. */
   readonly owed: (null | (() => void))[] = []
@@ -40,6 +48,8 @@ export class Channel {
   readonly bytes: Record<Side, number> = { client: 0, target: 0 }
   pty = false
   term = ''
+  /** What it runs is a subsystem. */
+  subsystem = false
 
   constructor(id: number, open: Open, opener: Side, client: Transport, target: Transport) {
     this.id = id
@@ -60,6 +70,13 @@ export class Channel {
 
   flowFrom(side: Side): Flow {
     return side === 'client' ? this.toTarget : this.toClient
+  }
+
+  /** A side was told that it is closed: it gets no data any more, and no larger window. */
+  closed(to: Side): void {
+    this.closeSent[to] = true
+    this.flowFrom(other(to)).receiverIsClosed()
+    this.flowFrom(to).senderIsClosed()
   }
 
   get isGone(): boolean {

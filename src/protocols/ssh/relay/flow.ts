@@ -30,6 +30,8 @@ export class Flow {
   #owed = 0
   /** Not granted again yet, so that not every message is followed by a word about its window. */
   #spare = 0
+  #receiverClosed = false
+  #senderClosed = false
 
   constructor(from: Transport, to: Transport) {
     this.#from = from
@@ -52,6 +54,19 @@ export class Flow {
     return this.#credit
   }
 
+  /** The receiver was told CLOSE: what waits for it and what still comes is nothing to it; what comes after that is done. */
+  receiverIsClosed(): void {
+    if (this.#receiverClosed) return
+    this.#receiverClosed = true
+    this.#queued = 0
+    for (const each of this.#waiting.splice(0)) if (typeof each === 'function') each()
+  }
+
+  /** The sender was told CLOSE: it needs no window. */
+  senderIsClosed(): void {
+    this.#senderClosed = true
+  }
+
   /** The sender sent so much. @throws FieldError when it was not granted. */
   received(bytes: number): void {
     if (bytes > this.#granted) throw new FieldError(`${bytes} bytes sent, where ${this.#granted} were granted`)
@@ -60,7 +75,12 @@ export class Flow {
 
   /** A data message goes on as it came. */
   pass(payload: Buffer, bytes: Buffer, code: number | null): void {
-    if (this.#waiting.length > 0 || bytes.length > this.#credit || bytes.length > this.#packet) {
+    if (
+      this.#receiverClosed ||
+      this.#waiting.length > 0 ||
+      bytes.length > this.#credit ||
+      bytes.length > this.#packet
+    ) {
       this.forward(bytes, code)
       return
     }
@@ -70,6 +90,7 @@ export class Flow {
 
   /** Bytes of the sender, perhaps changed, behind what waits already. */
   forward(bytes: Buffer, code: number | null = null): void {
+    if (this.#receiverClosed) return
     this.#queued += bytes.length
     if (this.#queued > mostQueued) throw new FieldError('more was to be sent than the receiver takes')
     this.#waiting.push({ bytes, code })
@@ -110,6 +131,7 @@ export class Flow {
   }
 
   #grant(bytes: number): void {
+    if (this.#senderClosed) return
     const all = bytes + this.#spare
     this.#spare = 0
     const kept = Math.min(all, this.#owed)

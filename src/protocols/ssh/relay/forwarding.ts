@@ -135,12 +135,12 @@ export class Forwarding {
   }
 
   #judge({ asked, words }: Wanted): string | undefined {
-    const verdict = this.#relay.gate.judge([asked], { text: words })
+    const verdict = this.#relay.judge([asked], { text: words })
     return verdict.allowed ? undefined : `${verdict.message} [${verdict.detail}] ${verdict.remedy}`
   }
 
   #refuse(message: string): string {
-    this.#relay.gate.refuse({ rule: 'ssh.forwarding', message, text: null })
+    this.#relay.refuse({ rule: 'ssh.forwarding', message, text: null })
     return message
   }
 }

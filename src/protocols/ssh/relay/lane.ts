@@ -3,6 +3,8 @@ import type { Transport } from '../transport.ts'
 
 /** More than a person types or reads in a moment. */
 const muchBytes = 8 * 1024
+/** More messages than a sane peer sends at once; what is asked for is an event each. */
+const muchMessages = 64
 
 /**
  * One direction of a connection. INVARIANT: decide → record → forward. What one turn of the event loop reads is judged and
@@ -43,7 +45,7 @@ export class Lane {
     this.#due = false
     const acts = this.#acts
     this.#acts = []
-    const much = this.#before() >= muchBytes
+    const much = this.#before() >= muchBytes || acts.length >= muchMessages
     const committed = this.#gate.commit()
     if (typeof committed === 'boolean') {
       if (committed) this.#run(acts)

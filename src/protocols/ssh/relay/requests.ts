@@ -69,10 +69,13 @@ export function targetRequest(relay: Relay, channel: Channel, payload: Buffer): 
   const { lanes, legs, gate } = relay
   switch (type) {
     case 'exit-status':
-      gate.record('exit', { channel: channel.id, code: fields.u32() })
-      break
     case 'exit-signal':
-      gate.record('exit', { channel: channel.id, signal: fields.text(64) })
+      if (channel.exited) throw new FieldError('a second end of one program')
+      channel.exited = true
+      gate.record('exit', {
+        channel: channel.id,
+        ...(type === 'exit-status' ? { code: fields.u32() } : { signal: fields.text(64) }),
+      })
       break
     case 'xon-xoff':
     case 'eow@openssh.com':
@@ -96,25 +99,26 @@ function start(relay: Relay, channel: Channel, payload: Buffer, request: Channel
   if (channel.state !== 'fresh' || mangled) return refuse(relay, channel, request)
   const extra = { channel: channel.id, request: request.type, ...(channel.pty ? { term: channel.term } : {}) }
   const refusal = wanted.refused === undefined ? undefined : refusedStart(relay, wanted.refused, wanted.text)
-  const verdict = refusal ?? relay.gate.judge(wanted.actions, { text: wanted.text, extra })
+  const verdict = refusal ?? relay.judge(wanted.actions, { text: wanted.text, extra })
   if (!verdict.allowed) {
     channel.state = 'refused'
     relay.lanes.client.push(() => {
       channel.owed.push(() => {
         if (request.wantReply) relay.legs.client.send(plainMessage(M.success, channel.numbers.client))
-        relay.refuseChannel(channel, denial(verdict), refusedStatus)
+        relay.channels.refuse(channel, denial(verdict), refusedStatus)
       })
       channel.settle()
     })
     return
   }
   channel.state = 'running'
+  channel.subsystem = request.type === 'subsystem'
   channel.inspector = wanted.inspect?.(relay, channel) ?? null
   pass(relay, channel, payload, request)
 }
 
 function refusedStart(relay: Relay, message: string, text: string | null) {
-  relay.gate.refuse({ rule: 'ssh.start', message, text })
+  relay.refuse({ rule: 'ssh.start', message, text })
   return { allowed: false, message: `refused by the gateway: ${message}`, detail: '', remedy: '' } as const
 }
 
@@ -147,7 +151,7 @@ function admitted(
   wanted: { readonly asked: ActionFacts; readonly words: string },
 ): undefined {
   const extra = { channel: channel.id, request: request.type }
-  const verdict = relay.gate.judge([wanted.asked], { text: wanted.words, extra })
+  const verdict = relay.judge([wanted.asked], { text: wanted.words, extra })
   if (verdict.allowed) {
     relay.forwarding.admit(type, wanted)
     return pass(relay, channel, payload, request)
@@ -165,7 +169,7 @@ function judged(
   text: string,
   allowed: () => void = () => {},
 ): undefined {
-  const verdict: Verdict = relay.gate.judge([asked], { text, extra: { channel: channel.id, request: request.type } })
+  const verdict: Verdict = relay.judge([asked], { text, extra: { channel: channel.id, request: request.type } })
   if (!verdict.allowed) return answer(relay, channel, request, M.failure)
   allowed()
   pass(relay, channel, payload, request)
@@ -173,7 +177,7 @@ function judged(
 
 function refuse(relay: Relay, channel: Channel, request: ChannelRequest): undefined {
   const message = `the request ${request.type} is not known here, or comes at the wrong time`
-  relay.gate.refuse({ rule: 'ssh.request', message, text: request.type })
+  relay.refuse({ rule: 'ssh.request', message, text: request.type })
   answer(relay, channel, request, M.failure)
 }
 

@@ -53,9 +53,8 @@ export class SftpInspector implements Inspector {
   }
 
   #refused({ operation, refused }: Request): Words | undefined {
-    const { gate } = this.#relay
     if (refused !== null) {
-      gate.refuse({ rule: 'ssh.sftp', message: refused, text: null })
+      this.#relay.refuse({ rule: 'ssh.sftp', message: refused, text: null })
       return { message: `refused by the gateway: ${refused}`, detail: '', remedy: '' }
     }
     if (operation === null) return undefined
@@ -66,7 +65,7 @@ export class SftpInspector implements Inspector {
       target_path,
       direction: operation.direction ?? 'none',
     } as const
-    const verdict = gate.judge([action('sftp', verb, { ...facts, flags: [...flags] })], {
+    const verdict = this.#relay.judge([action('sftp', verb, { ...facts, flags: [...flags] })], {
       text: textOf(operation),
       extra: { channel: this.#channel.id },
     })

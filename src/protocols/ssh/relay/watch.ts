@@ -31,7 +31,7 @@ export class Watch implements Disposable {
     this.#held = []
   }
 
-  #rest(): void {
+  #rest(): undefined {
     clearInterval(this.#look)
     this.#look = undefined
   }
@@ -48,11 +48,17 @@ export class Watch implements Disposable {
     }
     if (this.#passes(side, payload)) return false
     // A moment without a moderator may be over before anybody is told of it.
-    this.#look ??= setInterval(() => this.#waits || this.#goOn(), lookMs).unref()
+    this.#look ??= setInterval(() => this.#lookAgain(), lookMs).unref()
     this.#held.push({ side, payload })
     this.#bytes[side] += payload.length
     if (this.#bytes[side] > mostHeld) this.#relay.legs[side].hold('moderator')
     return true
+  }
+
+  /** Who is not read any more may have left meanwhile. */
+  #lookAgain(): undefined {
+    if (!this.#waits) return this.#goOn()
+    for (const side of ['client', 'target'] as const) if (this.#bytes[side] > mostHeld) this.#relay.legs[side].touch()
   }
 
   #passes(side: Side, payload: Buffer): boolean {
@@ -83,7 +89,7 @@ export class Watch implements Disposable {
     this.#goOn()
   }
 
-  #goOn(): void {
+  #goOn(): undefined {
     if (this.#held.length === 0) return
     this.#rest()
     const held = this.#held
@@ -96,7 +102,7 @@ export class Watch implements Disposable {
   }
 
   #tellAll(words?: string): void {
-    for (const channel of this.#relay.channels.values()) this.tell(channel, words)
+    for (const channel of this.#relay.channels) this.tell(channel, words)
   }
 
   /** The person of a session reads for whom it waits. */

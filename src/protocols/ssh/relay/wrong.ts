@@ -12,10 +12,10 @@ export function orClose(relay: Relay, channel: Channel, rule: string, read: () =
   } catch (error) {
     if (!(error instanceof FieldError)) throw error
     const message = `the channel is closed: ${error.message}`
-    relay.gate.refuse({ rule, message, text: null })
+    relay.refuse({ rule, message, text: null })
     channel.state = 'refused'
     relay.lanes.client.push(() =>
-      relay.refuseChannel(channel, denial({ message, detail: '', remedy: '' }), refusedStatus),
+      relay.channels.refuse(channel, denial({ message, detail: '', remedy: '' }), refusedStatus),
     )
     return false
   }
