@@ -80,12 +80,43 @@ export const ConfigSchema = T.Object(
     ),
     policy: T.Object(
       {
-        source: T.String(), // a local path, file:// or https:// remote
+        source: T.String(), // a local path, file://, https:// or ssh:// remote, or user@host:path
         ref: T.String(),
         folder: T.Optional(T.String()),
         poll_s: T.Integer({ minimum: 1 }),
         token: T.Optional(Ref),
         ca: T.Optional(T.String()), // file of the certificates that vouch for an https remote
+        ssh: T.Optional(
+          T.Object(
+            {
+              key: Ref, // deploy key, without a passphrase
+              host_keys: T.Array(
+                T.String({
+                  pattern: '^[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( .*)?$',
+                  description: 'must be a public key of the server, as TYPE BASE64',
+                }),
+                { minItems: 1, maxItems: 20 },
+              ),
+            },
+            closed,
+          ),
+        ),
+        signatures: T.Optional(
+          T.Object(
+            { allowed_signers: T.Optional(T.String()), openpgp: T.Optional(T.String()) }, // files; one of them at least
+            { ...closed, minProperties: 1 },
+          ),
+        ),
+        webhooks: T.Optional(
+          T.Object(
+            {
+              github: T.Optional(Ref),
+              gitlab: T.Optional(Ref), // its signing token (whsec_…), or its secret token
+              hmac: T.Optional(Ref),
+            },
+            closed,
+          ),
+        ),
         opa: T.String(), // path of the opa command
       },
       closed,

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import { sql } from 'drizzle-orm'
 import { buildApi } from './api/server.ts'
@@ -22,7 +23,11 @@ import { decisionClass } from './policy/decision-retention.ts'
 import type { Engine } from './policy/engine.ts'
 import type { LogClass, Needed } from './policy/log-class.ts'
 import { countActivation, countRefusal } from './policy/metrics.ts'
+import { deliverNotices, pruneNotices } from './policy/notices.ts'
 import { Repository } from './policy/repository.ts'
+import { endDueRecovery } from './policy/steering.ts'
+import { askForLook, lookChannel, Tracker } from './policy/tracker.ts'
+import type { WebhookSecrets } from './policy/webhooks.ts'
 import { allProtocols } from './protocols/all.ts'
 import { FileStore } from './recording/file-store.ts'
 import { decisionOfRecordings, sessionOfRecordings } from './recording/log-retention.ts'
@@ -59,8 +64,11 @@ export function startControl(config: Config): Promise<Running> {
     })
 
     const repository = openRepository(base, registry)
-    await firstLook(repository, engine)
+    const tracker = new Tracker({ repository, url })
+    base.onClose(() => tracker[Symbol.asyncDispose]())
+    await firstLook(tracker, engine)
     await base.follower.poll()
+    notices.listen(lookChannel, payload => (payload === null ? undefined : tracker.pushed()))
     const again = () =>
       approvals.redecideAll().catch(error => log.error({ err: error }, 'grants were not decided again'))
     engine.onSwitched(() => void again())
@@ -105,6 +113,8 @@ export function startControl(config: Config): Promise<Running> {
       sessions,
       tickets: new Tickets(ground, ticketsKey('control', root)),
       registry,
+      repository,
+      webhooks: { secrets: webhookSecrets(config), look: () => askForLook(database) },
       resources: ground.resources,
       endpoint: protocol => gatewayEndpoint(database, config, protocol),
       keys: (protocol, purpose) => protocolKeys(root, protocol, purpose),
@@ -115,11 +125,18 @@ export function startControl(config: Config): Promise<Running> {
         now,
       }),
     })
+    const channel = config.slack?.policy_channel
+    const tell = async (message: string) => {
+      log.warn({ policy: message }, 'news of the policy')
+      if (slack !== undefined && channel !== undefined) await slack.say(channel, message)
+    }
     const store = new FileStore(join(config.data, 'recordings'))
     const sealer = new Sealer({ database, audit, sessionsEnded: ids => sessionsEnded(database, ids) })
     const retention = new Retention({ database, audit, engine, decisions, store, logs: logClasses() })
     const ticks: Job[] = [
-      { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => repository.poll() },
+      { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => tracker.tick() },
+      { name: 'recovery', every_ms: 1_000, run: () => endDueRecovery({ database, audit, key: bundleKey(base) }) },
+      { name: 'policy notices', every_ms: 1_000, run: () => deliverNotices(database, message => tell(message)) },
       { name: 'requests', every_ms: 1_000, run: () => approvals.expireDue() },
       { name: 'sessions', every_ms: 1_000, run: () => sessions.sweep() },
       { name: 'groups', every_ms: 1_000, run: () => identity.refreshDue() },
@@ -133,6 +150,7 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'sign-ins', every_ms: 60_000, run: () => identity.sweep() },
       { name: 'retention', every_ms: 86_400_000, run: () => retention.sweep() },
       { name: 'processes', every_ms: 86_400_000, run: () => pruneProcesses(database.db) },
+      { name: 'policy-notices', every_ms: 86_400_000, run: () => pruneNotices(database) },
     ]
     await app.listen({ host: config.control.host, port: config.control.port })
     base.onClose(() => app.close())
@@ -163,9 +181,9 @@ export function logClasses(): LogClass[] {
 }
 
 /** Without the repository the revision in force stays: a control plane that cannot start can revoke nothing either. */
-async function firstLook(repository: Repository, engine: Engine): Promise<void> {
+async function firstLook(tracker: Tracker, engine: Engine): Promise<void> {
   try {
-    await repository.poll()
+    await tracker.tick()
   } catch (error) {
     if (engine.revision === null) throw error
     log.error(
@@ -197,30 +215,40 @@ function openSlack(base: Base, approvals: Approvals, identity: Identity): Slack 
   })
 }
 
-function openRepository({ config, database, audit, root }: Base, registry: Registry): Repository {
+/** Control's private key for revisions, where the configuration of every host names its public half. */
+function bundleKey({ config, root }: Base): KeyObject {
   const { privateKey, publicKey } = signingKeys(root, 'bundle-signing')
   if (!publicKey.equals(parsePublicKey(config.public_keys.bundles))) {
     throw new SallyportError('bad_config', 'public_keys.bundles does not belong to the root key of control', {
       remedy: 'run `sallyport keys` and copy what it prints into the configuration of every host',
     })
   }
+  return privateKey
+}
+
+function openRepository(base: Base, registry: Registry): Repository {
+  const { config, database, audit, row } = base
+  const { source, ref, folder, token, ca, ssh, signatures, opa } = config.policy
   return new Repository({
     database,
     audit,
+    process_id: row.id,
     git: {
-      source: config.policy.source,
-      ref: config.policy.ref,
-      folder: config.policy.folder,
-      token: config.policy.token === undefined ? undefined : secretRef(config.policy.token),
-      ca: config.policy.ca,
+      source,
+      ref,
+      folder,
+      token: token === undefined ? undefined : secretRef(token),
+      ca,
+      ssh: ssh && { key: secretRef(ssh.key), host_keys: ssh.host_keys },
+      signatures,
       dir: join(config.data, 'policy-mirror'),
     },
     gate: {
-      opa: config.policy.opa,
+      opa,
       protocols: registry.policyChecks({ keepsOriginals: (config.recording.originals_recipients ?? []).length > 0 }),
       secrets: Object.keys(config.secrets),
     },
-    key: privateKey,
+    key: bundleKey(base),
     first_admins: config.first_admins,
     onActivated: ({ generation, commit }) => {
       countActivation(generation)
@@ -231,6 +259,12 @@ function openRepository({ config, database, audit, root }: Base, registry: Regis
       log.error({ commit, problems }, 'a commit was refused; the last good revision stays')
     },
   })
+}
+
+function webhookSecrets({ policy: { webhooks = {} } }: Config): WebhookSecrets {
+  return Object.fromEntries(
+    Object.entries(webhooks).map(([sender, ref]) => [sender, secretRef(ref)]),
+  ) satisfies WebhookSecrets
 }
 
 /** What this deployment does not promise, in sentences for `sallyport status`. */

@@ -20,6 +20,10 @@ function referencesOf(config: Config, role: 'control' | 'gateway' | 'replay'): R
         ['slack/signing_secret', slack?.signing_secret],
         ['slack/bot_token', slack?.bot_token],
         ['policy/token', policy.token],
+        ['policy/ssh/key', policy.ssh?.key],
+        ['policy/webhooks/github', policy.webhooks?.github],
+        ['policy/webhooks/gitlab', policy.webhooks?.gitlab],
+        ['policy/webhooks/hmac', policy.webhooks?.hmac],
       ]
     case 'gateway':
       return [

@@ -47,7 +47,9 @@ audit := {
 	"grants.list",
 	"grants.read",
 	"holds.list",
+	"policy.history", # what was in force
 	"policy.plan",
+	"policy.sources", # and what it was compiled from
 	"policy.status",
 	"recordings.list",
 	"recordings.read",
@@ -67,6 +69,9 @@ security := {
 	"grants.revoke",
 	"holds.lift",
 	"holds.set",
+	"policy.pin", # hold a commit, whatever the tracked ref names
+	"policy.rollback",
+	"policy.unpin",
 	"requests.cancel",
 	"sessions.end",
 	"subjects.disable",

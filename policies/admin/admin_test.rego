@@ -54,6 +54,17 @@ test_security_admins_act_and_read if {
 	}
 }
 
+test_only_security_admins_steer_the_policy if {
+	every call in {"policy.pin", "policy.rollback", "policy.unpin"} {
+		effect(question(["security-admins"], call, false)) == "allow"
+		effect(question(["engineers", "dbas", "auditors"], call, true)) == "deny"
+	}
+	every call in {"policy.history", "policy.sources"} {
+		effect(question(["auditors"], call, false)) == "allow"
+		effect(question(["engineers", "dbas"], call, true)) == "deny"
+	}
+}
+
 test_dbas_read_the_requests_they_decide if {
 	effect(question(["dbas"], "requests.read", false)) == "allow"
 	effect(question(["engineers"], "requests.read", false)) == "deny"

@@ -25,6 +25,7 @@ export type Api = FastifyInstance<
 export interface BaseDeps {
   readonly config: Pick<Config, 'origin' | 'deployment' | 'zone' | 'oidc'> & {
     readonly control: Pick<Config['control'], 'trusted_proxies' | 'metrics_from'>
+    readonly policy?: Pick<Config['policy'], 'ref'> | undefined
   }
   readonly database: Database
   readonly identity: Identity

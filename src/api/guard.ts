@@ -51,6 +51,7 @@ const openRoutes = new Set([
   'POST /slack/events', // Slack signs each request
   'POST /slack/commands',
   'POST /slack/actions',
+  'POST /api/policy/webhook/:sender', // the git server signs each request
   'GET /*', // the web UI's files
 ])
 

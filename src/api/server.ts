@@ -20,6 +20,8 @@ import { healthRoutes } from './health.ts'
 import { meRoutes } from './me.ts'
 import { planRoutes } from './plan.ts'
 import { policyRoutes } from './policy.ts'
+import { steeringRoutes } from './policy-steering.ts'
+import { webhookRoutes } from './policy-webhooks.ts'
 import { rateKey } from './rate-key.ts'
 import { recordingRoutes } from './recordings.ts'
 import { requestRoutes } from './requests.ts'
@@ -60,6 +62,8 @@ const areas = [
   planRoutes,
   slackRoutes,
   statusRoutes,
+  steeringRoutes,
+  webhookRoutes,
 ] as const
 
 /** What all areas together need: the intersection of their second parameters. */

@@ -49,6 +49,11 @@ export const eventTypes = [
   'hold.lifted',
   'revision.activated',
   'revision.refused',
+  'revision.pinned',
+  'revision.rolled_back',
+  'revision.unpinned',
+  'revision.recovered',
+  'revision.recovery_ended',
   'log.resumed',
   'alert.raised',
 ] as const

@@ -6,6 +6,7 @@ import type { Profile } from './profile.ts'
 export interface Client {
   readonly origin: string
   get<Answer>(path: string): Promise<Answer>
+  bytes(path: string): Promise<Buffer>
   post<Answer>(path: string, body: unknown): Promise<Answer>
   delete<Answer>(path: string): Promise<Answer>
   /** The lines of a streamed answer (JSON Lines), as they come. */
@@ -46,6 +47,7 @@ export function openClient(profile: Profile): Client {
   return {
     origin,
     get: async path => json(await send('GET', path)),
+    bytes: async path => Buffer.from(await (await send('GET', path)).arrayBuffer()),
     post: async (path, body) => json(await send('POST', path, body)),
     delete: async path => json(await send('DELETE', path)),
     async *lines(path, signal) {

@@ -261,6 +261,38 @@ policy
   .command('status')
   .description('the active revision, and why a newer commit is not')
   .action(async () => (await import('./policy.ts')).policyStatus(client()))
+policy
+  .command('history')
+  .description('what was in force, newest first')
+  .option('--limit <n>', 'at most so many', '20')
+  .option('--before <generation>', 'older than this one')
+  .action(async (o: { limit: string; before?: string }) => (await import('./policy-steering.ts')).history(client(), o))
+policy
+  .command('pin <commit>')
+  .description('put a commit into force and hold it, whatever the tracked ref names')
+  .requiredOption('-m, --reason <text>', 'why; everybody reads it')
+  .action(async (commit: string, o: { reason: string }) =>
+    (await import('./policy-steering.ts')).pin(client(), commit, o.reason),
+  )
+policy
+  .command('rollback [generation]')
+  .description('put back what was in force before, and hold it')
+  .requiredOption('-m, --reason <text>', 'why; everybody reads it')
+  .action(async (generation: string | undefined, o: { reason: string }) =>
+    (await import('./policy-steering.ts')).rollback(client(), generation, o.reason),
+  )
+policy
+  .command('unpin')
+  .description('follow the tracked ref again, or end a recovery')
+  .requiredOption('-m, --reason <text>', 'why; everybody reads it')
+  .action(async (o: { reason: string }) => (await import('./policy-steering.ts')).unpin(client(), o.reason))
+policy
+  .command('show <generation>')
+  .description('write the sources of a revision to a folder')
+  .option('-o, --output <folder>', 'where to; default policy-GENERATION')
+  .action(async (generation: string, o: { output?: string }) =>
+    (await import('./policy-steering.ts')).show(client(), generation, o),
+  )
 for (const [name, what] of [
   ['check', 'check a policy folder: types, schemas, data, rule ids, tests'],
   ['test', 'run the tests, in OPA and in the WASM that is enforced'],
@@ -356,6 +388,15 @@ program
   .description('make the root key files and recording keys that the configuration names, where they are missing')
   .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
   .action(async (o: { config?: string }) => (await import('./serve.ts')).makeKeys(o))
+program
+  .command('recover <source>')
+  .description('put a local policy folder, or REPOSITORY@COMMIT, into force for an hour at most (on the control host)')
+  .requiredOption('-m, --reason <text>', 'why; everybody reads it')
+  .option('--for <duration>', 'for how long, one hour at most', '15m')
+  .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
+  .action(async (source: string, o: { config?: string; for: string; reason: string }) =>
+    (await import('./recover.ts')).recoverPolicy(source, { ...o, for_s: seconds(o.for) }),
+  )
 program
   .command('dev')
   .description('the whole system on this machine, with a demo target: what `npm start` runs')

@@ -2,11 +2,36 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { SallyportError } from '../errors.ts'
 import type { Client } from './client.ts'
-import { instant, plain, say } from './output.ts'
+import { instant, plain, say, table } from './output.ts'
+
+/** A process beats its heart each second. */
+const silentMs = 15_000
 
 interface PolicyStatus {
   readonly active: { readonly generation: number; readonly commit: string; readonly digest: string } | null
   readonly stale: string | null
+  readonly tracked: {
+    readonly ref: string
+    readonly head: string | null
+    readonly looked_at_ms: number | null
+    readonly problem: string | null
+  }
+  readonly held: readonly {
+    readonly kind: string
+    readonly commit: string | null
+    readonly generation: number | null
+    readonly by: string | null
+    readonly reason: string | null
+    readonly ends_at_ms: number | null
+  }[]
+  readonly processes: readonly {
+    readonly id: string
+    readonly role: string
+    readonly host: string
+    readonly generation: number | null
+    readonly ready: string
+    readonly silent_ms: number
+  }[]
   /** Newest first, both. */
   readonly history: readonly { readonly generation: number; readonly activated_at_ms: number }[]
   readonly failures: readonly {
@@ -25,7 +50,8 @@ interface Problem {
 
 /** Prints the active revision, and the problems of a newer commit that did not pass. */
 export async function policyStatus(client: Client): Promise<void> {
-  const { active, stale, history, failures } = await client.get<PolicyStatus>('/api/policy/status')
+  const { active, stale, tracked, held, processes, history, failures } =
+    await client.get<PolicyStatus>('/api/policy/status')
   const since = history.find(revision => revision.generation === active?.generation)?.activated_at_ms
   if (active === null) say('No revision is active: everything is denied.')
   else {
@@ -33,6 +59,24 @@ export async function policyStatus(client: Client): Promise<void> {
     say(`generation ${active.generation}${when}\n  commit ${active.commit}\n  digest ${active.digest}`)
   }
   if (stale !== null) say(`This process opens nothing: ${plain(stale)}`)
+  for (const hold of held) {
+    const what = hold.kind === 'recovery' ? `RECOVERY: generation ${hold.generation}` : `${hold.kind}: ${hold.commit}`
+    const until = hold.ends_at_ms === null ? 'until `sallyport policy unpin`' : `until ${instant(hold.ends_at_ms)}`
+    say(`${what}, by ${plain(hold.by ?? 'nobody')} ${until}: ${plain(hold.reason ?? '')}`)
+  }
+  const looked = tracked.looked_at_ms === null ? 'never looked at' : `looked at ${instant(tracked.looked_at_ms)}`
+  say(`${plain(tracked.ref)} is at ${tracked.head ?? 'an unknown commit'}, ${looked}`)
+  if (tracked.problem !== null) say(`The repository cannot be read: ${plain(tracked.problem)}`)
+  table(
+    ['process', 'role', 'host', 'runs', 'state'],
+    processes.map(p => [
+      p.id,
+      p.role,
+      p.host,
+      p.generation === null ? 'no revision' : `generation ${p.generation}`,
+      p.silent_ms > silentMs ? `silent for ${Math.round(p.silent_ms / 1000)} s` : p.ready,
+    ]),
+  )
   const [failure] = failures
   if (failure === undefined || failure.at_ms < (since ?? 0)) return
   say(

@@ -17,6 +17,7 @@ export class RevisionFollower {
   readonly #engine: Engine
   readonly #everyMs: number
   readonly #deafAfterMs: number
+  readonly #now: () => number
   #heardAt = performance.now()
   #deaf = false
   #timer: NodeJS.Timeout | undefined
@@ -24,11 +25,19 @@ export class RevisionFollower {
   #again = false
   #complained: number | undefined
 
-  constructor(options: { database: Database; engine: Engine; everyMs?: number; deafAfterMs?: number }) {
+  /** `now`: the database's clock, for the end of a recovery. */
+  constructor(options: {
+    database: Database
+    engine: Engine
+    everyMs?: number
+    deafAfterMs?: number
+    now?: () => number
+  }) {
     this.#database = options.database
     this.#engine = options.engine
     this.#everyMs = options.everyMs ?? 1000
     this.#deafAfterMs = options.deafAfterMs ?? deafAfterMs
+    this.#now = options.now ?? Date.now
   }
 
   /** Why this process is not ready to decide, or null. */
@@ -43,6 +52,7 @@ export class RevisionFollower {
     this.#timer ??= setInterval(() => {
       void this.poll()
       this.#listen()
+      this.#endRecovery()
     }, this.#everyMs)
   }
 
@@ -78,12 +88,19 @@ export class RevisionFollower {
     this.#engine.markStale('whether a newer revision is active could not be learned from the database for a while')
   }
 
+  /** INVARIANT: nothing is decided by a recovery after its time, also where no control is there to end it. */
+  #endRecovery(): void {
+    const ends_at_ms = this.#engine.revision?.ends_at_ms
+    if (ends_at_ms === undefined || this.#now() < ends_at_ms) return
+    this.#engine.markStale('the recovery is over, and what was in force before is not back yet')
+  }
+
   async #load(): Promise<void> {
     const found = await newestBundle(this.#database.db, this.#engine.revision?.generation ?? 0)
     this.#heardAt = performance.now()
     if (this.#deaf) this.#engine.markStale(null)
     this.#deaf = false
-    if (found === undefined) return
+    if (found === undefined) return this.#endRecovery()
     try {
       this.#engine.load(found)
       log.info({ generation: found.generation, commit: found.commit, digest: found.digest }, 'policy revision loaded')

@@ -1,20 +1,19 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SallyportError } from '../errors.ts'
-import type { Secret } from '../secret.ts'
-import { type ChildResult, runChild } from './child.ts'
+import type { ChildResult } from './child.ts'
+import { hostKeyProblem, parseRemote, type Remote, type RemoteOptions, reach, sshFolder } from './git-remote.ts'
+import { oneLine, runGit } from './git-run.ts'
+import { type SignatureOptions, verifySignature } from './signature.ts'
 import { SourceCollector, type Sources } from './sources.ts'
 
-export interface GitOptions {
-  /** A local path, a file:// URL or an https:// URL. */
-  readonly source: string
+export interface GitOptions extends RemoteOptions {
   /** Branch or tag. */
   readonly ref: string
   /** Folder of the policy root in the repository; the repository's own root by default. */
   readonly folder?: string | undefined
-  readonly token?: Secret | undefined
-  /** File of the certificates (PEM) that may vouch for an https source; those of the system where it is not set. */
-  readonly ca?: string | undefined
+  /** Who may sign commits; where it is set, a commit without a good signature is refused. */
+  readonly signatures?: SignatureOptions | undefined
   /** Our own folder, for the mirror. */
   readonly dir: string
 }
@@ -29,6 +28,10 @@ export interface Commit {
 
 const head = 'refs/sallyport/head'
 const object = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/
+/** History is fetched as far back as a question needs it, and no further than the last of these. */
+const depths = [16, 256, 4096] as const
+const maxMirrorBytes = 512 << 20
+const maxPacks = 300
 
 /**
  * A bare mirror of the policy repository. Everything in it is hostile: no hook, filter, submodule or link of it ever
@@ -36,13 +39,13 @@ const object = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/
  */
 export class GitMirror {
   readonly #options: GitOptions
-  readonly #url: string
+  readonly #remote: Remote
   readonly #mirror: string
 
   /** @throws SallyportError `bad_config` for a source or ref that is not one. */
   constructor(options: GitOptions) {
     this.#options = options
-    this.#url = sourceUrl(options.source)
+    this.#remote = parseRemote(options)
     this.#mirror = join(options.dir, 'mirror.git')
     if (!/^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$/.test(options.ref) || options.ref.includes('..')) {
       throw new SallyportError('bad_config', `policy.ref ${JSON.stringify(options.ref)} is no name of a branch or tag`)
@@ -55,55 +58,57 @@ export class GitMirror {
     }
   }
 
+  get ref(): string {
+    return this.#options.ref
+  }
+
   /** The commit that the ref names now, without fetching it. */
   async remoteHead(): Promise<string> {
     return (await this.#look()).commit
   }
 
-  /**
-   * INVARIANT: a branch comes before a tag of the same name, and the name is whole from here on. Git itself would take the
-   * tag, and who may push tags need not be who may push to the branch.
-   */
-  async #look(): Promise<{ commit: string; name: string }> {
-    await this.#prepare()
-    const { ref } = this.#options
-    const lines = (
-      await this.#git([
-        'ls-remote',
-        '--exit-code',
-        this.#url,
-        `refs/heads/${ref}`,
-        `refs/tags/${ref}`,
-        `refs/tags/${ref}^{}`,
-      ])
-    ).toString()
-    const found = new Map(
-      lines.split('\n').flatMap(line => (line.includes('\t') ? [line.split('\t').reverse() as [string, string]] : [])),
-    )
-    const name = found.has(`refs/heads/${ref}`) ? `refs/heads/${ref}` : `refs/tags/${ref}`
-    const commit = found.get(`${name}^{}`) ?? found.get(name)
-    if (commit === undefined || !object.test(commit)) throw this.#unreachable(`it has no branch or tag ${ref}`)
-    return { commit, name }
+  /** Fetches the ref, with some history where `descends` will be asked, and says which commit it is. */
+  async fetch(withHistory = false): Promise<Commit> {
+    await this.#fetch((await this.#look()).name, withHistory ? depths[0] : 1)
+    return this.describe(`${head}^{commit}`)
   }
 
-  /** Fetches the ref and says which commit it is. */
-  async fetch(): Promise<Commit> {
-    const { name } = await this.#look()
-    await this.#fetch(name)
-    const text = (
-      await this.#git([
-        'show',
-        '--no-patch',
-        '--no-show-signature',
-        '--no-notes',
-        '--encoding=UTF-8',
-        '--format=%H%x00%an <%ae>%x00%s',
-        `${head}^{commit}`,
-      ])
-    ).toString()
-    const [commit = '', author = '', subject = ''] = text.trimEnd().split('\0')
-    if (!object.test(commit)) throw this.#unreachable(`${this.#options.ref} is not a commit`)
-    return { commit, author: oneLine(author), subject_line: oneLine(subject), signer: null }
+  /** What a commit of the mirror says of itself. */
+  async describe(commit: string): Promise<Commit> {
+    const format = '--format=%H%x00%an <%ae>%x00%s'
+    const quiet = ['--no-patch', '--no-show-signature', '--no-notes', '--encoding=UTF-8']
+    const text = (await this.#git(['show', ...quiet, format, commit])).toString()
+    const [id = '', author = '', subject = ''] = text.trimEnd().split('\0')
+    if (!object.test(id)) throw this.#unreachable(`${this.#options.ref} is not a commit`)
+    return { commit: id, author: oneLine(author), subject_line: oneLine(subject), signer: null }
+  }
+
+  /** Whether a commit of the tracked ref came from another one, as far back as we look. */
+  async descends(commit: string, from: string): Promise<boolean> {
+    return (await this.#search(async () => (await this.#isAncestor(from, commit)) || undefined)) ?? false
+  }
+
+  /** A commit of the tracked ref's history by its id or the beginning of it. */
+  async find(id: string): Promise<string | undefined> {
+    if (!/^[0-9a-f]{7,64}$/.test(id)) return undefined
+    const { commit } = await this.fetch()
+    return this.#search(async () => {
+      const run = await this.#try(['rev-parse', '--verify', '--quiet', `${id}^{commit}`])
+      const found = run.status === 0 ? run.stdout.toString().trim() : ''
+      return object.test(found) && (await this.#isAncestor(found, commit)) ? found : undefined
+    })
+  }
+
+  /**
+   * Whose signature a fetched commit carries; null where the deployment asks for none.
+   * @throws Refused for a commit that no allowed signer signed.
+   */
+  async verify(commit: string): Promise<string | null> {
+    const { signatures, dir } = this.#options
+    if (signatures === undefined) return null
+    return verifySignature(commit, signatures, dir, (args, extra) =>
+      runGit(['--git-dir', this.#mirror, ...args], { cwd: this.#mirror, dir, ...extra }),
+    )
   }
 
   /** The sources of a fetched commit. @throws Refused when the tree holds what we do not read. */
@@ -126,22 +131,43 @@ export class GitMirror {
     return collector.done()
   }
 
+  /**
+   * INVARIANT: a branch comes before a tag of the same name, and the name is whole from here on. Git itself would take the
+   * tag, and who may push tags need not be who may push to the branch.
+   */
+  async #look(): Promise<{ commit: string; name: string }> {
+    const { ref } = this.#options
+    const names = [`refs/heads/${ref}`, `refs/tags/${ref}`, `refs/tags/${ref}^{}`]
+    const lines = (await this.#network(['ls-remote', '--exit-code', this.#remote.url, ...names])).toString()
+    const found = new Map(
+      lines.split('\n').flatMap(line => (line.includes('\t') ? [line.split('\t').reverse() as [string, string]] : [])),
+    )
+    const name = found.has(names[0]!) ? names[0]! : names[1]!
+    const commit = found.get(`${name}^{}`) ?? found.get(name)
+    if (commit === undefined || !object.test(commit)) throw this.#unreachable(`it has no branch or tag ${ref}`)
+    return { commit, name }
+  }
+
+  /** Asks with what is here, then with more and more history of the ref, until there is an answer or no more history. */
+  async #search<X>(ask: () => Promise<X | undefined>): Promise<X | undefined> {
+    for (const depth of [0, ...depths]) {
+      if (depth > 0) await this.#fetch((await this.#look()).name, depth)
+      const found = await ask()
+      if (found !== undefined) return found
+      if ((await this.#git(['rev-parse', '--is-shallow-repository'])).toString().trim() === 'false') return undefined
+    }
+    return undefined
+  }
+
+  async #isAncestor(from: string, of: string): Promise<boolean> {
+    return (await this.#try(['merge-base', '--is-ancestor', from, of])).status === 0
+  }
+
   /** What a fetch that was cut off leaves behind (a pack that grew too large, say) goes at once: the next try starts anew. */
-  async #fetch(name: string): Promise<void> {
+  async #fetch(name: string, depth: number): Promise<void> {
+    const quiet = ['--quiet', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules']
     try {
-      await this.#git(
-        [
-          'fetch',
-          '--quiet',
-          '--depth=1',
-          '--no-tags',
-          '--no-write-fetch-head',
-          '--no-recurse-submodules',
-          this.#url,
-          `+${name}:${head}`,
-        ],
-        120_000,
-      )
+      await this.#network(['fetch', ...quiet, `--depth=${depth}`, this.#remote.url, `+${name}:${head}`], 120_000)
     } catch (error) {
       rmSync(this.#mirror, { recursive: true, force: true })
       throw error
@@ -151,7 +177,7 @@ export class GitMirror {
   /** `git cat-file --batch`: `<id> blob <size>\n<bytes>\n` for each line asked. */
   async #blobs(ids: readonly string[]): Promise<Buffer[]> {
     if (ids.length === 0) return []
-    const out = await this.#git(['cat-file', '--batch'], 60_000, ids.join('\n') + '\n')
+    const out = await this.#git(['cat-file', '--batch'], ids.join('\n') + '\n')
     const blobs: Buffer[] = []
     for (let at = 0; blobs.length < ids.length; ) {
       const line = out.subarray(at, out.indexOf(10, at)).toString('latin1')
@@ -165,109 +191,72 @@ export class GitMirror {
   }
 
   async #prepare(): Promise<void> {
+    const { dir } = this.#options
+    if (tooLarge(join(this.#mirror, 'objects/pack'))) rmSync(this.#mirror, { recursive: true, force: true })
     if (existsSync(join(this.#mirror, 'HEAD'))) return
-    mkdirSync(this.#options.dir, { recursive: true, mode: 0o700 })
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+    for (const name of readdirSync(dir).filter(n => n.startsWith(sshFolder)))
+      rmSync(join(dir, name), { recursive: true, force: true })
     // The operator named the source; that another user owns it is no reason to refuse. The serving git reads only this file.
-    writeFileSync(join(this.#options.dir, 'gitconfig'), '[safe]\n\tdirectory = *\n', { mode: 0o600 })
-    await this.#run(['init', '--quiet', '--bare', '--template=', this.#mirror], this.#options.dir, 30_000)
+    writeFileSync(join(dir, 'gitconfig'), '[safe]\n\tdirectory = *\n', { mode: 0o600 })
+    const made = await runGit(['init', '--quiet', '--bare', '--template=', this.#mirror], { cwd: dir, dir })
+    if (made.status !== 0) throw this.#unreachable(whyGit(made))
   }
 
-  #git(args: readonly string[], timeoutMs = 60_000, input?: string): Promise<Buffer> {
-    return this.#run(['--git-dir', this.#mirror, ...args], this.#mirror, timeoutMs, input)
+  /** A run that talks to the remote: the only kind that has its credentials. */
+  async #network(args: readonly string[], timeoutMs = 60_000): Promise<Buffer> {
+    await this.#prepare()
+    using way = reach(this.#remote, this.#options, this.#options.dir)
+    return this.#checked(await this.#try(args, { timeoutMs, config: way.config, env: way.env }))
   }
 
-  async #run(args: readonly string[], cwd: string, timeoutMs: number, input?: string): Promise<Buffer> {
-    const env = gitEnvironment(this.#options, this.#url)
-    const result = await runChild(['git', ...hardening, ...args], {
-      cwd,
-      env,
-      timeoutMs,
-      maxOutput: 48 << 20,
-      ...(input === undefined ? {} : { input }),
-    })
+  async #git(args: readonly string[], input?: string): Promise<Buffer> {
+    return this.#checked(await this.#try(args, input === undefined ? {} : { input }))
+  }
+
+  #try(
+    args: readonly string[],
+    more: {
+      timeoutMs?: number
+      input?: string
+      config?: readonly (readonly [string, string])[]
+      env?: Readonly<Record<string, string>>
+    } = {},
+  ): Promise<ChildResult> {
+    const { dir } = this.#options
+    return runGit(['--git-dir', this.#mirror, ...args], { cwd: this.#mirror, dir, ...more })
+  }
+
+  #checked(result: ChildResult): Buffer {
     if (result.status !== 0 || result.ended !== undefined) throw this.#unreachable(whyGit(result))
     return result.stdout
   }
 
   #unreachable(why: string): SallyportError {
-    return new SallyportError('policy_unavailable', `the policy repository ${this.#url} cannot be read: ${why}`, {
-      remedy: 'check policy.source, policy.ref and policy.token',
-    })
+    const credential = { file: '', https: ' and policy.token', ssh: ' and policy.ssh' }[this.#remote.transport]
+    return new SallyportError(
+      'policy_unavailable',
+      `the policy repository ${this.#remote.url} cannot be read: ${why}`,
+      {
+        remedy: `check policy.source, policy.ref${credential}`,
+      },
+    )
   }
 }
 
-const hardening = [
-  '-c',
-  'core.hooksPath=/dev/null',
-  '-c',
-  'core.fsmonitor=false',
-  '-c',
-  'core.symlinks=false',
-  '-c',
-  'gc.auto=0',
-  '-c',
-  'protocol.allow=never',
-  '-c',
-  'protocol.https.allow=always',
-  '-c',
-  'protocol.file.allow=always',
-  '-c',
-  'http.followRedirects=false',
-  '-c',
-  'fetch.fsckObjects=true',
-  '-c',
-  'submodule.recurse=false',
-]
-
-/** Only what is written here: no GIT_* of ours, no configuration of user or system. The token is not in the arguments. */
-function gitEnvironment({ token, ca, dir }: GitOptions, url: string): Record<string, string> {
-  const config: [string, string][] = []
-  if (token !== undefined) {
-    const basic = Buffer.from(`x-access-token:${token.reveal()}`).toString('base64')
-    // for this origin alone, whatever an answer of it may lead git to
-    if (url.startsWith('https:'))
-      config.push([`http.${new URL(url).origin}/.extraHeader`, `Authorization: Basic ${basic}`])
-  }
-  if (ca !== undefined) config.push(['http.sslCAInfo', ca])
-  return {
-    PATH: '/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin',
-    HOME: '/nonexistent',
-    GIT_CONFIG_NOSYSTEM: '1',
-    GIT_CONFIG_GLOBAL: join(dir, 'gitconfig'),
-    GIT_TERMINAL_PROMPT: '0',
-    GIT_CONFIG_COUNT: String(config.length),
-    ...Object.fromEntries(
-      config.flatMap(([key, value], i) => [
-        [`GIT_CONFIG_KEY_${i}`, key],
-        [`GIT_CONFIG_VALUE_${i}`, value],
-      ]),
-    ),
-  }
-}
-
-function sourceUrl(source: string): string {
-  if (source.startsWith('/')) return `file://${source}`
-  if (/^file:\/\/\/[^\s]+$/.test(source)) return source
-  if (/^https:\/\/[^\s@/]+\/[^\s]+$/.test(source)) return source
-  throw new SallyportError(
-    'bad_config',
-    'policy.source is no absolute path, file:// URL or https:// URL without credentials',
-    {
-      remedy: 'put a token into policy.token, and ask for other transports to be added if you need them',
-    },
+/** Nothing is ever collected in a mirror: one that grew is thrown away, and made again from what is needed. */
+function tooLarge(packs: string): boolean {
+  if (!existsSync(packs)) return false
+  const names = readdirSync(packs)
+  const bytes = names.reduce(
+    (sum, name) => sum + (statSync(join(packs, name), { throwIfNoEntry: false })?.size ?? 0),
+    0,
   )
+  return names.length > maxPacks || bytes > maxMirrorBytes
 }
 
 function whyGit(result: ChildResult): string {
   if (result.ended === 'timeout') return 'git did not answer in time'
   if (result.ended === 'output') return 'it is larger than what we read'
-  return oneLine(result.stderr) || `git ended with status ${result.status}`
-}
-
-/** One printable line, bounded: commit subjects and messages of git come from outside. */
-function oneLine(text: string): string {
-  return text
-    .replace(/[\p{Cc}\p{Cf}\p{Cs}\s]+/gu, ' ')
-    .trim()
-    .slice(0, 300)
+  return hostKeyProblem(result.stderr) ?? (oneLine(result.stderr) || `git ended with status ${result.status}`)
 }

@@ -39,6 +39,20 @@ export async function readState(db: Queryable): Promise<PolicyState> {
   return state
 }
 
+/** The same, and nobody changes it before the end of the transaction. */
+export async function lockedState(tx: Tx): Promise<PolicyState> {
+  await lockActivation(tx)
+  return readState(tx)
+}
+
+/** The database's clock. */
+export async function instant(tx: Queryable): Promise<Date> {
+  const [row] = await tx.execute<{ ms: string }>(
+    sql`select (extract(epoch from clock_timestamp()) * 1000)::bigint::text as ms`,
+  )
+  return new Date(Number(row!.ms))
+}
+
 export async function changeState(db: Queryable, change: Partial<PolicyState>): Promise<void> {
   await db
     .insert(policyState)

@@ -3,16 +3,26 @@ import type { AuditWriter } from '../audit/events.ts'
 import { canonical, type Json } from '../canonical.ts'
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
-import { logger } from '../log.ts'
+import { faultMessage, logger } from '../log.ts'
 import type { Bundle } from './bundle.ts'
 import type { ActiveRevision } from './engine.ts'
 import { type Compiled, compile, type GateOptions } from './gate.ts'
 import { type Commit, GitMirror, type GitOptions } from './git.ts'
-import { type Problem, problemText, Refused } from './problem.ts'
+import { changeState, isHeld, type PolicyState, readState, recordLook } from './policy-state.ts'
+import { type Problem, problemText, Refused, refusalError } from './problem.ts'
 import { isResult } from './results.ts'
-import { activate, compiledCandidate, newestRevision, recordRefusal } from './revision-store.ts'
+import {
+  activate,
+  compiledCandidate,
+  getRevision,
+  type NewestRevision,
+  newestRevision,
+  recordRefusal,
+  type Store,
+} from './revision-store.ts'
 import { sampleSubject } from './samples.ts'
 import type { Sources } from './sources.ts'
+import { type Hand, pin, reusedCandidate, revisionBefore, revisionOf, type Steered, unpin } from './steering.ts'
 import { timeFacts } from './time.ts'
 import { Evaluator } from './wasm.ts'
 
@@ -27,6 +37,8 @@ export interface RepositoryOptions {
   readonly key: KeyObject
   /** The group that a first revision's `admin` point must allow. */
   readonly first_admins: string
+  /** This process, as who looked last. */
+  readonly process_id?: string
   /** A revision is in force. */
   readonly onActivated?: (revision: ActiveRevision, commit: Commit) => void
   /** A commit did not pass; the last good one stays. */
@@ -35,18 +47,26 @@ export interface RepositoryOptions {
 
 export type PollOutcome =
   | { readonly outcome: 'unchanged'; readonly commit: string }
+  /** A hand holds the policy: what the ref names is not followed. */
+  | { readonly outcome: 'held'; readonly commit: string }
   | { readonly outcome: 'activated'; readonly commit: string; readonly revision: ActiveRevision }
   | { readonly outcome: 'refused'; readonly commit: string; readonly problems: readonly Problem[] }
 
-/** Control's side of the policy repository: looks at it, puts commits through the gate, and activates what passes. */
+/**
+ * Control's side of the policy repository: looks at it, puts commits through the gate, activates what passes, and holds
+ * what somebody pinned. What it does with the mirror happens one after the other.
+ */
 export class Repository {
   readonly #options: RepositoryOptions
+  readonly #store: Store
   readonly #mirror: GitMirror
-  #refused: { commit: string; problems: readonly Problem[] } | undefined
+  #refused: { key: string; commit: string; problems: readonly Problem[] } | undefined
   #running: Promise<PollOutcome> | undefined
+  #last: Promise<unknown> = Promise.resolve()
 
   constructor(options: RepositoryOptions) {
     this.#options = options
+    this.#store = options
     this.#mirror = new GitMirror(options.git)
   }
 
@@ -60,42 +80,118 @@ export class Repository {
    * @throws SallyportError `policy_unavailable` when the repository or `opa` cannot be used; nothing changes then.
    */
   poll(): Promise<PollOutcome> {
-    this.#running ??= this.#poll().finally(() => {
+    this.#running ??= this.#alone(() => this.#poll()).finally(() => {
       this.#running = undefined
     })
     return this.#running
   }
 
+  /** Looks after now: where a look is under way, once more after it. */
+  async look(): Promise<PollOutcome> {
+    await this.#running?.catch(() => {})
+    return this.poll()
+  }
+
+  /**
+   * Puts a commit of the tracked ref's history, or one that was in force before, into force and holds it there.
+   * @throws SallyportError that says why it cannot be.
+   */
+  pin(id: string, by: Hand): Promise<Steered> {
+    return this.#alone(async () => {
+      if (!/^[0-9a-f]{7,64}$/.test(id))
+        throw new SallyportError('bad_request', `${id.slice(0, 80)} is no commit`, {
+          remedy: 'give at least the first seven characters of its id',
+        })
+      const { db } = this.#store.database
+      const stored = await revisionOf(db, id)
+      const place = await this.#place(stored?.commit ?? id)
+      if (stored !== undefined && this.#mayBeTaken(stored.signer))
+        return pin(this.#store, reusedCandidate(this.#store, stored, 'pinned'), by, place.acknowledges)
+      if (place.failed !== undefined) throw place.failed
+      if (place.commit === undefined)
+        throw new SallyportError(
+          'not_found',
+          `${id} is neither in the history of ${this.#mirror.ref} nor was it in force`,
+          {
+            remedy: 'push it to the tracked ref first; `sallyport policy history` lists what was in force',
+          },
+        )
+      const candidate = await this.#candidate(await this.#mirror.describe(place.commit), 'pinned', false).catch(
+        (error: unknown) => {
+          throw error instanceof Refused ? refusalError(error) : error
+        },
+      )
+      return pin(this.#store, candidate, by, place.acknowledges)
+    })
+  }
+
+  /** Puts what was in force before (the revision before of another commit, or this generation) into force, and holds it. */
+  rollback(generation: number | undefined, by: Hand): Promise<Steered> {
+    return this.#alone(async () => {
+      const { db } = this.#store.database
+      const newest = await newestRevision(db)
+      const row =
+        generation !== undefined
+          ? await getRevision(db, generation)
+          : newest === undefined
+            ? undefined
+            : await revisionBefore(db, newest)
+      const remedy = '`sallyport policy history` lists what was in force'
+      if (row === undefined)
+        throw new SallyportError(
+          'not_found',
+          generation === undefined ? 'there is nothing to go back to' : `there was no generation ${generation}`,
+          { remedy },
+        )
+      if (row.kind === 'recovery')
+        throw new SallyportError('conflict', `generation ${row.generation} was a recovery, which is not taken again`, {
+          remedy,
+        })
+      if (!this.#mayBeTaken(row.signer))
+        throw new SallyportError(
+          'conflict',
+          `generation ${row.generation} comes from a commit without a verified signature, which policy.signatures demands`,
+          { remedy: 'choose a later one, or push a signed commit' },
+        )
+      return pin(this.#store, reusedCandidate(this.#store, row, 'rolled_back'), by, false)
+    })
+  }
+
+  /** Lets go of what is held; the next look follows the tracked ref again. */
+  unpin(by: Hand): Promise<{ readonly ended: 'recovery' | 'pin' }> {
+    return this.#alone(() => unpin(this.#store, by))
+  }
+
+  #alone<X>(run: () => Promise<X>): Promise<X> {
+    const done = this.#last.then(run)
+    this.#last = done.catch(() => {})
+    return done
+  }
+
   async #poll(): Promise<PollOutcome> {
-    const { database, audit, key } = this.#options
-    const seen = await this.#mirror.remoteHead()
-    const active = await newestRevision(database.db)
-    if (seen === active?.commit) {
+    const { database, audit, process_id = '' } = this.#options
+    const { db } = database
+    const seen = await this.#mirror.remoteHead().catch(async (error: unknown) => {
+      await recordLook(db, { problem: faultMessage(error).slice(0, 500) })
+      throw error
+    })
+    await recordLook(db, { by: process_id, head: seen })
+    const state = await readState(db)
+    if (isHeld(state)) return { outcome: 'held', commit: seen }
+    const newest = await newestRevision(db)
+    if (seen === newest?.commit && newest.kind !== 'recovery') {
       this.#refused = undefined
       return { outcome: 'unchanged', commit: seen }
     }
-    if (seen === this.#refused?.commit) return { outcome: 'unchanged', commit: seen }
-    const commit = await this.#mirror.fetch()
+    const key = `${seen} ${state.followed} ${state.acknowledged}`
+    if (key === this.#refused?.key) return { outcome: 'unchanged', commit: seen }
+    const commit = await this.#mirror.fetch(baseOf(state, newest) !== undefined)
     try {
-      const { bundle, sources } = await this.#compile(commit.commit)
-      if (active === undefined) this.#demandFirstAdmins(bundle)
-      const candidate = compiledCandidate(commit, bundle, sources, 'followed')
-      const revision = await activate(
-        { database, audit, key },
-        candidate,
-        async (_tx, newest) =>
-          newest?.commit === commit.commit && newest.digest === candidate.digest ? ('unchanged' as const) : null,
-        async () => {},
-      )
-      this.#refused = undefined
-      if ('instead' in revision) return { outcome: 'unchanged', commit: commit.commit }
-      log.info({ generation: revision.generation, commit: revision.commit }, 'a policy revision is active')
-      this.#options.onActivated?.(revision, commit)
-      return { outcome: 'activated', commit: commit.commit, revision }
+      return await this.#follow(commit, state, newest)
     } catch (error) {
       if (!(error instanceof Refused)) throw error
       await recordRefusal(database, audit, commit.commit, error.problems)
-      this.#refused = { commit: commit.commit, problems: error.problems }
+      this.#refused = { key: key.replace(seen, commit.commit), commit: commit.commit, problems: error.problems }
       log.warn(
         { commit: commit.commit, problems: error.problems.map(problemText).slice(0, 20) },
         'a policy commit was refused',
@@ -103,6 +199,75 @@ export class Repository {
       this.#options.onRefused?.(commit.commit, error.problems)
       return { outcome: 'refused', commit: commit.commit, problems: error.problems }
     }
+  }
+
+  /** @throws Refused */
+  async #follow(commit: Commit, state: PolicyState, newest: NewestRevision | undefined): Promise<PollOutcome> {
+    const id = commit.commit
+    const base = baseOf(state, newest)
+    if (base !== undefined && !(await this.#comesFrom(id, base, state.acknowledged))) throw this.#rewrittenRef(id, base)
+    const candidate = await this.#candidate(commit, 'followed', base === undefined)
+    const revision = await activate(
+      this.#store,
+      candidate,
+      async (tx, now) => {
+        const current = await readState(tx)
+        if (isHeld(current)) return 'held' as const
+        const isThere = now?.commit === id && now.digest === candidate.digest && now.kind !== 'recovery'
+        return isThere || current.followed !== state.followed ? ('unchanged' as const) : null
+      },
+      tx => changeState(tx, { followed: id, acknowledged: null }),
+    )
+    this.#refused = undefined
+    if ('instead' in revision) return { outcome: revision.instead, commit: id }
+    log.info({ generation: revision.generation, commit: revision.commit }, 'a policy revision is active')
+    this.#options.onActivated?.(revision, commit)
+    return { outcome: 'activated', commit: id, revision }
+  }
+
+  /** Signature first: what nobody signed is not even compiled. @throws Refused */
+  async #candidate(commit: Commit, kind: 'followed' | 'pinned', first: boolean) {
+    const signer = await this.#mirror.verify(commit.commit)
+    const { bundle, sources } = await this.#compile(commit.commit)
+    if (first) this.#demandFirstAdmins(bundle)
+    return compiledCandidate({ ...commit, signer }, bundle, sources, kind)
+  }
+
+  async #comesFrom(commit: string, base: string, acknowledged: string | null): Promise<boolean> {
+    if (await this.#mirror.descends(commit, base)) return true
+    return acknowledged !== null && (await this.#mirror.descends(commit, acknowledged))
+  }
+
+  #rewrittenRef(commit: string, base: string): Refused {
+    const [now, was] = [commit.slice(0, 12), base.slice(0, 12)]
+    return new Refused([
+      {
+        code: 'history',
+        message: `${this.#mirror.ref} names ${now}, which does not come from ${was}, the commit that was followed last: after a force-push, or for an older commit, somebody must say so. Look at what was dropped, then run \`sallyport policy pin ${now}\` and \`sallyport policy unpin\``,
+      },
+    ])
+  }
+
+  /**
+   * Where a commit to be pinned stands: in the tracked ref's history or not. It acknowledges a rewritten history only as
+   * the very commit that the ref names now: who pins an older one, to be safe, has not said yes to what came after it.
+   */
+  async #place(id: string): Promise<{ commit?: string | undefined; acknowledges: boolean; failed?: unknown }> {
+    const { db } = this.#store.database
+    try {
+      const commit = await this.#mirror.find(id)
+      if (commit === undefined || commit !== (await this.#mirror.remoteHead())) return { commit, acknowledges: false }
+      const state = await readState(db)
+      const base = baseOf(state, await newestRevision(db))
+      return { commit, acknowledges: base !== undefined && !(await this.#comesFrom(commit, base, state.acknowledged)) }
+    } catch (failed) {
+      return { acknowledges: false, failed }
+    }
+  }
+
+  /** Whether a revision may be taken again as far as signatures go: it was verified when it was activated. */
+  #mayBeTaken(signer: string | null): boolean {
+    return this.#options.git.signatures === undefined || signer !== null
   }
 
   /** Whatever a commit does to the steps of the gate, the answer is a refusal that is told and remembered. */
@@ -142,4 +307,9 @@ export class Repository {
       },
     ])
   }
+}
+
+/** The commit that the ref's next one must come from; none before a first revision. */
+function baseOf(state: PolicyState, newest: NewestRevision | undefined): string | undefined {
+  return state.followed ?? (newest === undefined || newest.kind === 'recovery' ? undefined : newest.commit)
 }

@@ -7,7 +7,7 @@ import { type Bundle, bundleDigest, packBundle, type SignedBundle } from './bund
 import type { ActiveRevision } from './engine.ts'
 import type { Commit } from './git.ts'
 import { notice } from './notices.ts'
-import { lockActivation } from './policy-state.ts'
+import { instant, lockActivation } from './policy-state.ts'
 import { type Problem, problemText } from './problem.ts'
 import { packSources } from './revision-sources.ts'
 import { type RevisionKind, revisionFailures, revisions } from './schema.ts'
@@ -102,7 +102,7 @@ async function insertRevision(
 ): Promise<ActiveRevision> {
   const { of, digest, ends_in_s, ...compiled } = candidate
   // The end is signed too: whoever can write to the database could otherwise make a recovery last.
-  const ends_at_ms = ends_in_s === undefined ? undefined : (await clock(tx)) + ends_in_s * 1000
+  const ends_at_ms = ends_in_s === undefined ? undefined : (await instant(tx)).getTime() + ends_in_s * 1000
   const facts = { generation, commit: of.commit, digest, ...(ends_at_ms === undefined ? {} : { ends_at_ms }) }
   const [row] = await tx
     .insert(revisions)
@@ -119,13 +119,6 @@ async function insertRevision(
     })
     .returning({ at: revisions.activated_at })
   return { ...facts, activated_at_ms: row!.at.getTime() }
-}
-
-async function clock(tx: Tx): Promise<number> {
-  const [row] = await tx.execute<{ ms: string }>(
-    sql`select (extract(epoch from clock_timestamp()) * 1000)::bigint::text as ms`,
-  )
-  return Number(row!.ms)
 }
 
 /** Writes down why a commit did not pass. */

@@ -107,13 +107,13 @@ export class Outbox {
 
   async #post(row: Row): Promise<{ channel: string; ts: string }> {
     const channel = /^[UW][A-Z0-9]{2,}$/.test(row.channel) ? await this.#conversation(row.channel) : row.channel
-    const answer = await this.#client.chat.postMessage({ channel, ...quiet(row) })
+    const answer = await this.#client.chat.postMessage({ channel, ...quiet(wantedOf(row)) })
     if (!answer.ts || !answer.channel) throw new Error('Slack did not say where it put the message')
     return { channel: answer.channel, ts: answer.ts }
   }
 
   async #update(row: Row, ts: string): Promise<Record<string, never>> {
-    await this.#client.chat.update({ channel: row.channel, ts, ...quiet(row) })
+    await this.#client.chat.update({ channel: row.channel, ts, ...quiet(wantedOf(row)) })
     return {}
   }
 
@@ -143,8 +143,7 @@ export class Outbox {
 }
 
 /** No mention, link preview or formatting may come out of a text. */
-function quiet(row: Row) {
-  const message = JSON.parse(row.wanted) as Message
+export function quiet(message: Message) {
   return {
     ...message,
     mrkdwn: false,
@@ -168,4 +167,8 @@ function judge(error: unknown, attempts: number): { wait_s: number; message: str
   const said = (error as { data?: { error?: unknown } }).data?.error
   const message = typeof said === 'string' ? said : (error as Error).message
   return { wait_s: Math.min(2 ** (attempts + 1), maxWait_s), message: message.slice(0, 300), gone: lost.has(message) }
+}
+
+function wantedOf(row: Row): Message {
+  return JSON.parse(row.wanted) as Message
 }

@@ -1,11 +1,12 @@
 import { App, LogLevel, type ViewSubmitAction } from '@slack/bolt'
 import { WebClient, type WebClientOptions } from '@slack/web-api'
+import { notice } from './blocks.ts'
 import { answerClick } from './click.ts'
 import { answerCommand } from './command.ts'
 import type { SlackDeps } from './deps.ts'
 import { admit, forgetSeen, type SlackRequest } from './door.ts'
 import { askView } from './modal.ts'
-import { Outbox } from './outbox.ts'
+import { Outbox, quiet } from './outbox.ts'
 import { type Answer, DirectReceiver } from './receiver.ts'
 import { answerSubmission } from './submission.ts'
 import { syncRequest, unsynced } from './sync.ts'
@@ -15,6 +16,8 @@ export interface Slack {
   handle(request: SlackRequest): Promise<Answer>
   /** A request was made or changed (ports of approvals, NOTIFY `requests`): Slack is brought up to date. */
   requestChanged(id: string): Promise<void>
+  /** Posts plain text to a channel. @throws when Slack did not take it: whoever says it tries again. */
+  say(channel: string, text: string): Promise<void>
   /** What was missed, what is due, what is old. Call it every second or so. */
   sweep(): Promise<void>
 }
@@ -44,7 +47,8 @@ export function createSlack(deps: SlackDeps): Slack {
     deps.logger.error({ err: error }, 'a request from Slack failed')
     return Promise.resolve()
   })
-  const outbox = new Outbox(deps, new WebClient(deps.botToken.reveal(), clientOptions))
+  const client = new WebClient(deps.botToken.reveal(), clientOptions)
+  const outbox = new Outbox(deps, client)
 
   const requestChanged = async (id: string) => {
     await syncRequest(deps, id)
@@ -63,6 +67,9 @@ export function createSlack(deps: SlackDeps): Slack {
   return {
     handle: request => admit(deps, receiver, request),
     requestChanged,
+    say: async (channel, text) => {
+      await client.chat.postMessage({ channel, ...quiet(notice(text)) })
+    },
     sweep: async () => {
       for (const id of await unsynced(deps)) await syncRequest(deps, id)
       await outbox.deliverDue()

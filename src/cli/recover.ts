@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { hostname, tmpdir, userInfo } from 'node:os'
+import { join, resolve } from 'node:path'
+import type { Config } from '../config.ts'
+import { SallyportError } from '../errors.ts'
+import { logger } from '../log.ts'
+import type { Commit } from '../policy/git.ts'
+import type { Sources } from '../policy/sources.ts'
+import { instant, plain, say } from './output.ts'
+
+const log = logger('recover')
+
+/**
+ * `sallyport recover`: for the day on which the policy in force lets nobody mend it. Whoever holds control's root key may
+ * put a local policy into force, for an hour at most, without a sign-in; everybody is told.
+ */
+export async function recoverPolicy(
+  source: string,
+  options: { config?: string; for_s: number; reason: string },
+): Promise<void> {
+  const { configPath } = await import('./serve.ts')
+  const { loadConfig } = await import('../config.ts')
+  const { openDatabase } = await import('../db/database.ts')
+  const { createAuditWriter } = await import('../audit/writer.ts')
+  const { newId } = await import('../ids.ts')
+  const { rootKeyOf, secretRef } = await import('../keys.ts')
+  const { parsePublicKey, signingKeys } = await import('../signing-keys.ts')
+  const { compiledCandidate } = await import('../policy/revision-store.ts')
+  const { recover } = await import('../policy/steering.ts')
+  if (options.for_s > 3600 || options.for_s < 60)
+    throw new SallyportError('bad_request', 'a recovery lasts from one minute to one hour', {
+      remedy: 'write --for 30m',
+    })
+  const config = loadConfig(configPath(options.config))
+  const { privateKey: key, publicKey } = signingKeys(rootKeyOf(config.keys.control), 'bundle-signing')
+  if (!publicKey.equals(parsePublicKey(config.public_keys.bundles)))
+    throw new SallyportError('bad_config', 'public_keys.bundles does not belong to the root key of control')
+  const who = `${userInfo().username}@${hostname()}`
+  const { of, sources } = await readLocal(source, config, who)
+  const bundle = await compileLocal(sources, config)
+  const database = openDatabase({ url: secretRef(config.database.control), max: 2, application: 'sallyport recover' })
+  try {
+    const audit = createAuditWriter({ database, process_id: newId('prc') })
+    const candidate = { ...compiledCandidate(of, bundle, sources, 'recovery'), ends_in_s: options.for_s }
+    const revision = await recover({ database, audit, key }, candidate, { who, reason: options.reason })
+    log.warn({ generation: revision.generation, who, reason: options.reason }, 'a recovery policy is in force')
+    say(`generation ${revision.generation} (${plain(of.commit)}) is in force until ${instant(revision.ends_at_ms!)}.`)
+    say('Everybody is told. Then what was in force before comes back, and the tracked ref is followed again;')
+    say('`sallyport policy unpin` ends it earlier.')
+  } finally {
+    await database.close()
+  }
+}
+
+/** A folder as it lies there, or a commit of a local repository. */
+async function readLocal(source: string, config: Config, who: string): Promise<{ of: Commit; sources: Sources }> {
+  const { readFolder } = await import('../policy/sources.ts')
+  const { writeTar } = await import('../policy/tar.ts')
+  const [, repository, id] = /^(.+)@([0-9a-f]{7,64})$/.exec(source) ?? []
+  if (repository !== undefined && id !== undefined && existsSync(repository))
+    return readCommit(resolve(repository), id, config)
+  if (!existsSync(join(source, 'admin')))
+    throw new SallyportError('not_found', `${plain(source)} is no policy folder: it has no folder admin/`, {
+      remedy: 'name a folder of policies, or REPOSITORY@COMMIT',
+    })
+  const sources = readFolder(source)
+  const digest = createHash('sha256').update(writeTar(sources)).digest('hex')
+  const subject_line = `recovery from ${resolve(source)}`.slice(0, 300)
+  return { of: { commit: `recovery-${digest.slice(0, 20)}`, author: who, subject_line, signer: null }, sources }
+}
+
+async function readCommit(source: string, id: string, config: Config): Promise<{ of: Commit; sources: Sources }> {
+  const { GitMirror } = await import('../policy/git.ts')
+  const dir = mkdtempSync(join(tmpdir(), 'sallyport-recover-'))
+  try {
+    const { ref, folder } = config.policy
+    const mirror = new GitMirror({ source, ref, folder, dir })
+    const commit = await mirror.find(id)
+    if (commit === undefined)
+      throw new SallyportError('not_found', `${id} is not in the history of ${ref} in ${plain(source)}`)
+    return { of: await mirror.describe(commit), sources: await mirror.read(commit) }
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+async function compileLocal(sources: Sources, config: Config) {
+  const { compile } = await import('../policy/gate.ts')
+  const { Refused, refusalError } = await import('../policy/problem.ts')
+  const { Registry } = await import('../gateway/registry.ts')
+  const { allProtocols } = await import('../protocols/all.ts')
+  try {
+    const keepsOriginals = (config.recording.originals_recipients ?? []).length > 0
+    const protocols = new Registry(allProtocols).policyChecks({ keepsOriginals })
+    const secrets = Object.keys(config.secrets)
+    return (await compile(sources, { opa: config.policy.opa, protocols, secrets })).bundle
+  } catch (error) {
+    throw error instanceof Refused ? refusalError(error) : error
+  }
+}

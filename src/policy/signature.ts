@@ -1,0 +1,106 @@
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { SallyportError } from '../errors.ts'
+import { type ChildResult, runChild } from './child.ts'
+import { oneLine } from './git-run.ts'
+import { Refused } from './problem.ts'
+
+/** Files of the deployment, never of the repository. One of the two is enough. */
+export interface SignatureOptions {
+  /** In the format of ssh-keygen(1), ALLOWED SIGNERS. */
+  readonly allowed_signers?: string | undefined
+  /** OpenPGP public keys, armored or not: each of them may sign. */
+  readonly openpgp?: string | undefined
+}
+
+type Run = (
+  args: readonly string[],
+  extra: { readonly config: readonly (readonly [string, string])[]; readonly env: Readonly<Record<string, string>> },
+) => Promise<ChildResult>
+
+const maxKeysBytes = 4 << 20
+const gpgConfig = [
+  'no-autostart',
+  'no-auto-key-retrieve',
+  'no-auto-key-locate',
+  'trust-model always',
+  'weak-digest SHA1',
+]
+
+/**
+ * Who signed a commit, as `git verify-commit` finds with the deployment's own keys and nobody else's.
+ * @returns the signer: principal or user id, and the key.
+ * @throws Refused when nobody who may did; SallyportError when the deployment's keys cannot be read.
+ */
+export async function verifySignature(
+  commit: string,
+  signatures: SignatureOptions,
+  dir: string,
+  git: Run,
+): Promise<string> {
+  const home = mkdtempSync(join(dir, 'gnupg-'))
+  try {
+    for (const path of [signatures.allowed_signers, signatures.openpgp]) if (path !== undefined) expectKeys(path)
+    writeFileSync(join(home, 'gpg.conf'), `${gpgConfig.join('\n')}\n`, { mode: 0o600 })
+    if (signatures.openpgp !== undefined) await importKeys(home, signatures.openpgp)
+    const result = await git(['verify-commit', '--raw', commit], {
+      config: [['gpg.ssh.allowedSignersFile', signatures.allowed_signers ?? '/dev/null']],
+      env: { GNUPGHOME: home },
+    })
+    const signer = result.status === 0 && result.ended === undefined ? signerOf(result.stderr) : undefined
+    if (signer !== undefined) return signer
+    throw new Refused([{ code: 'signature', message: whyNot(commit, result) }])
+  } finally {
+    rmSync(home, { recursive: true, force: true })
+  }
+}
+
+/** The signer of a good signature: exactly one, of a key that is neither expired nor revoked. */
+function signerOf(status: string): string | undefined {
+  const ssh = /^Good "git" signature for (.{1,200}) with \S+ key (SHA256:[A-Za-z0-9+/]{43})$/m.exec(status)
+  const lines = status
+    .split('\n')
+    .flatMap(line => (line.startsWith('[GNUPG:] ') ? [line.slice('[GNUPG:] '.length)] : []))
+  if (ssh !== null) return lines.length === 0 ? oneLine(`${ssh[1]} ssh ${ssh[2]}`) : undefined
+  const [good, ...others] = lines.filter(line => /^(GOOD|BAD|ERR|EXP|EXPKEY|REVKEY)SIG /.test(line))
+  const valid = lines.filter(line => line.startsWith('VALIDSIG '))
+  const user = /^GOODSIG [0-9A-F]{16,40} (.*)$/.exec(good ?? '')?.[1]
+  const [, key] = /^VALIDSIG (?:\S+ ){9}([0-9A-F]{40,64})$/.exec(valid[0] ?? '') ?? []
+  return others.length > 0 || valid.length !== 1 || user === undefined || key === undefined
+    ? undefined
+    : oneLine(`${user} openpgp ${key}`)
+}
+
+function whyNot(commit: string, { stderr }: ChildResult): string {
+  const told = oneLine(stderr.replaceAll('[GNUPG:] ', '')).slice(0, 200)
+  const short = commit.slice(0, 12)
+  return told === ''
+    ? `commit ${short} is not signed, and only commits of allowed signers are followed here: sign it and push again`
+    : `commit ${short} has no good signature of an allowed signer (setting policy.signatures): ${told}`
+}
+
+function expectKeys(path: string): void {
+  const size = statSync(path, { throwIfNoEntry: false })?.size
+  if (size !== undefined && size > 0 && size <= maxKeysBytes) return
+  throw new SallyportError(
+    'policy_unavailable',
+    `policy.signatures names ${path}, which is ${size === undefined ? 'not there' : size === 0 ? 'empty' : 'too large'}: no commit can be verified`,
+    { remedy: 'put the keys of your signers there; until then no new commit is followed' },
+  )
+}
+
+async function importKeys(home: string, file: string): Promise<void> {
+  const args = ['--homedir', home, '--batch', '--no-tty', '--quiet', '--import', file]
+  const result = await runChild(['gpg', ...args], {
+    cwd: home,
+    env: { PATH: '/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin', HOME: '/nonexistent', LC_ALL: 'C' },
+  })
+  if (result.status === 0) return
+  throw new SallyportError(
+    'policy_unavailable',
+    `policy.signatures.openpgp cannot be read: ${oneLine(result.stderr)}`,
+    {
+      remedy: 'export the public keys with `gpg --export`, and check that gpg is installed',
+    },
+  )
+}

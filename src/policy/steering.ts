@@ -1,0 +1,266 @@
+import { createPublicKey } from 'node:crypto'
+import { and, desc, like, lt, ne, sql } from 'drizzle-orm'
+import type { Queryable, Tx } from '../db/database.ts'
+import { SallyportError } from '../errors.ts'
+import { bundleDigest, unpackBundle } from './bundle.ts'
+import type { ActiveRevision } from './engine.ts'
+import type { Commit } from './git.ts'
+import { notice } from './notices.ts'
+import { changeState, instant, lockedState, noPin, noRecovery, type PolicyState, readState } from './policy-state.ts'
+import {
+  activate,
+  type Candidate,
+  getRevision,
+  type NewestRevision,
+  type RevisionRow,
+  type Store,
+} from './revision-store.ts'
+import { type RevisionKind, revisions } from './schema.ts'
+import { verifyRevision } from './signing.ts'
+
+/** Who steers by hand, and why. */
+export interface Hand {
+  readonly subject_id: string
+  readonly name: string
+  readonly reason: string
+}
+
+/** What is in force after a hand was on it. */
+export interface Steered {
+  readonly generation: number
+  readonly commit: string
+}
+
+const longestRecovery_s = 3600
+
+/**
+ * A stored revision as a candidate for a new generation. Its bundle is taken as it is: it passed the gate when it was
+ * activated, its digest stays the same, and neither the git server nor the compiler must work on the day of a rollback.
+ * INVARIANT: control signs again only what control had signed.
+ * @throws SallyportError `unsupported` for a bundle that this build does not evaluate.
+ */
+export function reusedCandidate({ key }: Pick<Store, 'key'>, row: RevisionRow, kind: RevisionKind): Candidate {
+  const ends_at_ms = row.ends_at?.getTime()
+  const facts = { ...row, ...(ends_at_ms === undefined ? {} : { ends_at_ms }) }
+  const what = `revision ${row.generation} (${row.commit.slice(0, 12)})`
+  if (!verifyRevision(facts, row.signature, createPublicKey(key)))
+    throw new SallyportError('conflict', `${what} was not signed by this control plane and is not used again`)
+  let digest: string
+  try {
+    digest = bundleDigest(unpackBundle(row.bundle))
+  } catch (cause) {
+    throw new SallyportError('unsupported', `${what} cannot be used by this build: ${(cause as Error).message}`, {
+      remedy: 'pin its commit after the repository has a commit that this build compiles',
+      cause,
+    })
+  }
+  if (digest !== row.digest)
+    throw new SallyportError('conflict', `the bundle of ${what} is not the one that was signed`)
+  const { commit, author, subject_line, signer, opa_version, opts, bundle, rules, sources } = row
+  const of: Commit = { commit, author, subject_line, signer }
+  return { of, kind, digest, opa_version, opts, bundle, rules, sources, reused: row.generation }
+}
+
+/** The newest revision of a commit, given by its id or the beginning of it; recoveries are nobody's to take again. */
+export async function revisionOf(db: Queryable, id: string): Promise<RevisionRow | undefined> {
+  const rows = await db
+    .select()
+    .from(revisions)
+    .where(and(like(revisions.commit, `${id}%`), ne(revisions.kind, 'recovery')))
+    .orderBy(desc(revisions.generation))
+    .limit(2)
+  if (new Set(rows.map(row => row.commit)).size > 1) throw ambiguous(id)
+  return rows[0]
+}
+
+/** The newest revision before the one in force that is of another commit. */
+export async function revisionBefore(db: Queryable, newest: NewestRevision): Promise<RevisionRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(revisions)
+    .where(
+      and(
+        lt(revisions.generation, newest.generation),
+        ne(revisions.commit, newest.commit),
+        ne(revisions.kind, 'recovery'),
+      ),
+    )
+    .orderBy(desc(revisions.generation))
+    .limit(1)
+  return row
+}
+
+/**
+ * Puts a candidate into force and holds it there, whatever the tracked ref names.
+ * @param acknowledged the ref's history was rewritten, and this commit of it may be followed on from.
+ */
+export async function pin(store: Store, candidate: Candidate, by: Hand, acknowledged: boolean): Promise<Steered> {
+  const kind = candidate.kind === 'rolled_back' ? 'rolled_back' : 'pinned'
+  const { commit } = candidate.of
+  const hold = async (tx: Tx, generation: number): Promise<Steered> => {
+    await changeState(tx, {
+      pinned: commit,
+      pinned_generation: generation,
+      pinned_kind: kind,
+      pinned_by: by.subject_id,
+      pinned_at: await instant(tx),
+      pin_reason: by.reason,
+      ...(acknowledged ? { acknowledged: commit } : {}),
+    })
+    await store.audit.record(tx, {
+      type: kind === 'pinned' ? 'revision.pinned' : 'revision.rolled_back',
+      subject_id: by.subject_id,
+      body: { generation, commit, reused: candidate.reused, reason: by.reason },
+    })
+    const verb = kind === 'pinned' ? 'pinned' : 'rolled back to'
+    await notice(
+      tx,
+      `${kind} ${generation} ${by.subject_id} ${Date.now()}`,
+      `${by.name} ${verb} policy commit ${commit.slice(0, 12)} (generation ${generation}): ${by.reason}\nNothing newer is followed until \`sallyport policy unpin\`.`,
+    )
+    return { generation, commit }
+  }
+  let steered: Steered | undefined
+  const done = await activate(
+    store,
+    candidate,
+    async (tx, newest) => {
+      refuseDuringRecovery(await readState(tx))
+      // What is in force already is only held.
+      return newest?.commit === commit && newest.digest === candidate.digest ? await hold(tx, newest.generation) : null
+    },
+    async (tx, { generation }) => {
+      steered = await hold(tx, generation)
+    },
+  )
+  return 'instead' in done ? done.instead : steered!
+}
+
+/** Lets go: the tracked ref is followed again from the next look on. A recovery ends first, if there is one. */
+export async function unpin(store: Store, by: Hand): Promise<{ readonly ended: 'recovery' | 'pin' }> {
+  const state = await readState(store.database.db)
+  if (state.recovery_generation !== null) {
+    await endRecovery(store, by)
+    return { ended: 'recovery' }
+  }
+  await store.database.db.transaction(async tx => {
+    const { pinned, pinned_generation } = await lockedState(tx)
+    if (pinned === null)
+      throw new SallyportError('conflict', 'nothing is pinned', { remedy: 'look at `sallyport policy status`' })
+    await changeState(tx, noPin)
+    const body = { generation: pinned_generation, commit: pinned, reason: by.reason }
+    await store.audit.record(tx, { type: 'revision.unpinned', subject_id: by.subject_id, body })
+    await notice(
+      tx,
+      `unpinned ${pinned_generation} ${Date.now()}`,
+      `${by.name} unpinned policy commit ${pinned.slice(0, 12)}: ${by.reason}\nThe tracked ref is followed again.`,
+    )
+  })
+  return { ended: 'pin' }
+}
+
+/**
+ * Puts a candidate that never was in the repository into force, for an hour at most. It works without policy's leave:
+ * whoever holds control's key can sign anything, and this way everybody hears of it.
+ */
+export async function recover(
+  store: Store,
+  candidate: Candidate,
+  by: { readonly who: string; readonly reason: string },
+): Promise<ActiveRevision> {
+  const { ends_in_s } = candidate
+  if (candidate.kind !== 'recovery' || ends_in_s === undefined || !(ends_in_s >= 60 && ends_in_s <= longestRecovery_s))
+    throw new SallyportError('bad_request', 'a recovery lasts from one minute to one hour')
+  const revision = await activate(
+    store,
+    candidate,
+    async () => null,
+    async (tx, { generation, commit, ends_at_ms }) => {
+      await changeState(tx, {
+        recovery_generation: generation,
+        recovery_by: by.who,
+        recovery_reason: by.reason,
+        recovery_ends_at: new Date(ends_at_ms!),
+      })
+      const body = { generation, commit, by: by.who, reason: by.reason, ends_at_ms }
+      await store.audit.record(tx, { type: 'revision.recovered', body })
+      await store.audit.record(tx, {
+        type: 'alert.raised',
+        body: { what: 'a recovery policy is in force', reason: by.reason, by: by.who, generation },
+      })
+      await notice(
+        tx,
+        `recovered ${generation}`,
+        `RECOVERY: ${by.who} put a local policy into force on the control host (generation ${generation}, ${commit}): ${by.reason}\nIt did not come from the policy repository. It ends by itself at ${new Date(ends_at_ms!).toISOString()}, or with \`sallyport policy unpin\`.`,
+      )
+    },
+  )
+  if ('instead' in revision) throw new Error('a recovery has no alternative')
+  return revision
+}
+
+/** Ends a recovery whose time is over. Any control may do it; one does. */
+export async function endDueRecovery(store: Store): Promise<void> {
+  const { recovery_ends_at } = await readState(store.database.db)
+  if (recovery_ends_at === null) return
+  const [row] = await store.database.db.execute<{ over: boolean }>(
+    sql`select clock_timestamp() >= ${recovery_ends_at.toISOString()}::timestamptz as over`,
+  )
+  if (row!.over) await endRecovery(store, null)
+}
+
+/** What was in force before comes back at once, from what is stored; the tracked ref is followed from there. */
+async function endRecovery(store: Store, by: Hand | null): Promise<void> {
+  const row = await lastOrdinary(store.database.db)
+  const over = async (tx: Tx) => {
+    const { recovery_generation } = await readState(tx)
+    await changeState(tx, noRecovery)
+    await store.audit.record(tx, {
+      type: 'revision.recovery_ended',
+      ...(by === null ? {} : { subject_id: by.subject_id }),
+      body: { generation: recovery_generation, back_to: row?.commit ?? null, reason: by?.reason ?? 'its time is over' },
+    })
+    const now =
+      row === undefined ? 'Nothing was in force before it' : `Back in force: policy commit ${row.commit.slice(0, 12)}`
+    await notice(
+      tx,
+      `recovery ended ${recovery_generation}`,
+      `The recovery is over (${by === null ? 'its time is over' : `${by.name}: ${by.reason}`}). ${now}; the tracked ref is followed again unless a commit is pinned.`,
+    )
+  }
+  if (row === undefined) {
+    await store.database.db.transaction(async tx => {
+      if ((await lockedState(tx)).recovery_generation !== null) await over(tx)
+    })
+    return
+  }
+  await activate(
+    store,
+    reusedCandidate(store, row, 'returned'),
+    async tx => ((await readState(tx)).recovery_generation === null ? 'ended already' : null),
+    over,
+  )
+}
+
+async function lastOrdinary(db: Queryable): Promise<RevisionRow | undefined> {
+  const [row] = await db
+    .select({ generation: revisions.generation })
+    .from(revisions)
+    .where(ne(revisions.kind, 'recovery'))
+    .orderBy(desc(revisions.generation))
+    .limit(1)
+  return row && getRevision(db, row.generation)
+}
+
+function refuseDuringRecovery({ recovery_generation, recovery_ends_at }: PolicyState): void {
+  if (recovery_generation === null) return
+  throw new SallyportError(
+    'conflict',
+    `a recovery is in force until ${recovery_ends_at?.toISOString()}: nothing is pinned meanwhile`,
+    { remedy: 'end it with `sallyport policy unpin`, then try again' },
+  )
+}
+
+export function ambiguous(id: string): SallyportError {
+  return new SallyportError('bad_request', `${id} is the beginning of several commits`, { remedy: 'write more of it' })
+}

@@ -1,0 +1,216 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createAuditWriter } from '../../src/audit/writer.ts'
+import { newId } from '../../src/ids.ts'
+import { RevisionFollower } from '../../src/policy/follower.ts'
+import { deliverNotices } from '../../src/policy/notices.ts'
+import { readState } from '../../src/policy/policy-state.ts'
+import type { Repository } from '../../src/policy/repository.ts'
+import { compiledCandidate, listRevisions } from '../../src/policy/revision-store.ts'
+import { endDueRecovery, type Hand, recover } from '../../src/policy/steering.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { commit, git, removeFolders, repository, starterRepository } from './repositories.ts'
+import { actionInput, bundleOf, keys, newEngine, starter } from './support.ts'
+
+const sam: Hand = { subject_id: 'sub_sam', name: 'Sam', reason: 'an incident' }
+
+let db: TestDatabase
+let dir: string
+let control: Repository
+let first: string
+let second: string
+
+/** Two followed commits: generations 1 and 2. */
+async function follow(): Promise<void> {
+  db = await createTestDatabase()
+  dir = starterRepository()
+  first = git(dir, 'rev-parse', 'HEAD')
+  control = repository(dir, db)
+  await control.poll()
+  second = commit(dir, [['note/data.json', '{"n": 2}']], 'second')
+  await control.poll()
+}
+
+const revisions = async () =>
+  (await listRevisions(db.database.db)).map(r => [r.generation, r.commit, r.kind, r.reused] as const).reverse()
+const active = async () => (await listRevisions(db.database.db, 1))[0]
+const events = async () =>
+  (
+    await db.database.sql<{ type: string }[]>`
+      select type from audit_inbox where type like 'revision.%' and type not in ('revision.activated', 'revision.refused') order by at_ms, wseq`
+  ).map(e => e.type)
+const told = async () => {
+  const heard: string[] = []
+  await deliverNotices(db.database, async message => void heard.push(message))
+  return heard.join('\n')
+}
+
+afterAll(removeFolders)
+
+describe('the tracked ref', () => {
+  beforeEach(follow)
+
+  test('names an older commit: nothing happens until somebody pins it, and then it is followed on from there', async () => {
+    git(dir, 'reset', '-q', '--hard', first)
+    const refused = await control.poll()
+    expect(refused).toMatchObject({ outcome: 'refused', commit: first, problems: [{ code: 'history' }] })
+    expect(JSON.stringify(refused)).toContain(`sallyport policy pin ${first.slice(0, 12)}`)
+    expect((await control.poll()).outcome).toBe('unchanged')
+    expect((await active())?.commit).toBe(second)
+
+    expect(await control.pin(first.slice(0, 12), sam)).toEqual({ generation: 3, commit: first })
+    expect((await control.poll()).outcome).toBe('held')
+    const third = commit(dir, [['lib/third.rego', 'package sallyport.lib.third\n']], 'third')
+    expect((await control.poll()).outcome).toBe('held')
+    expect(await control.unpin(sam)).toEqual({ ended: 'pin' })
+    expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: third })
+    expect(await revisions()).toEqual([
+      [1, first, 'followed', null],
+      [2, second, 'followed', null],
+      [3, first, 'pinned', 1],
+      [4, third, 'followed', null],
+    ])
+    expect(await events()).toEqual(['revision.pinned', 'revision.unpinned'])
+    expect((await readState(db.database.db)).acknowledged).toBeNull()
+  })
+
+  test('is rewritten by a force-push: the new history is not followed, whatever is pushed on top, in a fresh mirror too', async () => {
+    git(dir, 'reset', '-q', '--hard', first)
+    const rewritten = commit(dir, [['lib/evil.rego', 'package sallyport.lib.evil\n']], 'second')
+    expect(await control.poll()).toMatchObject({ outcome: 'refused', commit: rewritten })
+    const onTop = commit(dir, [['lib/more.rego', 'package sallyport.lib.more\n']], 'on top')
+    expect(await repository(dir, db).poll()).toMatchObject({ outcome: 'refused', commit: onTop })
+    expect((await active())?.commit).toBe(second)
+    expect(await told()).toContain('does not come from')
+
+    // Who goes back to what they know says nothing about what was pushed.
+    await control.pin(first, sam)
+    await control.unpin(sam)
+    expect(await control.poll()).toMatchObject({ outcome: 'refused', commit: onTop })
+
+    git(dir, 'reset', '-q', '--hard', second)
+    const good = commit(dir, [['lib/good.rego', 'package sallyport.lib.good\n']], 'good')
+    expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: good })
+  })
+
+  test('moves on by many commits and merges at once: it is followed, as far back as history is looked for', async () => {
+    git(dir, 'checkout', '-q', '-b', 'side')
+    for (let n = 0; n < 40; n++) commit(dir, [], `side ${n}`)
+    git(dir, 'checkout', '-q', 'main')
+    commit(dir, [['lib/third.rego', 'package sallyport.lib.third\n']], 'third')
+    git(dir, 'merge', '-q', '--no-ff', '-m', 'merge', 'side')
+    const merged = git(dir, 'rev-parse', 'HEAD')
+    expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: merged })
+    for (let n = 0; n < 40; n++) commit(dir, [], `more ${n}`)
+    expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: git(dir, 'rev-parse', 'HEAD') })
+  })
+})
+
+describe('a hand on the policy', () => {
+  beforeEach(follow)
+
+  test('rolls back to the revision before, from what is stored: the repository is not asked', async () => {
+    const engine = newEngine()
+    const follower = new RevisionFollower({ database: db.database, engine })
+    await follower.poll()
+    const [one] = (await listRevisions(db.database.db)).slice(-1)
+    const offline = repository('/nonexistent', db)
+    expect(await offline.rollback(undefined, sam)).toEqual({ generation: 3, commit: first })
+    await follower.poll()
+    expect(engine.revision).toMatchObject({ generation: 3, commit: first, digest: one!.digest })
+    expect(engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision.code).toBe('policy')
+    expect((await control.poll()).outcome).toBe('held')
+    expect(await offline.rollback(2, sam)).toEqual({ generation: 4, commit: second })
+    expect(await events()).toEqual(['revision.rolled_back', 'revision.rolled_back'])
+    expect(await told()).toContain('Sam rolled back to policy commit')
+    await expect(offline.rollback(99, sam)).rejects.toMatchObject({ code: 'not_found' })
+    await expect(offline.pin('fffffff', sam)).rejects.toMatchObject({ code: 'policy_unavailable' })
+  })
+
+  test('pins a commit that never was in force only when it is in the history of the tracked ref and passes the gate', async () => {
+    const bad = commit(dir, [['action/action.rego', 'package sallyport.action\nresult := input.nonsense\n']], 'bad')
+    const good = commit(dir, [['action/action.rego', starter().get('action/action.rego')!]], 'mended')
+    git(dir, 'checkout', '-q', '-b', 'other')
+    const elsewhere = commit(dir, [], 'elsewhere')
+    git(dir, 'checkout', '-q', 'main')
+    await expect(control.pin(bad, sam)).rejects.toMatchObject({
+      message: expect.stringContaining('action/action.rego:2'),
+    })
+    await expect(control.pin(elsewhere, sam)).rejects.toMatchObject({ code: 'not_found' })
+    await expect(control.pin('HEAD', sam)).rejects.toMatchObject({ code: 'bad_request' })
+    expect(await control.pin(good.slice(0, 7), sam)).toEqual({ generation: 3, commit: good })
+    expect(await control.pin(good, sam)).toEqual({ generation: 3, commit: good }) // in force already: held, nothing new
+    await control.unpin(sam)
+    await expect(control.unpin(sam)).rejects.toMatchObject({ code: 'conflict' })
+  })
+
+  test('cannot have control sign what control never signed', async () => {
+    await db.database
+      .sql`update revisions set bundle = (select bundle from revisions where generation = 2) where generation = 1`
+    await expect(control.rollback(1, sam)).rejects.toMatchObject({
+      message: expect.stringContaining('is not the one that was signed'),
+    })
+    await db.database
+      .sql`update revisions set digest = (select digest from revisions where generation = 2) where generation = 1`
+    await expect(control.rollback(1, sam)).rejects.toMatchObject({ message: expect.stringContaining('was not signed') })
+    expect((await active())?.generation).toBe(2)
+  })
+})
+
+describe('a recovery', () => {
+  let audit: ReturnType<typeof createAuditWriter>
+  beforeAll(async () => {
+    await follow()
+    audit = createAuditWriter({ database: db.database, process_id: newId('prc') })
+  })
+  const store = () => ({ database: db.database, audit, key: keys.privateKey })
+  const local = async (ends_in_s: number) => {
+    const of = { commit: 'recovery-0123456789ab', author: 'root', subject_line: 'recovery', signer: null }
+    return { ...compiledCandidate(of, await bundleOf(), starter(), 'recovery'), ends_in_s }
+  }
+
+  test('lasts an hour at most, is told, holds everything else off, and ends by itself with what was in force before', async () => {
+    const by = { who: 'root@control-1', reason: 'everybody is locked out' }
+    await expect(recover(store(), await local(3601), by)).rejects.toMatchObject({ code: 'bad_request' })
+    const { generation, ends_at_ms } = await recover(store(), await local(60), by)
+    expect(generation).toBe(3)
+    let now = ends_at_ms! - 30_000
+    const engine = newEngine({ now: () => now })
+    const follower = new RevisionFollower({ database: db.database, engine, now: () => now })
+    await follower.poll()
+    expect([follower.notReady, engine.revision?.generation]).toEqual([null, 3])
+    expect((await control.poll()).outcome).toBe('held')
+    await expect(control.rollback(undefined, sam)).rejects.toMatchObject({ code: 'conflict' })
+    expect(await told()).toContain('RECOVERY: root@control-1')
+
+    await endDueRecovery(store()) // its time is not over
+    expect((await active())?.generation).toBe(3)
+    now = ends_at_ms! + 1
+    await follower.poll() // control is gone: nothing is decided by it any more, all the same
+    expect(follower.notReady).toContain('the recovery is over')
+    expect(engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision.code).toBe('policy_stale')
+
+    await db.database.sql`update policy_state set recovery_ends_at = now()`
+    await Promise.all([endDueRecovery(store()), endDueRecovery(store())])
+    expect((await revisions()).slice(2)).toEqual([
+      [3, 'recovery-0123456789ab', 'recovery', null],
+      [4, second, 'returned', 2],
+    ])
+    await follower.poll()
+    expect([follower.notReady, engine.revision?.generation]).toEqual([null, 4])
+    expect((await control.poll()).outcome).toBe('unchanged')
+    expect(await events()).toEqual(['revision.recovered', 'revision.recovery_ended'])
+    expect(await told()).toContain('The recovery is over')
+    await expect(control.rollback(3, sam)).rejects.toMatchObject({ message: expect.stringContaining('was a recovery') })
+  })
+
+  test('ends when somebody unpins, and cannot be made longer in the database', async () => {
+    const { generation } = await recover(store(), await local(600), { who: 'root', reason: 'again' })
+    await db.database.sql`update revisions set ends_at = ends_at + interval '1 day' where generation = ${generation}`
+    const engine = newEngine()
+    const follower = new RevisionFollower({ database: db.database, engine })
+    await follower.poll()
+    expect(engine.revision).toBeNull()
+    expect(await control.unpin(sam)).toEqual({ ended: 'recovery' })
+    expect(await active()).toMatchObject({ commit: second, kind: 'returned' })
+  })
+})
