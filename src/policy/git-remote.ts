@@ -11,11 +11,16 @@ export interface RemoteOptions {
   /** File of the certificates (PEM) that may vouch for an https source; those of the system where it is not set. */
   readonly ca?: string | undefined
   /** The deploy key and the host keys that the server may show: lines of `ssh-keyscan` without the host. */
-  readonly ssh?: { readonly key: Secret; readonly host_keys: readonly string[] } | undefined
+  readonly ssh?: DeployKey | undefined
+}
+
+export interface DeployKey {
+  readonly key: Secret
+  readonly host_keys: readonly string[]
 }
 
 export interface Remote {
-  readonly transport: 'file' | 'https' | 'ssh'
+  readonly transport: 'file' | 'https' | 'openssh'
   /** As git is given it; no secret stands in it. */
   readonly url: string
   /** Of ssh, as known_hosts names it. */
@@ -28,6 +33,8 @@ export interface Reach extends Disposable {
   readonly env: Readonly<Record<string, string>>
 }
 
+/** Everything is forbidden to git (git-run.ts) but the one transport of the source. */
+const allow = { file: 'protocol.file.allow', https: 'protocol.https.allow', openssh: 'protocol.ssh.allow' } as const
 const user = '[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}'
 const host = '[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\\[[0-9a-fA-F:.]{2,45}\\]'
 const path = '[A-Za-z0-9_.~/+@-]{0,500}'
@@ -61,14 +68,14 @@ function sshRemote({ source, ssh }: RemoteOptions, name: string, port: string | 
       remedy: 'write it as TYPE BASE64, as the owner of the server published it',
     })
   const plain = name.replace(/^\[|\]$/g, '')
-  return { transport: 'ssh', url: source, host: port === undefined || port === '22' ? plain : `[${plain}]:${port}` }
+  return { transport: 'openssh', url: source, host: port === undefined || port === '22' ? plain : `[${plain}]:${port}` }
 }
 
 /** The credentials of a remote, for one run of git: none of them is in its arguments. `dir` is a folder of our own. */
 export function reach(remote: Remote, options: RemoteOptions, dir: string): Reach {
-  const allowed: [string, string] = [`protocol.${remote.transport}.allow`, 'always']
+  const allowed: [string, string] = [allow[remote.transport], 'always']
   const none = { env: {}, [Symbol.dispose]: () => {} }
-  if (remote.transport === 'ssh') return { ...reachBySsh(remote, options.ssh!, dir), config: [allowed] }
+  if (remote.transport === 'openssh') return { ...reachBySsh(remote, options.ssh!, dir), config: [allowed] }
   if (remote.transport === 'file') return { ...none, config: [allowed] }
   const config: [string, string][] = [allowed]
   if (options.token !== undefined) {
@@ -84,7 +91,7 @@ export function reach(remote: Remote, options: RemoteOptions, dir: string): Reac
  * OpenSSH with a configuration that is whole: no agent, no configuration or known hosts of user or system, and a host key
  * that is not pinned ends the connection. The key's copy lives as long as the run: ssh wants a file of its own with mode 0600.
  */
-function reachBySsh({ host }: Remote, ssh: NonNullable<RemoteOptions['ssh']>, dir: string) {
+function reachBySsh({ host }: Remote, ssh: DeployKey, dir: string) {
   if (/["$%\n]/.test(dir)) throw new SallyportError('bad_config', 'the data folder has a name that ssh cannot be given')
   const folder = mkdtempSync(join(dir, sshFolder))
   const [key, known, config] = ['key', 'known_hosts', 'config'].map(name => join(folder, name)) as [
@@ -126,7 +133,7 @@ function reachBySsh({ host }: Remote, ssh: NonNullable<RemoteOptions['ssh']>, di
     ].join('\n'),
   )
   return {
-    env: { GIT_SSH_COMMAND: `ssh -F '${config.replaceAll("'", `'\\''`)}'`, GIT_SSH_VARIANT: 'ssh' },
+    env: { GIT_SSH_COMMAND: `ssh -F '${config.replaceAll("'", `'\\''`)}'` },
     [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),
   }
 }

@@ -233,7 +233,7 @@ export class GitMirror {
   }
 
   #unreachable(why: string): SallyportError {
-    const credential = { file: '', https: ' and policy.token', ssh: ' and policy.ssh' }[this.#remote.transport]
+    const credential = { file: '', https: ' and policy.token', openssh: ' and policy.ssh' }[this.#remote.transport]
     return new SallyportError(
       'policy_unavailable',
       `the policy repository ${this.#remote.url} cannot be read: ${why}`,
