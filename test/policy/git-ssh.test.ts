@@ -32,7 +32,7 @@ const mirror = (change: Partial<GitOptions> & { dir?: string } = {}) =>
 function otherKey(): { file: string; key: string; pub: string } {
   const file = join(folder(), 'other')
   sshKeygen('-t', 'ed25519', '-f', file)
-  return { file, key: readFileSync(file, 'utf8'), pub: readFileSync(`${file}.pub`, 'utf8') }
+  return { file, key: readFileSync(file, 'utf8'), pub: readFileSync(`${file}.pub`, 'utf8').trim() }
 }
 
 describe('a policy repository over ssh', () => {
