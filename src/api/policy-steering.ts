@@ -46,14 +46,14 @@ export function steeringRoutes(app: Api, deps: SteeringDeps): void {
       schema: {
         summary: 'Revisions, newest first',
         querystring: T.Object({
-          limit: T.Integer({ minimum: 1, maximum: maxHistory, default: 20 }),
+          limit: T.Optional(T.Integer({ minimum: 1, maximum: maxHistory })),
           before: T.Optional(Generation),
         }),
         response: { 200: T.Object({ revisions: T.Array(Revision) }) },
       },
     },
     async request => {
-      const rows = await listRevisions(deps.database.db, request.query.limit, request.query.before)
+      const rows = await listRevisions(deps.database.db, request.query.limit ?? 20, request.query.before)
       return {
         revisions: rows.map(({ activated_at, ends_at, ...row }) => ({
           ...row,

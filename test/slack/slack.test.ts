@@ -142,3 +142,14 @@ describe('who a Slack account is', () => {
     expect(world.told('U0ERIN').at(-1)).toContain('/access link CODE')
   })
 })
+
+describe('news', () => {
+  test('stands in its channel as plain text: no mention, no link, nothing bold', async () => {
+    await world.slack.say('policy', '<!channel> *commit* <https://evil.example|here> was refused')
+    const [message] = world.standIn.messages({ channel: 'policy' })
+    expect(textOf(message!)).toContain('<!channel> *commit* <https://evil.example|here> was refused')
+    expect(JSON.stringify(message!.blocks)).not.toContain('mrkdwn')
+    expect(message!.text).toContain('&lt;!channel&gt;')
+    await expect(world.slack.say('policy', '')).resolves.toBeUndefined()
+  })
+})
