@@ -19,6 +19,24 @@ const PublicKey = T.String({
 })
 const Port = T.Integer({ minimum: 0, maximum: 65_535 })
 
+const ExportName = T.String({ pattern: '^[a-z][a-z0-9-]{0,62}$' })
+const Url = T.String({ pattern: '^https?://[^\\s]+$', description: 'must be the https address of a service' })
+const Kib = T.Optional(T.Integer({ minimum: 16, maximum: 65_536 }))
+const DecisionExport = T.Union([
+  // OPA's decision-log service API; `max_kib` is of an upload, compressed
+  T.Object({ name: ExportName, kind: T.Literal('opa'), url: Url, token: T.Optional(Ref), max_kib: Kib }, closed),
+  T.Object({ name: ExportName, kind: T.Literal('webhook'), url: Url, secret: T.Optional(Ref), max_kib: Kib }, closed),
+  T.Object(
+    {
+      name: ExportName,
+      kind: T.Literal('file'),
+      folder: T.String({ minLength: 1 }),
+      max_mib: T.Optional(T.Integer({ minimum: 1, maximum: 4096 })),
+    },
+    closed,
+  ),
+])
+
 export const ConfigSchema = T.Object(
   {
     origin: T.String({
@@ -144,6 +162,7 @@ export const ConfigSchema = T.Object(
       closed,
     ),
     audit: T.Object({ copy: T.String({ minLength: 1 }) }, closed), // second path for checkpoints
+    decision_exports: T.Optional(T.Array(DecisionExport, { maxItems: 16 })), // where decisions go besides the database
     zone: T.String(), // IANA zone of input.time
   },
   closed,

@@ -8,7 +8,7 @@ import { CheckpointCopy } from './audit/copy.ts'
 import { originOf, Sequencer } from './audit/sequencer.ts'
 import { type Base, type Running, runRole } from './base.ts'
 import type { Config } from './config.ts'
-import { packageRoot } from './db/package-root.ts'
+import { packageRoot, packageVersion } from './db/package-root.ts'
 import { pruneProcesses } from './db/processes.ts'
 import { SallyportError } from './errors.ts'
 import { gatewayEndpoint } from './gateway/endpoint.ts'
@@ -21,6 +21,8 @@ import { logger } from './log.ts'
 import { batchDecisions } from './policy/decision-batch.ts'
 import { decisionClass } from './policy/decision-retention.ts'
 import type { Engine } from './policy/engine.ts'
+import { DecisionExports } from './policy/export/exports.ts'
+import { openSinks } from './policy/export/open.ts'
 import type { LogClass, Needed } from './policy/log-class.ts'
 import { countActivation, countRefusal } from './policy/metrics.ts'
 import { deliverNotices, pruneNotices } from './policy/notices.ts'
@@ -143,6 +145,14 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'decisions', every_ms: 2_000, run: () => batchDecisions(database, audit) },
       { name: 'seals', every_ms: 5_000, run: () => sealer.sealDue() },
     ]
+    const exporting = new DecisionExports({
+      database,
+      audit,
+      sinks: openSinks(config.decision_exports, now),
+      labels: { app: 'sallyport', id: config.deployment, version: packageVersion() },
+      process_id: row.id,
+    })
+    ticks.push({ name: 'exports', every_ms: 1_000, run: () => exporting.run() })
     if (slack !== undefined) ticks.push({ name: 'slack', every_ms: 1_000, run: () => slack.sweep() })
     const jobs: Job[] = [
       { name: 'dead', every_ms: 15_000, run: () => sessions.reapDead() },
@@ -156,6 +166,7 @@ export function startControl(config: Config): Promise<Running> {
     base.onClose(() => app.close())
     const ticking = startTicks(ticks)
     base.onClose(() => ticking[Symbol.asyncDispose]())
+    base.onClose(() => exporting.close()) // first, so that no tick waits for a delivery
     const queued = await startJobs({ url, jobs })
     base.onClose(() => queued[Symbol.asyncDispose]())
   })

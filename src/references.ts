@@ -24,6 +24,12 @@ function referencesOf(config: Config, role: 'control' | 'gateway' | 'replay'): R
         ['policy/webhooks/github', policy.webhooks?.github],
         ['policy/webhooks/gitlab', policy.webhooks?.gitlab],
         ['policy/webhooks/hmac', policy.webhooks?.hmac],
+        ...(config.decision_exports ?? []).map(
+          (each, i): Reference =>
+            each.kind === 'webhook'
+              ? [`decision_exports/${i}/secret`, each.secret]
+              : [`decision_exports/${i}/token`, each.kind === 'opa' ? each.token : undefined],
+        ),
       ]
     case 'gateway':
       return [

@@ -125,7 +125,10 @@ export const decisionExports = pgTable('decision_exports', {
   name: text().primaryKey(),
   seq: integer53().notNull().default(0), // all places up to this one are where they belong
   exported_at: timestamp({ withTimezone: true }),
+  leased_by: text(), // prc_…: one process sends at a time, so that the order is kept
+  leased_until: timestamp({ withTimezone: true }),
   failing_since: timestamp({ withTimezone: true }),
+  alarmed_at: timestamp({ withTimezone: true }), // somebody was told that it fails
   last_error: text(),
 })
 
