@@ -70,6 +70,8 @@ export interface Tuning {
   readonly refresh_s?: number
   /** Clients may connect without TLS, for measuring. */
   readonly plaintext?: boolean
+  /** Another way to the policy repository, given its folder. */
+  readonly policy?: (policies: string) => Partial<Config['policy']>
 }
 
 /** Makes missing keys and writes the configuration that the three processes read: the same form as in production. */
@@ -137,7 +139,13 @@ export async function writeConfig(options: {
       api_url: options.slackApiUrl,
       policy_channel: 'policy',
     },
-    policy: { source: options.policies, ref: 'main', poll_s: 1, opa: options.opa },
+    policy: {
+      source: options.policies,
+      ref: 'main',
+      poll_s: 1,
+      opa: options.opa,
+      ...tuning.policy?.(options.policies),
+    },
     first_admins: 'security-admins',
     secrets: { 'shop-gateway': { from: `file:${options.shopPasswordFile}`, hosts: ['127.0.0.1'] } },
     // The demo targets lie on loopback, which is refused otherwise.

@@ -96,12 +96,13 @@ export class TestWorld {
       if (text === null) rmSync(file)
       else writeFileSync(file, text)
     }
-    this.#git('add', '--all')
-    this.#git('-c', 'user.name=Sam', '-c', 'user.email=sam@example.test', 'commit', '--quiet', '--message', message)
-    return this.#git('rev-parse', 'HEAD')
+    this.git('add', '--all')
+    this.git('-c', 'user.name=Sam', '-c', 'user.email=sam@example.test', 'commit', '--quiet', '--message', message)
+    return this.git('rev-parse', 'HEAD')
   }
 
-  #git(...args: string[]): string {
+  /** Git in the policy repository. */
+  git(...args: string[]): string {
     const run = spawnSync('git', ['-c', 'commit.gpgsign=false', ...args], { cwd: this.dev.policies, encoding: 'utf8' })
     if (run.status !== 0) throw new Error(`git ${args.join(' ')}: ${run.stderr}`)
     return run.stdout.trim()
