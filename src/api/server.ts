@@ -9,6 +9,7 @@ import { auditRoutes } from './audit.ts'
 import { authRoutes } from './auth.ts'
 import { cliAuthRoutes } from './cli-auth.ts'
 import { credentialsOf } from './credentials.ts'
+import { decisionProofRoutes } from './decision-proof.ts'
 import { decisionRoutes } from './decisions.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { handleError, sendError } from './errors.ts'
@@ -60,6 +61,7 @@ const areas = [
   recordingRoutes,
   auditRoutes,
   planRoutes,
+  decisionProofRoutes,
   slackRoutes,
   statusRoutes,
   steeringRoutes,

@@ -28,7 +28,7 @@ export interface ImpactCommand {
  */
 export async function impact(client: () => Client, range: string, options: ImpactCommand): Promise<number> {
   const { computeImpact } = await import('../policy/impact/impact.ts')
-  const { compileCandidate } = await import('../policy/impact/revision.ts')
+  const { compileCandidate, rebuildCandidate } = await import('../policy/impact/revision.ts')
   const { openLocalRepository } = await import('../policy/impact/local-git.ts')
   const { exceeded, readThresholds } = await import('../policy/impact/threshold.ts')
   const { bytesOfFiles, bytesOfLines } = await import('../policy/impact/blocks.ts')
@@ -41,14 +41,18 @@ export async function impact(client: () => Client, range: string, options: Impac
     options.log.length > 0 ? bytesOfFiles(options.log) : bytesOfLines(client().lines(pathOfExport(options.days)))
   const folder = (options.folder ?? repository.prefix).replace(/\/+$/, '')
   const gate = await gateOptions()
-  const candidate = async (of: { name: string; commit: string }) => {
+  const sourcesOf = async (of: Named) => {
     try {
-      return await compileCandidate(of, await repository.sources(of.commit, folder), gate)
+      return await repository.sources(of.commit, folder)
     } catch (error) {
       throw inRevision(error, of, folder)
     }
   }
-  const [before, after] = [await candidate(base), await candidate(head)]
+  const told = (of: Named) => (error: unknown) => {
+    throw inRevision(error, of, folder)
+  }
+  const before = await rebuildCandidate(base, await sourcesOf(base), gate.opa).catch(told(base))
+  const after = await compileCandidate(head, await sourcesOf(head), gate).catch(told(head))
   const { zone, threads } = options
   const report = await computeImpact({
     base: before,

@@ -7,6 +7,7 @@ import { complain, seconds } from './output.ts'
 import type { FolderOptions } from './policy.ts'
 import { loadProfile } from './profile.ts'
 import type { ReplayOptions, ShowOptions } from './sessions.ts'
+import type { VerifyDecisionCommand } from './verify-decision.ts'
 
 /** The `sallyport` command. Each command loads its own code when it runs, so that a short call stays short. */
 const program = new Command('sallyport')
@@ -232,6 +233,21 @@ filtered(decisions.command('export'))
   .action(async (_: unknown, command: Command) =>
     (await import('./decisions.ts')).exportDecisions(client(), command.optsWithGlobals<{ out: string }>()),
   )
+program
+  .command('verify-decision <decision>')
+  .description('compute a decision again from its commit, and say what that proves; a file of --output needs no server')
+  .option('--repo <folder>', 'take the commit from this git repository instead of the server')
+  .option('--folder <folder>', 'folder of the policies in it; default where you stand')
+  .option('--key <vkey>', 'the key of the audit log that you trust')
+  .option('--bundles-key <key>', 'public_keys.bundles of the deployment: proves that control signed the revision')
+  .option(
+    '--max-groups-age <duration>',
+    'oidc.max_groups_age_s of the deployment: proves that groups were too old, or fresh',
+  )
+  .option('-o, --output <file>', 'also keep what the server said, for a machine that has none')
+  .action(async (id: string, o: VerifyDecisionCommand) => {
+    process.exitCode = await (await import('./verify-decision.ts')).verifyDecision(client, id, o)
+  })
 
 program
   .command('explain <decision>')

@@ -193,9 +193,18 @@ export class Workspace {
     return { wasm, data: JSON.parse(data.toString('utf8')) as unknown }
   }
 
-  #opa([command = '', ...args]: readonly string[], restricted = true): Promise<ChildResult> {
+  /** What OPA's own evaluator says of a query; undefined where it is. @throws Refused where it fails. */
+  async evaluate(query: string, input: string): Promise<unknown> {
+    const result = await this.#opa(['eval', '-b', '.', '--format=json', '--stdin-input', query], true, input)
+    if (result.status !== 0) throw new Refused(problemsOf(result))
+    const answer = JSON.parse(result.stdout.toString('utf8')) as { result?: { expressions: { value: unknown }[] }[] }
+    return answer.result?.[0]?.expressions[0]?.value
+  }
+
+  #opa([command = '', ...args]: readonly string[], restricted = true, input?: string): Promise<ChildResult> {
     const caps = restricted ? ['--capabilities', join(this.#folder, 'caps.json')] : []
-    return runChild([this.opa.path, command, ...caps, ...args], { cwd: this.#root, timeoutMs: 60_000 })
+    const stdin = input === undefined ? {} : { input }
+    return runChild([this.opa.path, command, ...caps, ...args], { cwd: this.#root, timeoutMs: 60_000, ...stdin })
   }
 }
 

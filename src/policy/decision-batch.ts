@@ -34,8 +34,9 @@ export function decisionLeaf(row: StoredDecision): string {
 }
 
 /**
- * Puts action decisions that no event covers yet under one: `decisions.batch` carries the RFC 6962 root over their
- * leaves, ordered by id. Control runs it every second; two at once take different rows.
+ * Puts decisions that no event covers yet under one, so that each can be shown to be as it was written down:
+ * `decisions.batch` carries the RFC 6962 root over their leaves, ordered by id. Control runs it every second or two; two
+ * at once take different rows.
  * @returns how many decisions the event covers, 0 when none waited.
  */
 export async function batchDecisions(database: Database, audit: AuditWriter): Promise<number> {
@@ -43,7 +44,7 @@ export async function batchDecisions(database: Database, audit: AuditWriter): Pr
     const rows = await tx
       .select()
       .from(decisions)
-      .where(sql`${decisions.batch} is null and ${decisions.point} = 'action'`)
+      .where(sql`${decisions.batch} is null`)
       .orderBy(decisions.at_ms)
       .limit(batchRows)
       .for('update', { skipLocked: true })

@@ -2,6 +2,7 @@ import { canonical, type Json } from '../canonical.ts'
 import type { Decision } from './decision.ts'
 import { wordsOf } from './decision-words.ts'
 import type { Engine } from './engine.ts'
+import { maskedText as masked } from './hidden.ts'
 
 /** A row of `decisions` as it is inserted. */
 export interface DecisionRow {
@@ -27,8 +28,6 @@ export interface DecisionRow {
   /** Separated by `wordSeparator`. */
   readonly words: string
 }
-
-const masked = '[masked]'
 
 /** Of no word: what splits them is nothing that text is made of. */
 export const wordSeparator = '\u001f'

@@ -98,7 +98,7 @@ export const decisions = pgTable(
     session_id: text(),
     request_id: text(),
     count: integer53().notNull().default(1),
-    batch: text(), // evt_… of the audit leaf that covers an action decision
+    batch: text(), // evt_… of the audit leaf that covers it; null: waits for one
     erased: jsonb().$type<string[]>().notNull().default([]), // JSON pointers that `decision_log` had left out
     masked: jsonb().$type<string[]>().notNull().default([]),
     words: lexemes().notNull().default(''), // what it is found by: decision-words.ts
@@ -114,7 +114,7 @@ export const decisions = pgTable(
     index('decisions_of_revision').on(t.generation, t.at_ms, t.id),
     index('decisions_not_allowed').on(t.effect, t.at_ms, t.id).where(sql`effect in ('deny', 'ask')`),
     index('decisions_words').using('gin', t.words),
-    index('decisions_unbatched').on(t.at_ms).where(sql`batch is null and point = 'action'`),
+    index('decisions_unbatched').on(t.at_ms).where(sql`batch is null`),
     index('decisions_placed').on(t.seq).where(sql`seq is not null`),
     index('decisions_unplaced').on(t.at_ms).where(sql`seq is null`),
   ],

@@ -1,3 +1,4 @@
+import { withoutClaims } from '../hidden.ts'
 import { type Input, type Point, points } from '../points.ts'
 import { isInput } from '../results.ts'
 
@@ -36,8 +37,9 @@ export function readEvent(line: string): Recorded | Unusable {
   if (typeof event !== 'object' || event === null || typeof event.path !== 'string') return 'unreadable'
   const point = entry.exec(event.path)?.[1]
   if (point === undefined || !Object.hasOwn(points, point)) return 'unreadable'
-  const { input } = event
-  if (input === undefined || input === null) return 'not_recorded' // the engine refused to read it then
+  if (event.input === undefined || event.input === null) return 'not_recorded' // the engine refused to read it then
+  const hidden = [...inputPaths(event.erased), ...inputPaths(event.masked)]
+  const input = withoutClaims(event.input, hidden) ?? event.input
   if (!isInput(point as Point, input)) return 'misfit'
   const at_ms = typeof event.timestamp === 'string' ? Date.parse(event.timestamp) : Number.NaN
   return {
@@ -45,12 +47,12 @@ export function readEvent(line: string): Recorded | Unusable {
     point: point as Point,
     input,
     at_ms: Number.isNaN(at_ms) ? 0 : at_ms,
-    partial: namesInput(event.erased) || namesInput(event.masked),
+    partial: hidden.length > 0,
   }
 }
 
-function namesInput(paths: unknown): boolean {
-  return Array.isArray(paths) && paths.some(path => typeof path === 'string' && path.startsWith('/input'))
+function inputPaths(paths: unknown): string[] {
+  return Array.isArray(paths) ? paths.filter(path => typeof path === 'string' && path.startsWith('/input')) : []
 }
 
 /** Whom and what a question is about, for people. */

@@ -2,6 +2,7 @@ import { canonical, type Json } from '../../canonical.ts'
 import { type Bundle, bundleDigest } from '../bundle.ts'
 import { compile, type GateOptions } from '../gate.ts'
 import { Refused, refusalError } from '../problem.ts'
+import { rebuild } from '../rebuild.ts'
 import type { Sources } from '../sources.ts'
 
 /** A compiled commit as a thread takes it: plain values. */
@@ -25,6 +26,23 @@ export async function compileCandidate(
   try {
     const { bundle } = await compile(sources, gate)
     return candidateOf(commit, bundle)
+  } catch (error) {
+    throw error instanceof Refused ? refusalError(error) : error
+  }
+}
+
+/**
+ * Builds a commit that was in force already. It is not put through the gate: a gate that has become stricter must not
+ * keep anybody from seeing what mends it.
+ */
+export async function rebuildCandidate(
+  commit: { readonly name: string; readonly commit: string },
+  sources: Sources,
+  opa: string,
+): Promise<Candidate> {
+  try {
+    using rebuilt = await rebuild(sources, opa)
+    return candidateOf(commit, rebuilt.bundle)
   } catch (error) {
     throw error instanceof Refused ? refusalError(error) : error
   }

@@ -1,0 +1,29 @@
+import { Type as T } from 'typebox'
+import { proveDecision } from '../policy/decision-proof.ts'
+import { getDecision } from '../policy/decision-store.ts'
+import type { AuditDeps } from './audit.ts'
+import type { Api } from './deps.ts'
+
+/** What `sallyport verify-decision` computes a decision again from. */
+export function decisionProofRoutes(app: Api, deps: AuditDeps): void {
+  app.get(
+    '/api/decisions/:id/proof',
+    {
+      config: {
+        guard: {
+          point: 'admin',
+          call: 'decisions.read',
+          target: request => ({ id: (request.params as { id: string }).id }),
+          own: async (request, caller) =>
+            (await getDecision(deps.database.db, (request.params as { id: string }).id))?.subject_id ===
+            caller.facts.id,
+        },
+      },
+      schema: {
+        summary: 'One decision with its revision and its leaf of the audit log: all that it takes to compute it again',
+        params: T.Object({ id: T.String({ maxLength: 64 }) }, { additionalProperties: false }),
+      },
+    },
+    request => proveDecision(deps.database, deps.log.vkey, request.params.id),
+  )
+}
