@@ -2,10 +2,13 @@
 # title: Who gets a role on a resource, and on whose word
 # description: |
 #   Asked when a role is requested, when a ticket is handed out and presented, and again while a session lives. The
-#   answer `ask` is an allow as soon as the recorded votes satisfy the terms returned here.
+#   answer `ask` is an allow as soon as the recorded votes satisfy the terms returned here. Of the rules that apply a deny
+#   wins, then an allow, then an ask. Its other files: environments.rego (development, production), break_glass.rego,
+#   machines.rego.
 package sallyport.access
 
 import data.sallyport.lib.people
+import data.sallyport.lib.places
 
 # METADATA
 # description: Nothing fits, so the answer is no.
@@ -51,6 +54,7 @@ allow contains {"rule": rego.metadata.rule().custom.rule, "message": "database a
 	input.role == "reader"
 	"dbas" in input.subject.groups
 	max_s_of("dbas")
+	not places.production
 }
 
 # METADATA

@@ -9,6 +9,7 @@ verbs := {
 	"reader": {"read", "session"},
 	"writer": {"read", "write", "session"},
 	"admin": {"read", "write", "ddl", "admin", "session"},
+	"break-glass": {"read", "write", "ddl", "admin", "session"},
 }
 
 # Functions that reach files, other servers, other sessions or settings of the server.

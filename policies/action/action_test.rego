@@ -49,6 +49,14 @@ test_an_admin_does_all_of_it if {
 	}
 }
 
+test_who_broke_the_glass_repairs_and_does_not_reach_out if {
+	every verb in {"read", "write", "ddl", "admin", "session"} {
+		effect(statement("break-glass", verb)) == "allow"
+	}
+	q := with_facts("break-glass", "read", {"functions": [{"schema": "pg_catalog", "name": "pg_read_file"}]})
+	fired(q) == {"action.reaching"}
+}
+
 test_the_unknown_is_denied_to_everybody if {
 	every role in {"reader", "writer", "admin"} {
 		fired(statement(role, "unknown")) == {"action.unknown"}

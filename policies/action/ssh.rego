@@ -14,11 +14,11 @@ telling_names := {"COLORTERM", "LANG", "LANGUAGE", "TERM", "TZ"}
 is_ssh if input.action.protocol == "ssh"
 
 # METADATA
-# title: Operators and root run shells and commands, and move files both ways
+# title: Operators, root and who broke the glass run shells and commands, and move files both ways
 # custom: { rule: action.ssh-operator }
 allow if {
 	is_ssh
-	input.role in {"operator", "root"}
+	input.role in {"break-glass", "operator", "root"}
 	input.action.kind in {"exec", "pty", "scp", "sftp", "shell", "signal", "subsystem"}
 }
 

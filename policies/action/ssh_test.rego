@@ -24,6 +24,10 @@ test_an_operator_runs_commands_that_only_a_shell_understands if {
 	effect(q) == "allow"
 }
 
+test_who_broke_the_glass_has_a_shell if {
+	effect(on_server("break-glass", "shell", "session", {"pty": true, "term": "xterm"})) == "allow"
+}
+
 test_a_reader_has_no_shell if {
 	fired(on_server("reader", "shell", "session", {"pty": true, "term": "xterm"})) == {"action.ssh-reader"}
 }

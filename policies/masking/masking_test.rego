@@ -31,3 +31,15 @@ test_transforms_are_as_strict_as_agreed if {
 		"salary": {"kind": "null"},
 	}
 }
+
+test_a_role_sees_the_classes_that_are_named_for_it if {
+	r := masking.result with input as {"role": "support"} with masking.sees as {"support": {"contact"}}
+	{rule.rule | some rule in r.rules} == {"masking.national-id", "masking.card-number", "masking.salary"}
+}
+
+test_who_broke_the_glass_sees_masked if count(columns("break-glass")) == 4
+
+test_made_up_data_is_shown if {
+	r := masking.result with input as {"role": "reader", "resource": {"protocol": "postgres", "labels": {"class": "synthetic"}}}
+	r.rules == set()
+}

@@ -44,6 +44,16 @@ allow if {
 }
 
 # METADATA
+# title: Database administrators review what was done behind a broken glass
+# description: Who broke it watches as everybody watches their own, and does not review it.
+# custom: { rule: replay.break-glass }
+allow if {
+	people.in_group("dbas")
+	input.recording.role == "break-glass"
+	input.verb == "open"
+}
+
+# METADATA
 # title: Originals are for security admins, and never without a reason
 # custom: { rule: replay.clear }
 deny contains {

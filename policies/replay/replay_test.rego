@@ -48,3 +48,14 @@ test_the_view_is_masked if {
 	r := replay.result with input as question(["auditors"], false, "open", "masked")
 	r.view == "masked"
 }
+
+broken(groups, verb, view) := object.union(question(groups, false, verb, view), {"recording": {"role": "break-glass"}})
+
+test_dbas_review_a_broken_glass if effect(broken(["dbas"], "open", "masked")) == "allow"
+
+test_dbas_take_no_review_away_and_see_no_originals if {
+	effect(broken(["dbas"], "download", "masked")) == "deny"
+	effect(broken(["dbas"], "open", "clear")) == "deny"
+}
+
+test_engineers_review_nothing if effect(broken(["engineers"], "open", "masked")) == "deny"

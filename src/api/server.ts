@@ -21,6 +21,7 @@ import { healthRoutes } from './health.ts'
 import { meRoutes } from './me.ts'
 import { planRoutes } from './plan.ts'
 import { policyRoutes } from './policy.ts'
+import { policySchemaRoutes } from './policy-schemas.ts'
 import { steeringRoutes } from './policy-steering.ts'
 import { webhookRoutes } from './policy-webhooks.ts'
 import { rateKey } from './rate-key.ts'
@@ -62,6 +63,7 @@ const areas = [
   auditRoutes,
   planRoutes,
   decisionProofRoutes,
+  policySchemaRoutes,
   slackRoutes,
   statusRoutes,
   steeringRoutes,

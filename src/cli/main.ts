@@ -309,6 +309,12 @@ policy
   .action(async (generation: string, o: { output?: string }) =>
     (await import('./policy-steering.ts')).show(client(), generation, o),
   )
+policy
+  .command('init <folder>')
+  .description(
+    'write a new policy repository: starter policies, tests, schemas, editor setup, pipeline (needs no server)',
+  )
+  .action(async (folder: string) => (await import('./policy-init.ts')).initRepository(folder))
 for (const [name, what] of [
   ['check', 'check a policy folder: types, schemas, data, rule ids, tests'],
   ['test', 'run the tests, in OPA and in the WASM that is enforced'],

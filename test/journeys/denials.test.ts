@@ -379,6 +379,7 @@ describe('a merged policy', () => {
         replaced(text, '"writer": {"read", "write", "session"}', '"writer": {"read", "session"}'),
       'action/action_test.rego': () => null,
       'action/ssh_test.rego': () => null,
+      'policy.yaml': () => null,
     })
     wire.send(say.bind('', 'pay'), say.execute(''), say.sync())
     const { letters, text } = await wire.until()

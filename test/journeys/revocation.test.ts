@@ -122,6 +122,7 @@ describe('LC1: a query that runs on two workers', () => {
       'action/action.rego': text =>
         replaced(text, '"writer": {"read", "write", "session"}', '"writer": {"read", "session"}'),
       'action/ssh_test.rego': () => null,
+      'policy.yaml': () => null,
       'action/action_test.rego': () =>
         'package sallyport.action_test\n\nimport data.sallyport.action\n\ntest_readers_do_not_write if {\n\tr := action.result with input as {"role": "reader", "action": {"verb": "write", "kind": "update", "reads": [], "writes": [], "functions": []}}\n\tr.effect == "deny"\n}\n',
     })

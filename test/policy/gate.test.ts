@@ -215,8 +215,8 @@ describe('the gate', () => {
   test('warns of what opa fmt writes differently, of unknown labels and of roles for nothing, and refuses none of it', async () => {
     const rego = text('retention/retention.rego').replace('day := 86400', 'day :=   86400')
     const labels = text('masking/masking.rego').replace(
-      'input.role != "admin"',
-      'not input.resource.labels.clas == "none"',
+      'input.resource.labels.class == "synthetic"',
+      'input.resource.labels.clas == "none"',
     )
     const roles = text('roles/data.yaml').replace('class: server', 'class: servr')
     const { warnings } = await compile(

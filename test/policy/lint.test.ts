@@ -173,7 +173,7 @@ describe('what opa check passes and the gate refuses', () => {
     using workspace = new Workspace(await opaFacts(opaPath()), sources)
     ofOpa = [
       ...(await workspace.check(inputSchema('access'), ['access', 'lib'])),
-      ...(await workspace.check(inputSchema('recording'), ['recording', 'lib'])),
+      ...(await workspace.check(inputSchema('recording'), ['recording', 'lib/places.rego'])),
     ]
     ofGate = await compile(sources, { opa: opaPath(), protocols: acceptAll }).then(
       () => [],
