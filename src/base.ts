@@ -109,7 +109,7 @@ async function openBase(
   })
   const decisions = new DecisionLog({ database, engine })
   onClose(() => decisions.close())
-  const follower = new RevisionFollower({ database, engine, now })
+  const follower = new RevisionFollower({ database, engine, now, maxAge_s: config.policy.max_age_s })
   const look = () => {
     const problem = follower.notReady
     if (problem === null) row.clear('policy')

@@ -102,6 +102,7 @@ export const ConfigSchema = T.Object(
         ref: T.String(),
         folder: T.Optional(T.String()),
         poll_s: T.Integer({ minimum: 1 }),
+        max_age_s: T.Optional(T.Integer({ minimum: 60 })), // behind the tracked ref for longer: new access is denied
         token: T.Optional(Ref),
         ca: T.Optional(T.String()), // file of the certificates that vouch for an https remote
         ssh: T.Optional(

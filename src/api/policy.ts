@@ -60,6 +60,7 @@ export function policyRoutes(app: Api, deps: BaseDeps): void {
               head: Nullable,
               followed: Nullable,
               looked_at_ms: T.Union([T.Integer(), T.Null()]),
+              current_at_ms: T.Union([T.Integer(), T.Null()]),
               problem: Nullable,
             }),
             held: T.Array(Held),
@@ -79,7 +80,7 @@ export function policyRoutes(app: Api, deps: BaseDeps): void {
         await runningNow(db),
       ]
       const active = deps.engine.revision
-      const { head, followed, looked_at, problem } = state
+      const { head, followed, looked_at, current_at, problem } = state
       return {
         active: active && { generation: active.generation, commit: active.commit, digest: active.digest },
         stale: deps.engine.stale,
@@ -88,6 +89,7 @@ export function policyRoutes(app: Api, deps: BaseDeps): void {
           head,
           followed,
           looked_at_ms: looked_at?.getTime() ?? null,
+          current_at_ms: current_at?.getTime() ?? null,
           problem,
         },
         held: heldBy(state),

@@ -51,7 +51,11 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   // policy: a revision is never changed, a decision only counted, batched, and deleted by retention
   revisions: { control: ['select', 'insert'], gateway: read, replay: read },
   revision_failures: controlOnly('select', 'insert', 'delete'),
-  policy_state: controlOnly('select', 'insert', 'update'),
+  policy_state: {
+    control: ['select', 'insert', 'update'],
+    gateway: ['select(id, current_at)'],
+    replay: ['select(id, current_at)'],
+  },
   policy_notices: controlOnly('select', 'insert', 'update', 'delete'),
   decisions: {
     control: ['select', 'insert', 'update(count, batch, seq)', 'delete'],

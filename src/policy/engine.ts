@@ -118,6 +118,7 @@ export class Engine {
   readonly #switched = new Set<(revision: ActiveRevision) => void>()
   #loaded: Loaded | null = null
   #stale: string | null = null
+  #aged: string | null = null
 
   constructor(options: EngineOptions) {
     this.#options = options
@@ -144,6 +145,11 @@ export class Engine {
 
   markStale(why: string | null): void {
     this.#stale = why
+  }
+
+  /** What is in force is older than the deployment allows: what was let in goes on, and nobody new is. */
+  markAged(why: string | null): void {
+    this.#aged = why
   }
 
   onSwitched(run: (revision: ActiveRevision) => void): Disposable {
@@ -250,6 +256,8 @@ export class Engine {
   #judge<P extends Point>(point: P, input: Input<P>, text: string, loaded: Loaded | null): Answer<P> {
     if (loaded === null) return denied('policy_missing', 'no policy revision is active')
     if (this.#stale !== null) return denied('policy_stale', this.#stale)
+    if (this.#aged !== null && point === 'access' && (input as Input<'access'>).stage !== 'live')
+      return denied('policy_stale', this.#aged)
     const answer = judge(point, input, text, loaded)
     if (answer.fault !== undefined) this.#tell(point, answer.code, answer.fault)
     return answer

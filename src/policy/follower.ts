@@ -1,6 +1,7 @@
 import type { Database } from '../db/database.ts'
 import { logger } from '../log.ts'
 import type { Engine } from './engine.ts'
+import { behindFor } from './policy-state.ts'
 import { newestBundle } from './revision-store.ts'
 
 const log = logger('policy')
@@ -18,6 +19,7 @@ export class RevisionFollower {
   readonly #everyMs: number
   readonly #deafAfterMs: number
   readonly #now: () => number
+  readonly #maxAge_s: number | undefined
   #heardAt = performance.now()
   #deaf = false
   #timer: NodeJS.Timeout | undefined
@@ -25,19 +27,21 @@ export class RevisionFollower {
   #again = false
   #complained: number | undefined
 
-  /** `now`: the database's clock, for the end of a recovery. */
+  /** `now`: the database's clock, for the end of a recovery. `maxAge_s`: how long a revision may be behind the tracked ref. */
   constructor(options: {
     database: Database
     engine: Engine
     everyMs?: number
     deafAfterMs?: number
     now?: () => number
+    maxAge_s?: number | undefined
   }) {
     this.#database = options.database
     this.#engine = options.engine
     this.#everyMs = options.everyMs ?? 1000
     this.#deafAfterMs = options.deafAfterMs ?? deafAfterMs
     this.#now = options.now ?? Date.now
+    this.#maxAge_s = options.maxAge_s
   }
 
   /** Why this process is not ready to decide, or null. */
@@ -95,8 +99,22 @@ export class RevisionFollower {
     this.#engine.markStale('the recovery is over, and what was in force before is not back yet')
   }
 
+  /** Where a deployment says how long the last good revision may stand in for a newer one: then nobody new is let in. */
+  async #judgeAge(): Promise<void> {
+    if (this.#maxAge_s === undefined) return
+    const behind_ms = await behindFor(this.#database.db)
+    const aged = behind_ms === null || behind_ms > this.#maxAge_s * 1000
+    const since = behind_ms === null ? 'ever' : `for ${Math.floor(behind_ms / 1000)} s`
+    this.#engine.markAged(
+      aged
+        ? `the policy in force has not been what its repository names ${since}, and policy.max_age_s is ${this.#maxAge_s}`
+        : null,
+    )
+  }
+
   async #load(): Promise<void> {
     const found = await newestBundle(this.#database.db, this.#engine.revision?.generation ?? 0)
+    await this.#judgeAge()
     this.#heardAt = performance.now()
     if (this.#deaf) this.#engine.markStale(null)
     this.#deaf = false

@@ -24,6 +24,7 @@ const empty: PolicyState = {
   looked_by: null,
   head: null,
   problem: null,
+  current_at: null,
 }
 
 /** Until the end of the transaction nobody else activates, pins or lets go. */
@@ -63,12 +64,15 @@ export async function changeState(db: Queryable, change: Partial<PolicyState>): 
 /** What a look at the repository found, by the database's clock. A failed one leaves when the last good one was. */
 export async function recordLook(
   db: Queryable,
-  look: { readonly by: string; readonly head: string } | { readonly problem: string },
+  look: { readonly by: string; readonly head: string } | { readonly problem: string } | { readonly current: true },
 ): Promise<void> {
+  const now = sql`clock_timestamp()`
   const change =
     'head' in look
-      ? { looked_at: sql`clock_timestamp()`, looked_by: look.by, head: look.head, problem: null }
-      : { problem: look.problem }
+      ? { looked_at: now, looked_by: look.by, head: look.head, problem: null }
+      : 'current' in look
+        ? { current_at: now }
+        : { problem: look.problem }
   await db
     .insert(policyState)
     .values({ id: rowId, ...change })
@@ -95,3 +99,13 @@ export const noRecovery = {
   recovery_reason: null,
   recovery_ends_at: null,
 } as const
+
+/** For how long what is in force has not been what the tracked ref names, or was held by hand; null: nobody ever looked. */
+export async function behindFor(db: Queryable): Promise<number | null> {
+  const [row] = await db
+    .select({
+      ms: sql<string | null>`(extract(epoch from clock_timestamp() - ${policyState.current_at}) * 1000)::bigint::text`,
+    })
+    .from(policyState)
+  return row === undefined || row.ms === null ? null : Math.max(0, Number(row.ms))
+}

@@ -8,7 +8,7 @@ import type { Bundle } from './bundle.ts'
 import type { ActiveRevision } from './engine.ts'
 import { type Compiled, compile, type GateOptions } from './gate.ts'
 import { type Commit, GitMirror, type GitOptions } from './git.ts'
-import { changeState, isHeld, type PolicyState, readState, recordLook } from './policy-state.ts'
+import { changeState, instant, isHeld, type PolicyState, readState, recordLook } from './policy-state.ts'
 import { type Problem, problemText, Refused, refusalError } from './problem.ts'
 import { isResult } from './results.ts'
 import {
@@ -177,10 +177,14 @@ export class Repository {
     })
     await recordLook(db, { by: process_id, head: seen })
     const state = await readState(db)
-    if (isHeld(state)) return { outcome: 'held', commit: seen }
+    if (isHeld(state)) {
+      await recordLook(db, { current: true })
+      return { outcome: 'held', commit: seen }
+    }
     const newest = await newestRevision(db)
     if (seen === newest?.commit && newest.kind !== 'recovery') {
       this.#refused = undefined
+      await recordLook(db, { current: true })
       return { outcome: 'unchanged', commit: seen }
     }
     const key = `${seen} ${state.followed} ${state.acknowledged}`
@@ -216,7 +220,7 @@ export class Repository {
         const isThere = now?.commit === id && now.digest === candidate.digest && now.kind !== 'recovery'
         return isThere || current.followed !== state.followed ? ('unchanged' as const) : null
       },
-      tx => changeState(tx, { followed: id, acknowledged: null }),
+      async tx => changeState(tx, { followed: id, acknowledged: null, current_at: await instant(tx) }),
     )
     this.#refused = undefined
     if ('instead' in revision) return { outcome: revision.instead, commit: id }

@@ -44,6 +44,7 @@ export const policyState = pgTable('policy_state', {
   looked_by: text(), // prc_…
   head: text(), // what the ref named then
   problem: text(), // why the newest look failed; null: it did not
+  current_at: timestamp({ withTimezone: true }), // when what was in force was last what the ref named, or was held by hand
 })
 
 /** What people are told besides the log: written with what it tells of, delivered with patience (notices.ts). */

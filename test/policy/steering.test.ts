@@ -9,7 +9,7 @@ import { compiledCandidate, listRevisions } from '../../src/policy/revision-stor
 import { endDueRecovery, type Hand, recover } from '../../src/policy/steering.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { commit, git, removeFolders, repository, starterRepository } from './repositories.ts'
-import { actionInput, bundleOf, keys, newEngine, starter } from './support.ts'
+import { accessInput, actionInput, bundleOf, keys, newEngine, starter } from './support.ts'
 
 const sam: Hand = { subject_id: 'sub_sam', name: 'Sam', reason: 'an incident' }
 
@@ -102,6 +102,32 @@ describe('the tracked ref', () => {
     expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: merged })
     for (let n = 0; n < 40; n++) commit(dir, [], `more ${n}`)
     expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: git(dir, 'rev-parse', 'HEAD') })
+  })
+})
+
+describe('PO7: a revision that is behind the tracked ref for longer than the deployment allows', () => {
+  beforeAll(follow)
+
+  test('lets nobody new in, and takes it back when it is what the ref names, or somebody holds it', async () => {
+    const engine = newEngine()
+    const follower = new RevisionFollower({ database: db.database, engine, maxAge_s: 60 })
+    const access = (stage: 'request' | 'live') => engine.decide('access', accessInput({ stage })).decision.code
+    await follower.poll()
+    expect([follower.notReady, access('request')]).toEqual([null, 'policy'])
+    commit(dir, [['action/action.rego', 'package sallyport.action\nresult := input.nonsense\n']], 'does not compile')
+    expect((await control.poll()).outcome).toBe('refused')
+    await follower.poll()
+    expect(access('request')).toBe('policy')
+    await db.database.sql`update policy_state set current_at = now() - interval '61 s'`
+    expect((await control.poll()).outcome).toBe('unchanged')
+    await follower.poll()
+    expect(access('request')).toBe('policy_stale')
+    expect(access('live')).toBe('votes_unsatisfied') // judged as ever: who is in stays in by policy alone
+    expect(engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision.code).toBe('policy')
+    await control.pin(second, sam)
+    await control.poll()
+    await follower.poll()
+    expect(access('request')).toBe('policy')
   })
 })
 

@@ -1,0 +1,1 @@
+ALTER TABLE "policy_state" ADD COLUMN "current_at" timestamp with time zone;
