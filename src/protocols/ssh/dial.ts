@@ -81,8 +81,7 @@ export async function logIn(
     socket.destroy()
     if (offered !== undefined) throw strangeHost(resource.name, offered)
     if (error instanceof SallyportError) throw error
-    const refused = (error as { level?: string }).level === 'client-authentication'
-    throw unavailable(resource.name, refused ? `it refused the login as ${credential.user}` : (error as Error).message)
+    throw unavailable(resource.name, whyNot(error as Error & { level?: string }, credential.user, limits))
   }
 }
 
@@ -151,6 +150,11 @@ function strangeHost(name: string, key: Buffer): SallyportError {
     `${name} cannot be used: its host key ${fingerprint(key)} is none of those that policy pins`,
     { remedy: 'do not go on; if the host was set up anew, its owner puts the new key into options.host_keys' },
   )
+}
+
+function whyNot({ level, message }: Error & { level?: string }, user: string, limits: SshLimits): string {
+  if (level === 'client-authentication') return `it refused the login as ${user}`
+  return level === 'client-timeout' ? `it did not finish the login within ${limits.target_login_ms / 1000} s` : message
 }
 
 function unavailable(name: string, why: string): SallyportError {

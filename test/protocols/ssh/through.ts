@@ -58,12 +58,16 @@ export interface Through {
   /** Of the failed logins that the door was told of. */
   readonly failed: [reason: string, facts: Record<string, string>][]
   readonly records: [kind: string, body: Record<string, unknown>][]
+  /** By the gateway, whatever policy says. */
+  readonly refused: string[]
   readonly closedWith: string[]
   /** The sockets of the gateway: towards clients, and towards the target. */
   readonly clients: Socket[]
   readonly targets: Socket[]
   readonly targetSide: ssh2.Connection[]
   end(refusal: Partial<Refusal>): void
+  /** Messages of the first target, as ssh2 would never send them. */
+  say(...messages: Buffer[]): void
 }
 
 export async function through(options: ThroughOptions = {}): Promise<Through> {
@@ -71,10 +75,14 @@ export async function through(options: ThroughOptions = {}): Promise<Through> {
     port: 0,
     failed: [],
     records: [],
+    refused: [],
     closedWith: [],
     clients: [],
     targets: [],
     targetSide: [],
+    say: (...messages) => {
+      for (const message of messages) send(inner(found.targetSide[0]!)._protocol, message)
+    },
     end: refusal =>
       ended.abort({ refused: true, code: 'session_ended', message: '', remedy: '', decision_id: null, ...refusal }),
   }
@@ -153,7 +161,7 @@ function door(options: ThroughOptions, found: Through, ended: AbortSignal, port:
     credential: { user: options.login ?? 'deploy', secret: new Secret(auth.kind === 'key' ? auth.pem : 'password') },
     gate: {
       judge: () => ({ allowed: true, decision: null, message: '', detail: '', remedy: '' }),
-      refuse: () => {},
+      refuse: ({ message }: { message: string }) => void found.refused.push(message),
       record: (kind: string, body: Record<string, unknown>) =>
         void (kind !== 'output' && found.records.push([kind, body])),
       recordOriginal: () => {},
@@ -225,6 +233,12 @@ export class RawClient {
     this.send(u8(M.open), field('session'), u32(sender), u32(window), u32(packet))
   }
 
+  /** A session channel. @returns the number that the gateway gave it. */
+  async opened(window = 2 ** 21): Promise<number> {
+    this.open(0, window)
+    return new FieldReader(await this.next(M.openConfirmation), 5).u32()
+  }
+
   exec(recipient: number, command = 'x'): void {
     this.send(u8(M.request), u32(recipient), field('exec'), u8(1), field(command))
   }
@@ -245,8 +259,7 @@ export class RawClient {
 
   /** A channel with a command. @returns the number that the gateway gave it. */
   async running(window = 2 ** 21): Promise<number> {
-    this.open(0, window)
-    const recipient = new FieldReader(await this.next(M.openConfirmation), 5).u32()
+    const recipient = await this.opened(window)
     this.exec(recipient)
     await this.next(M.success)
     return recipient
