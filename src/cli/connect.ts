@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { SallyportError } from '../errors.ts'
 import type { ClientCommand, CommandLine, IssuedTicket, Protocol, PublicFacts, Resource } from '../gateway/protocol.ts'
@@ -9,6 +10,7 @@ import { ask } from './access.ts'
 import type { Client } from './client.ts'
 import { instant, say } from './output.ts'
 import { configFolder, profileName } from './profile.ts'
+import { makeTicketFolder, sweepTickets, type TicketHolder } from './ticket-folders.ts'
 
 export interface TicketAnswer {
   readonly id: string
@@ -28,6 +30,8 @@ export interface TicketOptions {
   readonly for?: number
   readonly reason?: string
   readonly ticket?: string
+  /** The sign-in that was chosen. */
+  readonly profile?: string | undefined
 }
 
 export interface ConnectOptions extends TicketOptions {
@@ -63,14 +67,14 @@ export async function connect(
 export async function issueTicket(client: Client, resource: string, options: TicketOptions): Promise<IssuedTicket> {
   const prepared = (await preparationFor(client, resource))?.()
   const answer = await ticketFor(client, resource, options, prepared?.offer)
-  const folders = join(configFolder(), 'tickets')
-  mkdirSync(folders, { recursive: true, mode: 0o700 })
+  const holder = holderOf(client, options.profile)
+  await sweepTickets(holder, async id => (await client.get<{ open: boolean }>(`/api/tickets/${id}`)).open)
   return {
     ...answer,
     secret: new Secret(answer.secret),
     ca_file: keepCa(answer.host, answer.port, answer.ca),
     prepared: prepared?.secret ?? null,
-    folder: mkdtempSync(join(folders, 'ticket-')),
+    folder: makeTicketFolder(holder, answer.id),
   }
 }
 
@@ -80,11 +84,17 @@ export function commandLineOf(client: Client, chosen: string | undefined): Comma
     origin: client.origin,
     folder: configFolder(),
     ...startedAgain(chosen),
-    ticket: (resource, options) => issueTicket(client, resource, options),
+    ticket: (resource, options) => issueTicket(client, resource, { ...options, profile: chosen }),
     get: path => client.get(path),
     start: run,
     say,
   }
+}
+
+function holderOf({ origin }: Client, chosen: string | undefined): TicketHolder {
+  const { SALLYPORT_TOKEN: token } = process.env
+  if (token === undefined) return { origin, profile: profileName(chosen) }
+  return { origin, profile: `token ${createHash('sha256').update(token).digest('hex').slice(0, 16)}` }
 }
 
 /** Other programs may start us without the variables that say where our files lie and who we are. */

@@ -111,6 +111,7 @@ program
     ) => {
       process.exitCode = await (await import('./connect.ts')).connect(client(), resource, args, {
         ...o,
+        ...profile(),
         for: seconds(o.for),
       })
     },
