@@ -24,7 +24,7 @@ import type { Engine } from './policy/engine.ts'
 import { DecisionExports } from './policy/export/exports.ts'
 import { openSinks } from './policy/export/open.ts'
 import type { LogClass, Needed } from './policy/log-class.ts'
-import { countActivation, countRefusal } from './policy/metrics.ts'
+import { countActivation, countLook, countRefusal } from './policy/metrics.ts'
 import { deliverNotices, pruneNotices } from './policy/notices.ts'
 import { Repository } from './policy/repository.ts'
 import { endDueRecovery } from './policy/steering.ts'
@@ -136,7 +136,7 @@ export function startControl(config: Config): Promise<Running> {
     const sealer = new Sealer({ database, audit, sessionsEnded: ids => sessionsEnded(database, ids) })
     const retention = new Retention({ database, audit, engine, decisions, store, logs: logClasses() })
     const ticks: Job[] = [
-      { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => tracker.tick() },
+      { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => look(tracker) },
       { name: 'recovery', every_ms: 1_000, run: () => endDueRecovery({ database, audit, key: bundleKey(base) }) },
       { name: 'policy notices', every_ms: 1_000, run: () => deliverNotices(database, message => tell(message)) },
       { name: 'requests', every_ms: 1_000, run: () => approvals.expireDue() },
@@ -189,6 +189,10 @@ export function logClasses(): LogClass[] {
       session: either(liveSession, sessionOfRecordings),
     }),
   ]
+}
+
+async function look(tracker: Tracker): Promise<void> {
+  if ((await tracker.tick()) !== null) countLook()
 }
 
 /** Without the repository the revision in force stays: a control plane that cannot start can revoke nothing either. */

@@ -62,6 +62,7 @@ class Findings {
 const ofTheMoment: Readonly<Record<string, string>> = {
   policy_missing: 'no revision was in force then, so there is nothing to compute it from',
   policy_stale: 'the process was behind its revision then; that is no property of the question',
+  policy_aged: 'the policy in force was older than the deployment allowed then; that is no property of the question',
   input_invalid: 'the question could not be read then, and was not kept',
   input_too_large: 'the question was too large to be judged then, and was not kept',
 }

@@ -257,7 +257,7 @@ export class Engine {
     if (loaded === null) return denied('policy_missing', 'no policy revision is active')
     if (this.#stale !== null) return denied('policy_stale', this.#stale)
     if (this.#aged !== null && point === 'access' && (input as Input<'access'>).stage !== 'live')
-      return denied('policy_stale', this.#aged)
+      return denied('policy_aged', this.#aged)
     const answer = judge(point, input, text, loaded)
     if (answer.fault !== undefined) this.#tell(point, answer.code, answer.fault)
     return answer

@@ -17,6 +17,11 @@ const problemsNow = () =>
     'sallyport_policy_problems',
     name => new Gauge({ name, help: 'Problems of the newest commit that was looked at; 0: it is in force' }),
   )
+const looked = () =>
+  known(
+    'sallyport_policy_looked_timestamp_seconds',
+    name => new Gauge({ name, help: 'When this process last looked at the policy repository with success' }),
+  )
 const generationNow = () =>
   known('sallyport_policy_generation', name => new Gauge({ name, help: 'Generation of the revision in force' }))
 
@@ -24,6 +29,11 @@ const generationNow = () =>
 export function countRefusal(problems: readonly Problem[]): void {
   refused().inc({ code: problems[0]?.code ?? 'unknown' })
   problemsNow().set(problems.length)
+}
+
+/** The repository answered. */
+export function countLook(): void {
+  looked().setToCurrentTime()
 }
 
 /** A revision came into force. */

@@ -279,6 +279,7 @@ export type DecisionCode =
   | 'policy_fuel'
   | 'policy_memory'
   | 'policy_stale'
+  | 'policy_aged'
   | 'input_invalid'
   | 'input_too_large'
   | 'token_scope'

@@ -121,7 +121,7 @@ describe('PO7: a revision that is behind the tracked ref for longer than the dep
     await db.database.sql`update policy_state set current_at = now() - interval '61 s'`
     expect((await control.poll()).outcome).toBe('unchanged')
     await follower.poll()
-    expect(access('request')).toBe('policy_stale')
+    expect(access('request')).toBe('policy_aged')
     expect(access('live')).toBe('votes_unsatisfied') // judged as ever: who is in stays in by policy alone
     expect(engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision.code).toBe('policy')
     await control.pin(second, sam)

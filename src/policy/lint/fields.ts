@@ -30,6 +30,8 @@ export function lintFields(flow: Flow, findings: Findings): void {
 }
 
 export function missing(shape: Shape & { fields: ReadonlyMap<string, Shape> }, name: string): string {
+  if (shape.at === 'input' && name === 'time')
+    return 'input has no field time here: write `# custom: { needs: [time] }` above the package, which costs the cache'
   return `${shape.at} has no field ${name}: ${meant(name, shape.fields.keys())}`
 }
 

@@ -2,7 +2,7 @@ import { type Point, points } from '../points.ts'
 import type { Program, Rule } from './program.ts'
 import { scopeOf } from './program.ts'
 import type { Binding, Scope } from './scope.ts'
-import { anyInput, dataShapes, inputShapes, join, type Shape, step } from './shape.ts'
+import { anyInput, dataShapes, inputShapes, join, type Shape, step, without } from './shape.ts'
 import { comprehensionOf, nameOf, type Term, termsOf, textOf } from './tree.ts'
 
 /** Thrown when a repository is too tangled to be followed within bounds. */
@@ -80,10 +80,12 @@ export class Flow {
     const name = String(head.value)
     const bindings = scope.lookup(name)
     if (bindings !== undefined) return { start: this.#joined(bindings.map(binding => this.#bound(binding))), rest }
-    if (name === 'input') return { start: inputOf(scope), rest }
+    if (name === 'input') return { start: inputOf(scope, this.program), rest }
     const imported = scope.module.imports.get(name)
     if (imported?.[0] === 'input') {
-      const start = imported.slice(1).reduce<Shape | undefined>((at, word) => at && step(at, word), inputOf(scope))
+      const start = imported
+        .slice(1)
+        .reduce<Shape | undefined>((at, word) => at && step(at, word), inputOf(scope, this.program))
       return { start, rest }
     }
     const base = this.program.pathOf([name], scope) ?? []
@@ -156,9 +158,15 @@ export class Flow {
 }
 
 /** The input of the point in whose folder a module lies; a library's is that of any. */
-export function inputOf(scope: Scope): Shape {
+export function inputOf(scope: Scope, program: Program): Shape {
   const point = pointOf(scope)
-  return point === undefined ? anyInput : inputShapes[point]
+  return point === undefined ? anyInput : askedWith(point, program)
+}
+
+/** What a point is asked with in this repository: facts that a package must ask for are there only where it does. */
+export function askedWith(point: Point, program: Program): Shape {
+  const shape = inputShapes[point]
+  return point === 'action' && !program.needs.includes('time') ? without(shape, 'time') : shape
 }
 
 export function pointOf({ module }: Scope): Point | undefined {

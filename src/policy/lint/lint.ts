@@ -6,6 +6,7 @@ import { lintFields } from './fields.ts'
 import { Findings } from './findings.ts'
 import { Flow, TooTangled } from './flow.ts'
 import { lintLabels } from './labels.ts'
+import { lintLibraries } from './libraries.ts'
 import { Program } from './program.ts'
 import { lintWords } from './words.ts'
 import { lintWritten } from './written.ts'
@@ -30,6 +31,7 @@ export async function lint(trees: ReadonlyMap<string, unknown>): Promise<Linted>
     const candidates = new Candidates(flow)
     await nextTurn()
     lintFields(flow, findings)
+    lintLibraries(flow, findings)
     await nextTurn()
     lintWords(flow, candidates, findings)
     await nextTurn()

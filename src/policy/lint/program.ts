@@ -18,6 +18,8 @@ export interface Module {
   /** Without `data`: `sallyport.access`. */
   readonly package: string
   readonly test: boolean
+  /** What the package wants in its input besides what all get: `custom.needs`. */
+  readonly needs: readonly string[]
   /** Name in this file → path from `data` or `input`. */
   readonly imports: ReadonlyMap<string, readonly string[]>
 }
@@ -34,13 +36,17 @@ export interface Rule {
 
 export interface Call {
   readonly operator: string
+  readonly term: Term
   readonly args: readonly Term[]
   readonly scope: Scope
+  /** The path of the rule in which it stands; so below. */
+  readonly within: string
 }
 
 export interface Reference {
   readonly term: Term
   readonly scope: Scope
+  readonly within: string
 }
 
 export interface With {
@@ -56,6 +62,8 @@ export class Program {
   readonly calls: Call[] = []
   readonly references: Reference[] = []
   readonly withs: With[] = []
+  /** What the package of `action` asks for. */
+  readonly needs: readonly string[]
   readonly #callsOf = new Map<string, Call[]>()
 
   /** @param trees syntax trees by path, tests too. */
@@ -64,6 +72,7 @@ export class Program {
     for (const { module, nodes } of modules)
       for (const node of nodes)
         for (let at: RuleNode | undefined = node; at !== undefined; at = at.else) this.#declare(module, at, node)
+    this.needs = modules.flatMap(({ module }) => (module.package === 'sallyport.action' ? module.needs : []))
     for (const rules of this.rules.values()) for (const rule of rules) this.#walkRule(rule)
     for (const call of this.calls) {
       const path = this.pathOf(call.operator.split('.'), call.scope)?.join('.')
@@ -78,6 +87,19 @@ export class Program {
   callsOf(rule: Rule): readonly Call[] {
     const all = this.#callsOf.get(rule.path) ?? []
     return rule.module.test ? all : all.filter(call => !call.scope.module.test)
+  }
+
+  /** The path of the longest rule that a reference or an operator names. */
+  ruleNamed(term: Term, scope: Scope): string | undefined {
+    const parts = term.type === 'ref' ? termsOf(term) : [term]
+    const variable = parts.findIndex((part, i) => i > 0 && part.type !== 'string')
+    const names = (variable < 0 ? parts : parts.slice(0, variable)).map(part => String(part.value))
+    const path = parts[0]?.type === 'var' ? this.pathOf(names, scope) : undefined
+    for (let used = path?.length ?? 0; used > 0; used--) {
+      const found = path!.slice(0, used).join('.')
+      if (this.rules.has(found)) return found
+    }
+    return undefined
   }
 
   /** The path below `data` that a written name means in a module, or undefined for a local name and for `input`. */
@@ -113,7 +135,7 @@ export class Program {
     else found.push(rule)
   }
 
-  #walkRule({ node, scope, module }: Rule): void {
+  #walkRule({ node, scope, module, path: within }: Rule): void {
     const isGlobal = (name: string) => this.rules.has(`${module.package}.${name}`) || module.imports.has(name)
     const walkBody = (body: readonly Expression[], inner: Scope): void => {
       bindBody(body, inner, isGlobal)
@@ -126,7 +148,7 @@ export class Program {
           bindPattern(terms.value, { kind: 'element', of: terms.domain, scope: inner }, each)
           if (terms.key !== null) bindPattern(terms.key, { kind: 'key', of: terms.domain, scope: inner }, each)
           walkBody(terms.body, each)
-        } else if (Array.isArray(terms)) this.#walkCall(terms as Term[], inner, walkTerm)
+        } else if (Array.isArray(terms)) this.#walkCall(terms as Term[], inner, within, walkTerm)
         else walkTerm(terms as Term, inner)
         for (const { target, value } of expression.with ?? []) {
           walkTerm(value, inner)
@@ -142,14 +164,14 @@ export class Program {
         for (const part of [comprehension.term, comprehension.key, comprehension.value])
           if (part !== undefined) walkTerm(part, own)
       } else if (term.type === 'ref') {
-        this.references.push({ term, scope: inner })
+        this.references.push({ term, scope: inner, within })
         for (const part of termsOf(term)) if (part.type !== 'var' && part.type !== 'string') walkTerm(part, inner)
-      } else if (term.type === 'call') this.#walkCall(termsOf(term), inner, walkTerm)
+      } else if (term.type === 'call') this.#walkCall(termsOf(term), inner, within, walkTerm)
       else if (term.type === 'object') for (const pair of pairsOf(term)) for (const part of pair) walkTerm(part, inner)
       else if (term.type === 'array' || term.type === 'set') for (const part of termsOf(term)) walkTerm(part, inner)
       else if (term.type === 'templatestring') {
         for (const part of (term.value as { parts: { terms?: Term | Term[] }[] }).parts) {
-          if (Array.isArray(part.terms)) this.#walkCall(part.terms, inner, walkTerm)
+          if (Array.isArray(part.terms)) this.#walkCall(part.terms, inner, within, walkTerm)
           else if (part.terms !== undefined) walkTerm(part.terms, inner)
         }
       }
@@ -158,9 +180,9 @@ export class Program {
     for (const part of [node.head.key, node.head.value]) if (part !== undefined) walkTerm(part, scope)
   }
 
-  #walkCall(terms: readonly Term[], scope: Scope, walkTerm: (term: Term, scope: Scope) => void): void {
+  #walkCall(terms: readonly Term[], scope: Scope, within: string, walkTerm: (term: Term, scope: Scope) => void): void {
     const [operator, ...args] = terms
-    this.calls.push({ operator: nameOf(operator), args, scope })
+    if (operator !== undefined) this.calls.push({ operator: nameOf(operator), term: operator, args, scope, within })
     for (const arg of args) walkTerm(arg, scope)
   }
 }
@@ -180,6 +202,8 @@ function readModule(file: string, tree: ModuleNode): { module: Module; nodes: re
     return [alias ?? parts.at(-1) ?? '', parts]
   })
   const name = tree.package.path.slice(1).map(part => String(part.value))
-  const module = { file, package: name.join('.'), test: file.endsWith('_test.rego'), imports: new Map(imports) }
+  const needs = (tree.annotations ?? []).flatMap(({ custom }) => (Array.isArray(custom?.needs) ? custom.needs : []))
+  const test = file.endsWith('_test.rego')
+  const module = { file, package: name.join('.'), test, needs: needs.map(String), imports: new Map(imports) }
   return { module, nodes: tree.rules ?? [] }
 }

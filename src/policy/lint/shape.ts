@@ -43,6 +43,17 @@ export function step(shape: Shape, name: string | null): Shape | undefined {
   return shape.values ?? shape.items
 }
 
+const parts = new WeakMap<Shape, Shape>()
+
+/** A closed object with one member less; the same each time. */
+export function without(shape: Shape, name: string): Shape {
+  const fields = new Map(shape.fields)
+  fields.delete(name)
+  const made = parts.get(shape) ?? { at: shape.at, fields }
+  parts.set(shape, made)
+  return made
+}
+
 /** Whether a closed object lacks this member. */
 export function lacks(shape: Shape | undefined, name: string): shape is Shape & { fields: ReadonlyMap<string, Shape> } {
   return shape?.fields !== undefined && !shape.fields.has(name)

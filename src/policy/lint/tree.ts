@@ -42,6 +42,7 @@ export interface ModuleNode {
   readonly package: { readonly path: readonly Term[] }
   readonly imports?: readonly { readonly path: Term; readonly alias?: string }[]
   readonly rules?: readonly RuleNode[]
+  readonly annotations?: readonly { readonly custom?: { readonly needs?: unknown } }[]
 }
 
 export function rowOf(term: Term): number {

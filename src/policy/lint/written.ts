@@ -2,10 +2,10 @@ import { type Point, points } from '../points.ts'
 import type { Candidates } from './candidates.ts'
 import { missing } from './fields.ts'
 import type { Findings } from './findings.ts'
-import { type Flow, inputOf, pointOf } from './flow.ts'
+import { askedWith, type Flow, inputOf } from './flow.ts'
 import { scopeOf, type With } from './program.ts'
 import type { Scope } from './scope.ts'
-import { anyInput, dataShapes, inputShapes, lacks, resultShapes, type Shape, step } from './shape.ts'
+import { dataShapes, lacks, resultShapes, type Shape, step } from './shape.ts'
 import { comprehensionOf, isEvery, isSome, nameOf, pairsOf, type Term, termsOf, textOf } from './tree.ts'
 import { expectWord } from './words.ts'
 
@@ -102,6 +102,5 @@ function asked({ expression, scope }: With, flow: Flow): Shape {
   const { terms } = expression
   if (!isSome(terms) && !isEvery(terms)) for (const term of Array.isArray(terms) ? terms : [terms as Term]) look(term)
   const [only] = named
-  if (named.size === 1 && only !== undefined) return inputShapes[only]
-  return pointOf(scope) === undefined ? anyInput : inputOf(scope)
+  return named.size === 1 && only !== undefined ? askedWith(only, flow.program) : inputOf(scope, flow.program)
 }
