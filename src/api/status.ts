@@ -1,6 +1,7 @@
 import { desc, sql } from 'drizzle-orm'
 import { Type as T } from 'typebox'
 import { processes } from '../db/schema.ts'
+import { readState } from '../policy/policy-state.ts'
 import type { Api, BaseDeps } from './deps.ts'
 
 const Revision = T.Object({
@@ -59,6 +60,13 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
         .orderBy(processes.role, desc(processes.started_at))
         .limit(200)
       const { revision } = deps.engine
+      const state = await readState(deps.database.db)
+      const held =
+        state.recovery_generation === null
+          ? []
+          : [
+              `a RECOVERY policy is in force until ${state.recovery_ends_at?.toISOString()}, put there by ${state.recovery_by}: ${state.recovery_reason}`,
+            ]
       return {
         deployment: deps.config.deployment,
         development: deps.status.development,
@@ -73,7 +81,7 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
           heartbeat_at_ms: heartbeat_at.getTime(),
           builds: (facts['builds'] ?? {}) as Record<string, Record<string, string>>,
         })),
-        promises: [...deps.status.promises],
+        promises: [...held, ...deps.status.promises],
       }
     },
   )

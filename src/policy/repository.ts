@@ -1,16 +1,16 @@
 import type { KeyObject } from 'node:crypto'
 import type { AuditWriter } from '../audit/events.ts'
-import { canonical, type Json } from '../canonical.ts'
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { faultMessage, logger } from '../log.ts'
-import type { Bundle } from './bundle.ts'
+import { bundleOpts } from './bundle.ts'
 import type { ActiveRevision } from './engine.ts'
+import { demandFirstAdmins } from './first-admins.ts'
 import { type Compiled, compile, type GateOptions } from './gate.ts'
 import { type Commit, GitMirror, type GitOptions } from './git.ts'
 import { changeState, instant, isHeld, type PolicyState, readState, recordLook } from './policy-state.ts'
 import { type Problem, problemText, Refused, refusalError } from './problem.ts'
-import { isResult } from './results.ts'
+import { unpackSources } from './revision-sources.ts'
 import {
   activate,
   compiledCandidate,
@@ -20,11 +20,8 @@ import {
   recordRefusal,
   type Store,
 } from './revision-store.ts'
-import { sampleSubject } from './samples.ts'
 import type { Sources } from './sources.ts'
 import { type Hand, pin, reusedCandidate, revisionBefore, revisionOf, type Steered, unpin } from './steering.ts'
-import { timeFacts } from './time.ts'
-import { Evaluator } from './wasm.ts'
 
 const log = logger('policy')
 
@@ -61,6 +58,7 @@ export class Repository {
   readonly #store: Store
   readonly #mirror: GitMirror
   #refused: { key: string; commit: string; problems: readonly Problem[] } | undefined
+  #notRenewed: number | undefined
   #running: Promise<PollOutcome> | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -169,8 +167,9 @@ export class Repository {
   }
 
   async #poll(): Promise<PollOutcome> {
-    const { database, audit, process_id = '' } = this.#options
+    const { database, process_id = '' } = this.#options
     const { db } = database
+    await this.#renew()
     const seen = await this.#mirror.remoteHead().catch(async (error: unknown) => {
       await recordLook(db, { problem: faultMessage(error).slice(0, 500) })
       throw error
@@ -182,7 +181,7 @@ export class Repository {
       return { outcome: 'held', commit: seen }
     }
     const newest = await newestRevision(db)
-    if (seen === newest?.commit && newest.kind !== 'recovery') {
+    if (seen === newest?.commit && newest.kind !== 'recovery' && newest.opts >= bundleOpts) {
       this.#refused = undefined
       await recordLook(db, { current: true })
       return { outcome: 'unchanged', commit: seen }
@@ -194,14 +193,43 @@ export class Repository {
       return await this.#follow(commit, state, newest)
     } catch (error) {
       if (!(error instanceof Refused)) throw error
-      await recordRefusal(database, audit, commit.commit, error.problems)
       this.#refused = { key: key.replace(seen, commit.commit), commit: commit.commit, problems: error.problems }
-      log.warn(
-        { commit: commit.commit, problems: error.problems.map(problemText).slice(0, 20) },
-        'a policy commit was refused',
-      )
-      this.#options.onRefused?.(commit.commit, error.problems)
+      await this.#tellRefusal(commit.commit, error)
       return { outcome: 'refused', commit: commit.commit, problems: error.problems }
+    }
+  }
+
+  async #tellRefusal(commit: string, { problems }: Refused): Promise<void> {
+    await recordRefusal(this.#options.database, this.#options.audit, commit, problems)
+    log.warn({ commit, problems: problems.map(problemText).slice(0, 20) }, 'a policy commit was refused')
+    this.#options.onRefused?.(commit, problems)
+  }
+
+  /**
+   * What an older build compiled, and this one does not evaluate, is compiled again from its stored sources: an upgrade
+   * needs no git server, and leaves a pin where it is. An older build does nothing to what a newer one made.
+   */
+  async #renew(): Promise<void> {
+    const { db } = this.#store.database
+    const newest = await newestRevision(db)
+    if (newest === undefined || newest.opts >= bundleOpts || newest.kind === 'recovery') return
+    const row = await getRevision(db, newest.generation)
+    if (row?.sources == null || this.#notRenewed === newest.generation) return
+    const { commit, author, subject_line, signer } = row
+    const sources = unpackSources(row.sources)
+    try {
+      const { bundle } = await this.#gate(commit, async () => sources)
+      const candidate = compiledCandidate({ commit, author, subject_line, signer }, bundle, sources, row.kind)
+      await activate(
+        this.#store,
+        candidate,
+        async (_tx, now) => (now?.generation === newest.generation ? null : ('unchanged' as const)),
+        async () => {},
+      )
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error
+      this.#notRenewed = newest.generation
+      await this.#tellRefusal(commit, error)
     }
   }
 
@@ -232,8 +260,8 @@ export class Repository {
   /** Signature first: what nobody signed is not even compiled. @throws Refused */
   async #candidate(commit: Commit, kind: 'followed' | 'pinned', first: boolean) {
     const signer = await this.#mirror.verify(commit.commit)
-    const { bundle, sources } = await this.#compile(commit.commit)
-    if (first) this.#demandFirstAdmins(bundle)
+    const { bundle, sources } = await this.#gate(commit.commit, () => this.#mirror.read(commit.commit))
+    if (first) demandFirstAdmins(bundle, this.#options.first_admins)
     return compiledCandidate({ ...commit, signer }, bundle, sources, kind)
   }
 
@@ -275,9 +303,9 @@ export class Repository {
   }
 
   /** Whatever a commit does to the steps of the gate, the answer is a refusal that is told and remembered. */
-  async #compile(commit: string): Promise<Compiled & { readonly sources: Sources }> {
+  async #gate(commit: string, read: () => Promise<Sources>): Promise<Compiled & { readonly sources: Sources }> {
     try {
-      const sources = await this.#mirror.read(commit)
+      const sources = await read()
       return { ...(await compile(sources, this.#options.gate)), sources }
     } catch (error) {
       const ofSystem = error instanceof Error && 'syscall' in error // a full disk is no fault of the commit
@@ -287,29 +315,6 @@ export class Repository {
         { code: 'gate_failed', message: `the gate failed on this commit: ${(error as Error).message.slice(0, 500)}` },
       ])
     }
-  }
-
-  /** There is no built-in administrator: a first revision that locks everybody out would be the last one too. */
-  #demandFirstAdmins(bundle: Bundle): void {
-    const group = this.#options.first_admins
-    const evaluator = new Evaluator(Buffer.from(bundle.wasm, 'base64'), canonical(bundle.data as Json))
-    const subject = sampleSubject(group)
-    const input = {
-      call: 'policy.status',
-      own: false,
-      subject,
-      target: {},
-      time: timeFacts(subject.groups_at_ms, 'UTC'),
-    }
-    const answer = evaluator.evaluate('admin', canonical(input as Json))
-    if (answer.ok && isResult('admin', answer.value) && answer.value.effect === 'allow') return
-    throw new Refused([
-      {
-        code: 'first_admins',
-        file: 'admin/admin.rego',
-        message: `a first revision must allow the group ${group} (setting first_admins) the call policy.status: nobody could administer it otherwise`,
-      },
-    ])
   }
 }
 

@@ -154,6 +154,7 @@ function refusalText(commit: string, problems: readonly Problem[]): string {
 
 export interface NewestRevision extends ActiveRevision {
   readonly kind: RevisionKind
+  readonly opts: number
 }
 
 export async function newestRevision(db: Queryable): Promise<NewestRevision | undefined> {
@@ -163,6 +164,7 @@ export async function newestRevision(db: Queryable): Promise<NewestRevision | un
       commit: revisions.commit,
       digest: revisions.digest,
       kind: revisions.kind,
+      opts: revisions.opts,
       at: revisions.activated_at,
     })
     .from(revisions)

@@ -2,6 +2,7 @@ import { createPublicKey } from 'node:crypto'
 import { and, desc, like, lt, ne, sql } from 'drizzle-orm'
 import type { Queryable, Tx } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
+import { logger } from '../log.ts'
 import { bundleDigest, unpackBundle } from './bundle.ts'
 import type { ActiveRevision } from './engine.ts'
 import type { Commit } from './git.ts'
@@ -31,6 +32,7 @@ export interface Steered {
   readonly commit: string
 }
 
+const log = logger('policy')
 const longestRecovery_s = 3600
 
 /**
@@ -211,10 +213,11 @@ export async function endDueRecovery(store: Store): Promise<void> {
 
 /** What was in force before comes back at once, from what is stored; the tracked ref is followed from there. */
 async function endRecovery(store: Store, by: Hand | null): Promise<void> {
-  const row = await lastOrdinary(store.database.db)
+  const { row, candidate } = await toReturnTo(store)
   const over = async (tx: Tx) => {
     const { recovery_generation } = await readState(tx)
-    await changeState(tx, noRecovery)
+    // Where nothing can come back, nothing is held either: the tracked ref is compiled anew.
+    await changeState(tx, candidate === undefined ? { ...noRecovery, ...noPin } : noRecovery)
     await store.audit.record(tx, {
       type: 'revision.recovery_ended',
       ...(by === null ? {} : { subject_id: by.subject_id }),
@@ -228,7 +231,7 @@ async function endRecovery(store: Store, by: Hand | null): Promise<void> {
       `The recovery is over (${by === null ? 'its time is over' : `${by.name}: ${by.reason}`}). ${now}; the tracked ref is followed again unless a commit is pinned.`,
     )
   }
-  if (row === undefined) {
+  if (candidate === undefined) {
     await store.database.db.transaction(async tx => {
       if ((await lockedState(tx)).recovery_generation !== null) await over(tx)
     })
@@ -236,10 +239,22 @@ async function endRecovery(store: Store, by: Hand | null): Promise<void> {
   }
   await activate(
     store,
-    reusedCandidate(store, row, 'returned'),
+    candidate,
     async tx => ((await readState(tx)).recovery_generation === null ? 'ended already' : null),
     over,
   )
+}
+
+/** What was in force before a recovery, if this build can still evaluate it. */
+async function toReturnTo(store: Store): Promise<{ row?: RevisionRow; candidate?: Candidate }> {
+  const row = await lastOrdinary(store.database.db)
+  if (row === undefined) return {}
+  try {
+    return { row, candidate: reusedCandidate(store, row, 'returned') }
+  } catch (error) {
+    log.error({ err: error, generation: row.generation }, 'what was in force before the recovery cannot come back')
+    return {}
+  }
 }
 
 async function lastOrdinary(db: Queryable): Promise<RevisionRow | undefined> {

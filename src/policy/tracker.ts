@@ -29,9 +29,9 @@ export class Tracker implements AsyncDisposable {
     return (await this.#lock.take()) ? this.#repository.poll() : null
   }
 
-  /** Something was pushed: a look that is under way may have missed it. */
+  /** Something was pushed: a look that is under way may have missed it. Who lost the lock without noticing finds out here. */
   async pushed(): Promise<void> {
-    if (this.#lock.held) await this.#repository.look()
+    if (await this.#lock.take()) await this.#repository.look()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

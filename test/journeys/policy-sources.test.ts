@@ -94,6 +94,7 @@ test('recover puts a local policy into force without a sign-in, everybody hears 
   const recovered = await world.hostCli('recover', local, '-m', 'locked out', '--for', '10m')
   expect(recovered.stdout).toContain('generation 6 (recovery-')
   await status(/RECOVERY: generation 6, by .*locked out/)
+  expect((await sam('status')).said).toMatch(/a RECOVERY policy is in force until .*locked out/)
   await world.until(() => expect(told()).toContain('RECOVERY'))
   expect((await world.hostCli('recover', local, '-m', 'longer', '--for', '2h')).code).not.toBe(0)
   expect((await sam('policy', 'unpin', '-m', 'mended')).said).toContain('The recovery is over')

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { RevisionFollower } from '../../src/policy/follower.ts'
@@ -50,6 +50,19 @@ describe('reading a hostile repository', () => {
     expect(existsSync(join(at, 'mirror.git/objects/pack/tmp_pack_Ab12Cd'))).toBe(false)
     git(dir, 'update-ref', 'refs/heads/main', object)
     expect((await mirror.fetch()).commit).toBe(object)
+  })
+
+  test('a mirror that grew is thrown away and made again', async () => {
+    const dir = starterRepository()
+    const at = folder()
+    const mirror = new GitMirror({ source: dir, ref: 'main', dir: at })
+    const first = (await mirror.fetch()).commit
+    const packs = join(at, 'mirror.git/objects/pack')
+    for (let n = 0; n < 300; n++) writeFileSync(join(packs, `pack-${n}.keep`), '')
+    const second = commit(dir, [['lib/more.rego', 'package sallyport.lib.more\n']])
+    expect((await mirror.fetch(true)).commit).toBe(second)
+    expect(readdirSync(packs).length).toBeLessThan(10)
+    expect(await mirror.descends(second, first)).toBe(true)
   })
 
   test('files are read as they were committed, from a folder of it too', async () => {

@@ -169,6 +169,23 @@ describe('a hand on the policy', () => {
     await expect(control.unpin(sam)).rejects.toMatchObject({ code: 'conflict' })
   })
 
+  test('stays over an upgrade: what an older build compiled is compiled again from its stored sources, without git', async () => {
+    await control.pin(first, sam)
+    await db.database.sql`update revisions set opts = 0 where generation = 3`
+    const upgraded = repository('/nonexistent', db)
+    await expect(upgraded.poll()).rejects.toMatchObject({ code: 'policy_unavailable' })
+    expect((await revisions()).slice(2)).toEqual([
+      [3, first, 'pinned', 1],
+      [4, first, 'pinned', null],
+    ])
+    await expect(upgraded.poll()).rejects.toMatchObject({ code: 'policy_unavailable' })
+    expect((await control.poll()).outcome).toBe('held')
+    expect(await revisions()).toHaveLength(4)
+    await db.database.sql`update revisions set opts = 9 where generation = 4` // of a newer build
+    await control.poll()
+    expect(await revisions()).toHaveLength(4)
+  })
+
   test('cannot have control sign what control never signed', async () => {
     await db.database
       .sql`update revisions set bundle = (select bundle from revisions where generation = 2) where generation = 1`
@@ -238,5 +255,14 @@ describe('a recovery', () => {
     expect(engine.revision).toBeNull()
     expect(await control.unpin(sam)).toEqual({ ended: 'recovery' })
     expect(await active()).toMatchObject({ commit: second, kind: 'returned' })
+  })
+
+  test('that is over while nothing from before can come back lets the tracked ref be compiled anew', async () => {
+    await recover(store(), await local(600), { who: 'root', reason: 'again' })
+    await db.database.sql`update revisions set signature = bundle where kind <> 'recovery'`
+    await db.database.sql`update policy_state set recovery_ends_at = now()`
+    await endDueRecovery(store())
+    expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: second })
+    expect(await active()).toMatchObject({ commit: second, kind: 'followed' })
   })
 })
