@@ -10,6 +10,7 @@ import { DecisionLog } from './policy/decision-log.ts'
 import { Engine } from './policy/engine.ts'
 import { RevisionFollower } from './policy/follower.ts'
 import { Resources } from './policy/resources.ts'
+import { Shadow } from './policy/shadow/shadow.ts'
 import type { Secret } from './secret.ts'
 import type { SessionGround } from './sessions/ports.ts'
 import { parsePublicKey } from './signing-keys.ts'
@@ -125,6 +126,16 @@ async function openBase(
   onClose(() => follower.stop())
   const watch = setInterval(look, 500)
   onClose(() => clearInterval(watch))
+  const shadow = new Shadow({
+    database,
+    engine,
+    key: parsePublicKey(config.public_keys.bundles),
+    process_id: row.id,
+    zone: config.zone,
+    max_groups_age_s: config.oidc.max_groups_age_s,
+  })
+  shadow.start()
+  onClose(() => shadow[Symbol.asyncDispose]())
   const ground = {
     database,
     engine,

@@ -100,6 +100,7 @@ export const ConfigSchema = T.Object(
       {
         source: T.String(), // a local path, file://, https:// or ssh:// remote, or user@host:path
         ref: T.String(),
+        shadow_ref: T.Optional(T.String()), // of the same source: weighed on live traffic beside the active policy, with no effect
         folder: T.Optional(T.String()),
         poll_s: T.Integer({ minimum: 1 }),
         max_age_s: T.Optional(T.Integer({ minimum: 60 })), // behind the tracked ref for longer: new access is denied

@@ -23,10 +23,14 @@ import { decisionClass } from './policy/decision-retention.ts'
 import type { Engine } from './policy/engine.ts'
 import { DecisionExports } from './policy/export/exports.ts'
 import { openSinks } from './policy/export/open.ts'
+import type { GateOptions } from './policy/gate.ts'
+import type { GitOptions } from './policy/git.ts'
 import type { LogClass, Needed } from './policy/log-class.ts'
 import { countActivation, countLook, countRefusal } from './policy/metrics.ts'
 import { deliverNotices, pruneNotices } from './policy/notices.ts'
 import { Repository } from './policy/repository.ts'
+import { ShadowSource } from './policy/shadow/source.ts'
+import { endShadows } from './policy/shadow/store.ts'
 import { endDueRecovery } from './policy/steering.ts'
 import { askForLook, lookChannel, Tracker } from './policy/tracker.ts'
 import type { WebhookSecrets } from './policy/webhooks.ts'
@@ -152,6 +156,7 @@ export function startControl(config: Config): Promise<Running> {
       labels: { app: 'sallyport', id: config.deployment, version: packageVersion() },
       process_id: row.id,
     })
+    ticks.push(...(await shadowTicks(base, registry, tracker)))
     ticks.push({ name: 'exports', every_ms: 1_000, run: () => exporting.run() })
     if (slack !== undefined) ticks.push({ name: 'slack', every_ms: 1_000, run: () => slack.sweep() })
     const jobs: Job[] = [
@@ -241,28 +246,53 @@ function bundleKey({ config, root }: Base): KeyObject {
   return privateKey
 }
 
+function gitOptions(config: Config, ref: string, mirror: string): GitOptions {
+  const { source, folder, token, ca, ssh, signatures } = config.policy
+  return {
+    source,
+    ref,
+    folder,
+    token: token === undefined ? undefined : secretRef(token),
+    ca,
+    ssh: ssh && { key: secretRef(ssh.key), host_keys: ssh.host_keys },
+    signatures,
+    dir: join(config.data, mirror),
+  }
+}
+
+function gateOptions({ policy, recording, secrets }: Config, registry: Registry): GateOptions {
+  return {
+    opa: policy.opa,
+    protocols: registry.policyChecks({ keepsOriginals: (recording.originals_recipients ?? []).length > 0 }),
+    secrets: Object.keys(secrets),
+  }
+}
+
+/** A candidate that is weighed beside the active policy, where a ref for it is set. */
+async function shadowTicks(base: Base, registry: Registry, tracker: Tracker): Promise<Job[]> {
+  const { config, database, engine } = base
+  const ref = config.policy.shadow_ref
+  if (ref === undefined) {
+    await endShadows(database)
+    return []
+  }
+  const git = gitOptions(config, ref, 'policy-shadow')
+  const source = new ShadowSource({ database, git, gate: gateOptions(config, registry), key: bundleKey(base), engine })
+  const following = (run: () => Promise<void>) => async () => (tracker.follows ? run() : undefined)
+  return [
+    { name: 'shadow', every_ms: config.policy.poll_s * 1000, run: following(() => source.poll()) },
+    { name: 'shadow report', every_ms: 10_000, run: following(() => source.report()) },
+  ]
+}
+
 function openRepository(base: Base, registry: Registry): Repository {
   const { config, database, audit, row } = base
-  const { source, ref, folder, token, ca, ssh, signatures, opa } = config.policy
   return new Repository({
     database,
     audit,
     process_id: row.id,
-    git: {
-      source,
-      ref,
-      folder,
-      token: token === undefined ? undefined : secretRef(token),
-      ca,
-      ssh: ssh && { key: secretRef(ssh.key), host_keys: ssh.host_keys },
-      signatures,
-      dir: join(config.data, 'policy-mirror'),
-    },
-    gate: {
-      opa,
-      protocols: registry.policyChecks({ keepsOriginals: (config.recording.originals_recipients ?? []).length > 0 }),
-      secrets: Object.keys(config.secrets),
-    },
+    git: gitOptions(config, config.policy.ref, 'policy-mirror'),
+    gate: gateOptions(config, registry),
     key: bundleKey(base),
     first_admins: config.first_admins,
     onActivated: ({ generation, commit }) => {

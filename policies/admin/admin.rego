@@ -49,6 +49,7 @@ audit := {
 	"holds.list",
 	"policy.history", # what was in force
 	"policy.plan",
+	"policy.shadow", # what a candidate would decide differently
 	"policy.sources", # and what it was compiled from
 	"policy.status",
 	"recordings.list",

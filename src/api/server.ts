@@ -22,6 +22,7 @@ import { meRoutes } from './me.ts'
 import { planRoutes } from './plan.ts'
 import { policyRoutes } from './policy.ts'
 import { policySchemaRoutes } from './policy-schemas.ts'
+import { shadowRoutes } from './policy-shadow.ts'
 import { steeringRoutes } from './policy-steering.ts'
 import { webhookRoutes } from './policy-webhooks.ts'
 import { rateKey } from './rate-key.ts'
@@ -48,6 +49,7 @@ export const baseAreas = [
   decisionRoutes,
   explainRoutes,
   policyRoutes,
+  shadowRoutes,
   webRoutes,
 ] as const
 

@@ -3,7 +3,7 @@ import type { Group } from '../policy/impact/groups.ts'
 import type { ImpactReport } from '../policy/impact/impact.ts'
 import { instant, plain } from './output.ts'
 
-const titles: Record<Change, string> = {
+export const titles: Record<Change, string> = {
   denied: 'newly denied',
   allowed: 'newly allowed',
   asked: 'newly asked',
@@ -35,7 +35,8 @@ export function impactText(report: ImpactReport): string {
   return lines.concat(rest(report)).join('\n')
 }
 
-function groupText(group: Group): string[] {
+/** One group on a terminal. */
+export function groupText(group: Group): string[] {
   return [
     `  ${number(group.count)} × ${plain(who(group))}${what(group)} at ${group.point}`,
     ...group.details.map(detail => `      ${plain(detail)}`),

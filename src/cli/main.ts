@@ -331,6 +331,12 @@ for (const [name, what] of [
     })
 }
 policy
+  .command('shadow')
+  .description('what the shadow policy (setting policy.shadow_ref) would decide differently on live traffic')
+  .option('--json', 'as JSON')
+  .option('--limit <n>', 'at most so many groups', '50')
+  .action(async (o: { json?: boolean; limit: string }) => (await import('./shadow.ts')).policyShadow(client(), o))
+policy
   .command('impact <range>')
   .description('who would be newly denied, allowed or asked between two commits, BASE..HEAD, from recorded decisions')
   .option('--repo <folder>', 'the policy repository', '.')

@@ -17,6 +17,7 @@ const writesEvents = ['insert', 'select(id, writer, wseq)']
 const ownsWriter = ['select', 'insert', 'update(wseq, prev)']
 const lives = ['select', 'insert', 'update(heartbeat_at, generation, ready, facts)']
 const endsSession = 'update(ended_at, end_code, end_reason, last_connection_at)'
+const weighs = ['select', 'insert', 'update']
 const movesLease = 'update(state, facts, minted_at, reaped_at, attempts, next_try_at, last_error)'
 
 export const tableGrants: Readonly<Record<string, TableGrants>> = {
@@ -56,6 +57,10 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     gateway: ['select(id, current_at)'],
     replay: ['select(id, current_at)'],
   },
+  // a shadow enforces nothing; every process that decides says what would come out differently
+  shadow_revisions: { control: ['select', 'insert', 'update(ended_at)', 'delete'], gateway: read, replay: read },
+  shadow_counts: { control: ['select', 'insert', 'update', 'delete'], gateway: weighs, replay: weighs },
+  shadow_divergences: { control: ['select', 'insert', 'update', 'delete'], gateway: weighs, replay: weighs },
   policy_notices: controlOnly('select', 'insert', 'update', 'delete'),
   decisions: {
     control: ['select', 'insert', 'update(count, batch, seq)', 'delete'],

@@ -116,6 +116,7 @@ export class Engine {
   readonly #options: EngineOptions
   readonly #cache = new Generations<Decided<'action'>>({ characters: 4 << 20 })
   readonly #switched = new Set<(revision: ActiveRevision) => void>()
+  readonly #decided = new Set<(decision: Decision) => void>()
   #loaded: Loaded | null = null
   #stale: string | null = null
   #aged: string | null = null
@@ -155,6 +156,12 @@ export class Engine {
   onSwitched(run: (revision: ActiveRevision) => void): Disposable {
     this.#switched.add(run)
     return { [Symbol.dispose]: () => this.#switched.delete(run) }
+  }
+
+  /** Hears of each new decision, after it was made: nothing that is heard can change it. */
+  onDecided(run: (decision: Decision) => void): Disposable {
+    this.#decided.add(run)
+    return { [Symbol.dispose]: () => this.#decided.delete(run) }
   }
 
   /**
@@ -249,8 +256,19 @@ export class Engine {
       input_digest,
       about: facts.about,
     })
+    if (this.#decided.size > 0) this.#hear(decision as unknown as Decision)
     const allowed = decision.effect === 'allow' || decision.effect === 'data'
     return Object.freeze({ decision, permit: allowed ? mint(decision as unknown as Decision, facts.named) : null })
+  }
+
+  #hear(decision: Decision): void {
+    for (const run of this.#decided) {
+      try {
+        run(decision)
+      } catch (error) {
+        log.error({ err: error }, 'something could not hear of a decision')
+      }
+    }
   }
 
   #judge<P extends Point>(point: P, input: Input<P>, text: string, loaded: Loaded | null): Answer<P> {

@@ -138,3 +138,5 @@ export const decisionPlaces = pgTable('decision_places', {
   id: integer53().primaryKey(), // always 1
   last: integer53().notNull(),
 })
+
+export { shadowCounts, shadowDivergences, shadowRevisions } from './shadow/schema.ts'

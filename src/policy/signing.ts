@@ -20,6 +20,25 @@ export function verifyRevision(facts: SignedFacts, signature: Uint8Array, key: K
   return signature.length === 64 && verify(null, message(facts), ed25519(key), signature) === true
 }
 
+/** A shadow is signed in words of its own, so that no signature of one passes for that of a revision. */
+export interface ShadowFacts {
+  readonly shadow: number
+  readonly commit: string
+  readonly digest: string
+}
+
+export function signShadow(facts: ShadowFacts, key: KeyObject): Buffer {
+  return sign(null, shadowMessage(facts), ed25519(key))
+}
+
+export function verifyShadow(facts: ShadowFacts, signature: Uint8Array, key: KeyObject): boolean {
+  return signature.length === 64 && verify(null, shadowMessage(facts), ed25519(key), signature) === true
+}
+
+function shadowMessage({ shadow, commit, digest }: ShadowFacts): Buffer {
+  return Buffer.from(canonical({ shadow, commit, digest }))
+}
+
 function message(facts: SignedFacts): Buffer {
   const { generation, commit, digest, ends_at_ms } = facts
   return Buffer.from(canonical({ generation, commit, digest, ...(ends_at_ms === undefined ? {} : { ends_at_ms }) }))

@@ -79,7 +79,7 @@ function sideOf(answer: Answer): Side {
   return {
     effect: answer.effect,
     code: answer.code,
-    reasons: reasons.map(({ rule, at, message }) => ({ rule, at: at ?? '', message: message.slice(0, keptChars) })),
+    reasons: reasons.map(({ rule, at, message }) => ({ rule, at: at ?? '', message: shortened(message) })),
   }
 }
 
@@ -107,7 +107,7 @@ function ofLists(before: readonly Json[], after: readonly Json[], path: string):
 }
 
 function shown(value: Json): string {
-  if (typeof value === 'string') return value.slice(0, keptChars)
+  if (typeof value === 'string') return shortened(value)
   if (
     isObject(value) &&
     typeof value['rule'] === 'string' &&
@@ -117,7 +117,12 @@ function shown(value: Json): string {
     const { schema, table, column } = value['match']
     return `${value['rule']}: ${String(value['transform']['kind'])} ${String(schema)}.${String(table)}.${String(column)}`
   }
-  return canonical(value).slice(0, keptChars)
+  return shortened(canonical(value))
+}
+
+/** A cut through a pair of surrogates leaves no half of it, which no JSON could carry. */
+function shortened(text: string): string {
+  return text.slice(0, keptChars).toWellFormed()
 }
 
 function isObject(value: Json | undefined): value is { readonly [name: string]: Json | undefined } & object {

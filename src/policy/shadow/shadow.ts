@@ -1,0 +1,199 @@
+import type { KeyObject } from 'node:crypto'
+import { Worker } from 'node:worker_threads'
+import type { Database } from '../../db/database.ts'
+import { logger } from '../../log.ts'
+import { bundleDigest, unpackBundle } from '../bundle.ts'
+import type { Decision } from '../decision.ts'
+import type { Engine } from '../engine.ts'
+import { candidateOf } from '../impact/revision.ts'
+import type { Point } from '../points.ts'
+import { verifyShadow } from '../signing.ts'
+import { newestShadow, type StoredShadow, shadowBundle, writeWeighed } from './store.ts'
+import type { Observed, Weighed, WeigherOptions } from './weigher.ts'
+
+const log = logger('policy')
+const capacity = 2_000
+const batchMs = 100
+/** A batch at a time, so that the thread takes at most a small part of a core from whoever serves. */
+const batchSize = 100
+const lookMs = 2_000
+const keptGroups = 500
+const againAfterMs = 30_000
+
+/** Points that are weighed; what the log erases is asked for each decision and is no question of anybody. */
+const unweighed: ReadonlySet<Point> = new Set<Point>(['decision_log'])
+/** Answers that come of the state of this process, and not of a policy. */
+const ofTheMoment: ReadonlySet<string> = new Set(['policy_missing', 'policy_stale', 'input_invalid', 'input_too_large'])
+
+export interface ShadowOptions {
+  readonly database: Database
+  readonly engine: Engine
+  /** Control's public key. */
+  readonly key: KeyObject
+  readonly process_id: string
+  readonly zone: string
+  readonly max_groups_age_s: number
+  /** Arguments of Node for the thread, where the program does not run from its build. */
+  readonly execArgv?: readonly string[]
+}
+
+/**
+ * Weighs what this process decides under a candidate policy, in a thread of its own. INVARIANT: no outcome depends on it:
+ * whoever decides puts a reference into a bounded queue and goes on; when it is full, what is skipped is counted and said.
+ */
+export class Shadow implements AsyncDisposable {
+  readonly #options: ShadowOptions
+  #queue: Decision[] = []
+  #running: { readonly shadow: StoredShadow; readonly worker: Worker } | undefined
+  #failed: { readonly number: number; readonly at: number } | undefined
+  #busy = false
+  #skipped = 0
+  #unwritten: Weighed[] = []
+  #observing: Disposable | undefined
+  #timers: NodeJS.Timeout[] = []
+  #looking: Promise<void> = Promise.resolve()
+
+  constructor(options: ShadowOptions) {
+    this.#options = options
+  }
+
+  /** Decisions that wait to be weighed. */
+  get waiting(): number {
+    return this.#queue.length
+  }
+
+  start(): void {
+    this.#timers = [setInterval(() => this.#feed(), batchMs), setInterval(() => void this.look(), lookMs)]
+    for (const timer of this.#timers) timer.unref()
+    void this.look()
+  }
+
+  /** Looks which shadow there is, and writes down what was found. It does not throw. */
+  look(): Promise<void> {
+    this.#looking = this.#looking
+      .then(() => this.#look())
+      .catch(error => log.error({ err: error }, 'no look at the shadow policy'))
+    return this.#looking
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#observing?.[Symbol.dispose]()
+    await this.#looking
+    await this.#write().catch(error => log.error({ err: error }, 'what the shadow policy came to is not written'))
+    await this.#stop()
+  }
+
+  /** In the way of whoever decides: a look and a push. */
+  #observe(decision: Decision): void {
+    if (unweighed.has(decision.point) || ofTheMoment.has(decision.code)) return
+    if (this.#queue.length >= capacity) this.#skipped++
+    else this.#queue.push(decision)
+  }
+
+  #feed(): void {
+    const worker = this.#running?.worker
+    if (worker === undefined || this.#busy || this.#queue.length === 0) return
+    this.#busy = true
+    worker.postMessage(this.#queue.splice(0, batchSize).map(observedOf))
+  }
+
+  async #look(): Promise<void> {
+    const { database, engine } = this.#options
+    const found = await newestShadow(database.db)
+    // What is in force already differs from itself in nothing.
+    const wanted = found?.digest === null || found?.digest === engine.revision?.digest ? undefined : found
+    if (wanted?.number !== this.#running?.shadow.number) {
+      await this.#write()
+      await this.#stop()
+      if (wanted !== undefined && !this.#failedLately(wanted)) await this.#try(wanted)
+    }
+    await this.#write()
+  }
+
+  #failedLately({ number }: StoredShadow): boolean {
+    return this.#failed?.number === number && performance.now() - this.#failed.at < againAfterMs
+  }
+
+  async #try(shadow: StoredShadow): Promise<void> {
+    try {
+      const found = await shadowBundle(this.#options.database.db, shadow.number)
+      this.#begin(shadow, found?.bundle ?? null, found?.signature ?? null)
+    } catch (error) {
+      this.#fail(shadow, (error as Error).message)
+    }
+  }
+
+  #begin(shadow: StoredShadow, bundle: Buffer | null, signature: Buffer | null): void {
+    const { key, zone, max_groups_age_s, execArgv, engine } = this.#options
+    const { number, commit, digest } = shadow
+    if (digest === null || bundle === null || signature === null) return
+    if (!verifyShadow({ shadow: number, commit, digest }, signature, key))
+      throw new Error('it has no valid signature of the control plane')
+    const unpacked = unpackBundle(bundle)
+    if (bundleDigest(unpacked) !== digest) throw new Error('it does not have the digest it was signed with')
+    const options: WeigherOptions = {
+      candidate: candidateOf({ name: 'shadow', commit }, unpacked),
+      zone,
+      max_groups_age_s,
+      groups: keptGroups,
+    }
+    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js'
+    const worker = new Worker(new URL(file, import.meta.url), {
+      workerData: options,
+      resourceLimits: { maxOldGenerationSizeMb: 128 },
+      ...(execArgv === undefined ? {} : { execArgv: [...execArgv] }),
+    })
+    worker.unref()
+    worker.on('message', (weighed: Weighed) => {
+      this.#busy = false
+      this.#unwritten.push(weighed)
+    })
+    worker.on('error', error => this.#fail(shadow, error.message))
+    this.#running = { shadow, worker }
+    this.#observing ??= engine.onDecided(decision => this.#observe(decision))
+    log.info({ shadow: number, commit, digest }, 'a shadow policy is weighed beside the active one')
+  }
+
+  #fail(shadow: StoredShadow, why: string): void {
+    log.error(
+      { shadow: shadow.number, commit: shadow.commit, why },
+      'the shadow policy cannot be weighed; nothing else is touched',
+    )
+    this.#failed = { number: shadow.number, at: performance.now() }
+    void this.#stop()
+  }
+
+  async #stop(): Promise<void> {
+    const running = this.#running
+    this.#running = undefined
+    this.#observing?.[Symbol.dispose]()
+    this.#observing = undefined
+    this.#queue = []
+    this.#unwritten = []
+    this.#skipped = 0
+    this.#busy = false
+    await running?.worker.terminate()
+  }
+
+  /** What cannot be written waits for the next look; it is bounded like the queue that it comes from. */
+  async #write(): Promise<void> {
+    const shadow = this.#running?.shadow
+    if (shadow === undefined || (this.#unwritten.length === 0 && this.#skipped === 0)) return
+    const [weighed, skipped] = [this.#unwritten.splice(0), this.#skipped]
+    this.#skipped = 0
+    try {
+      await writeWeighed(this.#options.database, shadow.number, this.#options.process_id, weighed, skipped)
+      if (skipped > 0)
+        log.warn({ shadow: shadow.number, skipped }, 'decisions came faster than the shadow policy weighs them')
+    } catch (error) {
+      this.#unwritten = [...weighed, ...this.#unwritten].slice(-capacity)
+      this.#skipped += skipped
+      throw error
+    }
+  }
+}
+
+function observedOf({ id, point, at_ms, generation, input, effect, code, reasons, result }: Decision): Observed {
+  return { id, point, at_ms, generation: generation ?? 0, input, answer: { effect, code, reasons, result } }
+}
