@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { SshClients } from '../support/ssh.ts'
 import { lives, startWorld, type TestWorld } from '../support/world.ts'
 
 /** Processes are killed in the middle; what was promised holds all the same. */
@@ -63,6 +64,48 @@ describe('kill -9 of a gateway worker', () => {
     expect(played.stdout).toContain('before | the crash')
     expect(played.stdout).toContain('pg_sleep')
     expect(await world.hostCli('audit', 'verify')).toMatchObject({ code: 0 })
+  })
+})
+
+describe('kill -9 of a gateway worker that serves ssh', () => {
+  test('LC3, RE2: others go on, the next ssh works, the lease is reaped, the prefix of the recording plays', async () => {
+    const { erin, eli, ava } = world.person
+    for (const person of [erin, eli]) await world.grant(person, { resource: 'web-1', role: 'operator' })
+    const [mine, theirs] = [await SshClients.of(erin), await SshClients.of(eli)]
+    const ticketOf = async (email: string) => {
+      const [row] = await world.owner<{ id: string }[]>`
+        select t.id from tickets t join subjects s on s.id = t.subject_id
+        where t.resource = 'web-1' and s.email like ${`${email}@%`} order by t.created_at desc`
+      return row!.id
+    }
+    const running = mine.start('ssh', 'web-1', 'echo before the crash; sleep 60')
+    await running.says(/before the crash/)
+    const ticket = await ticketOf('erin')
+    const [victim] = await world.serving(ticket)
+    const others = []
+    do {
+      const other = theirs.start('ssh', 'web-1', 'echo up; cat')
+      others.push(other)
+      await other.says(/up/)
+    } while (!(await world.serving(await ticketOf('eli'))).some(worker => worker.id !== victim!.id))
+    process.kill(victim!.pid, 'SIGKILL')
+
+    expect(await running.ended).toMatchObject({ code: 255, stdout: 'before the crash\n' })
+    others.at(-1)!.write('untouched\n')
+    await others.at(-1)!.says(/untouched/)
+    for (const other of others) other.child.stdin.end()
+    await world.until(async () => expect((await world.workers()).length).toBe(2), 30_000)
+    await world.until(async () =>
+      expect(await mine.run('ssh', 'web-1', 'echo after')).toMatchObject({ code: 0, stdout: 'after\n' }),
+    )
+    const session = await world.sessionOf(ticket)
+    await erin.post(`/api/sessions/${session.id}/end`, { reason: 'the worker is gone' })
+    await world.until(async () => {
+      const left = await world.owner`select state from leases where session_id = ${session.id} and state <> 'reaped'`
+      expect(left).toEqual([])
+      expect(await recordingOf(session.id)).toMatchObject({ state: 'interrupted' })
+    }, 60_000)
+    expect((await ava.cli('replay', session.id, '--text')).stdout).toContain('before the crash')
   })
 })
 

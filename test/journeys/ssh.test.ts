@@ -1,6 +1,8 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import ssh2 from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { foundBelow } from '../support/canaries.ts'
 import { SshClients } from '../support/ssh.ts'
 import { startWorld, type TestWorld } from '../support/world.ts'
 
@@ -213,3 +215,41 @@ describe('what was done', () => {
     }, 60_000)
   })
 })
+
+describe('LC4: afterwards nothing lies around', () => {
+  test('no secret of a person or of a ticket stands in the logs, in what is stored, or in the copy of the audit log', async () => {
+    const { erin: person } = world.person
+    await world.grant(person, { resource: 'web-1', role: 'operator', reason: 'secrets' })
+    const secrets = { typed: 'CANARYt7Qxw', variable: 'CANARYv5Lwq', guessed: 'CANARYg3Vzk' }
+    const given = [
+      '-o',
+      `SetEnv=LC_CANARY=${secrets.variable}`,
+      'web-1.operator',
+      'read -r x; echo "$x$LC_CANARY" | wc -c',
+    ]
+    expect(await erin.fed(`${secrets.typed}\n`, 'ssh', ...given)).toMatchObject({ ...ok, stdout: '23\n' })
+    const { stdout } = await person.cli('connect', 'web-1', '--role', 'operator', '--print')
+    const said = (label: string) => new RegExp(`^${label} +(\\S+)$`, 'm').exec(stdout)?.[1] ?? ''
+    const key = readFileSync(said('key'), 'utf8').split('\n')[3]!
+    const known = { ...secrets, password: said('password'), key }
+    for (const value of Object.values(known)) expect(value.length).toBeGreaterThan(10)
+    for (const password of [secrets.guessed, known.password]) await byPassword(said('user'), password)
+    const session = await world.sessionOf(said('user'))
+    await person.post(`/api/sessions/${session.id}/end`, { reason: 'enough' })
+    await world.until(async () => expect((await world.sessionOf(said('user'))).ended_at).not.toBeNull())
+    for (const place of ['logs', 'data', 'audit-copy'])
+      expect(foundBelow(join(world.dev.dataDir, place), known)).toEqual([])
+  })
+})
+
+/** One command, by a client that shows a password; nothing where that opens nothing. */
+function byPassword(username: string, password: string): Promise<void> {
+  const client = new ssh2.Client()
+  return new Promise<void>(resolve => {
+    client.on('error', () => {}).on('close', () => resolve())
+    client.on('ready', () =>
+      client.exec('true', (_error, channel) => channel?.resume().on('close', () => client.end())),
+    )
+    client.connect({ host: '127.0.0.1', port: world.dev.ports.ssh, username, password, hostVerifier: () => true })
+  })
+}

@@ -45,6 +45,27 @@ describe('what is refused without end', () => {
   })
 })
 
+test('what is asked for faster than it is shipped is paced: nothing more is read meanwhile, and nothing is lost', async () => {
+  let shipped = () => {}
+  const behind = new Promise<void>(resolve => {
+    shipped = resolve
+  })
+  const world = await through({ behind, session: session => session.on('env', () => {}) })
+  const client = await raw(world.port)
+  const channel = await client.opened()
+  client.socket.cork()
+  for (let i = 0; i < 2000; i++)
+    client.send(u8(M.request), u32(channel), field('env'), u8(0), field(`LC_${i}`), field('x'.repeat(100)))
+  client.exec(channel)
+  client.socket.uncork()
+  await expect.poll(() => world.clients[0]!.isPaused()).toBe(true)
+  await pause(300)
+  expect(world.clients[0]!.isPaused()).toBe(true)
+  expect(client.got.map(each => each[0])).not.toContain(M.failure)
+  shipped()
+  await client.next(M.failure) // the command comes last, and this target has none
+})
+
 describe('who is gone while nothing is read of them', () => {
   test('a client that waits for a moderator and has sent more than is kept is noticed within seconds', async () => {
     const world = await through({ unwatched: true })

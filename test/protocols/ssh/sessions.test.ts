@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto'
 import { eq } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { asciicast } from '../../../src/recording/asciicast.ts'
+import { ChannelList } from '../../../src/recording/channel-list.ts'
+import type { ReplayLine } from '../../../src/recording/render.ts'
+import { channelAddress } from '../../../src/recording/terminal.ts'
 import { sessions } from '../../../src/sessions/schema.ts'
 import { createSshWorld, type Issued, type SshWorld, said, ssh, startSsh } from './world.ts'
 
@@ -126,4 +130,31 @@ describe('the recording', () => {
     expect([text('out'), text('err')]).toEqual(['seen\n', 'bad\n'])
     expect(events.find(event => event['kind'] === 'exit')).toMatchObject({ code: 4 })
   })
+
+  test('gives back the terminal of each connection, though their channels have the same number', async () => {
+    const issued = await world.ticket()
+    for (const word of ['first', 'second'])
+      await ssh(world.world, world.port, issued, '-tt', '--', `echo the ${word} connection`)
+    const ended = async () => (await recordedOf(issued)).filter(event => event['kind'] === 'disconnected').length
+    await expect.poll(ended, { timeout: 20_000 }).toBe(2)
+    const lines = [...(await recordedOf(issued)), { kind: 'end', ok: true }] as unknown as ReplayLine[]
+    const list = new ChannelList()
+    for (const line of lines) list.take(line)
+    const { channels } = list
+    expect(channels.map(({ address, what }) => [address.replace(/^\w{6}:/, ''), what])).toEqual([
+      ['0', 'echo the first connection'],
+      ['0', 'echo the second connection'],
+    ])
+    for (const [i, word] of ['first', 'second'].entries()) {
+      let cast = ''
+      const channel = channelAddress(channels[i]!.address)
+      for await (const line of asciicast(each(lines), { channel })) cast += line
+      expect(cast).toContain(`the ${word} connection`)
+      expect(cast).not.toContain(`the ${word === 'first' ? 'second' : 'first'} connection`)
+    }
+  })
 })
+
+async function* each<T>(items: readonly T[]): AsyncGenerator<T> {
+  yield* items
+}

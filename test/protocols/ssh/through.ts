@@ -36,6 +36,8 @@ export interface ThroughOptions {
   readonly auth?: { readonly kind: 'password' } | { readonly kind: 'key'; readonly pem: string }
   readonly client?: Partial<ssh2.ConnectConfig>
   readonly strict?: boolean
+  /** What is recorded is not shipped until this resolves. */
+  readonly behind?: Promise<void>
 }
 
 export const ticketId = 'tkt_00000000000000000000000000'
@@ -166,7 +168,7 @@ function door(options: ThroughOptions, found: Through, ended: AbortSignal, port:
         void (kind !== 'output' && found.records.push([kind, body])),
       recordOriginal: () => {},
       commit: () => (options.strict === true ? new Promise<boolean>(done => setTimeout(done, 1, true)) : true),
-      behind: () => undefined,
+      behind: () => options.behind,
       settings: { level: 'full', results: 'all', head_rows: 0, originals: 'drop' },
     },
     moderation: {
