@@ -107,6 +107,34 @@ describe('the windows of a direction', () => {
     }).toThrow('more was to be sent than the receiver takes')
   })
 
+  test('what comes behind bytes that wait stays behind them: an end is never earlier than what it ends', () => {
+    const { flow, state, readAll } = between(100, 512)
+    flow.inject(Buffer.alloc(250))
+    let seen: number | undefined
+    flow.after(() => {
+      seen = state.taken.reduce((sum, bytes) => sum + bytes.length, 0)
+    })
+    readAll()
+    expect(seen).toBeUndefined()
+    readAll()
+    expect(seen).toBe(250)
+  })
+
+  test('a receiver that was told CLOSE gets nothing more, and a sender that was told so no window', () => {
+    const { flow, state } = between(100, 512)
+    flow.inject(Buffer.alloc(150))
+    let over = 0
+    flow.after(() => over++)
+    flow.receiverIsClosed()
+    flow.inject(Buffer.alloc(10))
+    flow.adjusted(1000)
+    expect([over, state.taken.length]).toEqual([1, 1])
+    const before = state.maySend
+    flow.senderIsClosed()
+    flow.adjusted(1000)
+    expect(state.maySend).toBe(before)
+  })
+
   test('a window beyond what there may be is refused', () => {
     const { flow } = between(1024, 512)
     expect(() => flow.adjusted(0xffff_ffff)).toThrow('a window larger than there may be')

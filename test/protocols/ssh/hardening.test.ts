@@ -11,7 +11,19 @@ import { inner, send } from '../../../src/protocols/ssh/inside.ts'
 import { M } from '../../../src/protocols/ssh/relay/messages.ts'
 import { FieldReader, field, u8, u32 } from '../../../src/protocols/ssh/wire/fields.ts'
 import { clientOptions, keyFolder, run, sshKeygen } from './sshd.ts'
-import { closeAll, closed, dialled, digest, entered, exec, pause, raw, type Through, through } from './through.ts'
+import {
+  closeAll,
+  closed,
+  dialled,
+  digest,
+  entered,
+  exec,
+  pause,
+  raw,
+  type Through,
+  through,
+  ticketId,
+} from './through.ts'
 
 /** The holes of ssh2 (wire/README.md), by number, on the way that a client's bytes really take. */
 afterEach(closeAll)
@@ -129,8 +141,9 @@ describe('point 4: the end of what a target says', () => {
     expect(await exit).toEqual([7])
   })
 
-  test('nor where the target then closes the whole connection', async () => {
+  test.each([false, true])('nor where the target then closes the whole connection (strict: %s)', async strict => {
     const world: Through = await through({
+      strict,
       exec: async channel => {
         await pour(channel, 6 * 16)
         channel.end()
@@ -204,12 +217,14 @@ describe('point 6: limits', () => {
     const { client, socket } = await dialled(world.port, { authHandler: () => {} })
     await once(client, 'handshake')
     await pause(50)
-    const question = Buffer.concat([u8(50), field('mallory'), field('ssh-connection'), field('none')])
-    for (let i = 0; i < 80 && !socket.destroyed; i++) {
+    const question = Buffer.concat([u8(50), field(ticketId), field('ssh-connection'), field('none')])
+    let asked = 0
+    for (; asked < 80 && !socket.destroyed; asked++) {
       send(inner(client)._protocol, question)
       await pause(2)
     }
-    expect(await closed(socket)).toBe(true)
+    expect(await closed(socket, 2_000)).toBe(true)
+    expect(asked).toBeGreaterThan(50)
   })
 
   test('SS12: a peer that says nothing, or stops in the middle of a login, is cut off in time; it failed no login', async () => {
