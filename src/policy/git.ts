@@ -4,8 +4,9 @@ import { SallyportError } from '../errors.ts'
 import type { ChildResult } from './child.ts'
 import { hostKeyProblem, parseRemote, type Remote, type RemoteOptions, reach, sshFolder } from './git-remote.ts'
 import { oneLine, runGit } from './git-run.ts'
+import { readTree } from './git-tree.ts'
 import { type SignatureOptions, verifySignature } from './signature.ts'
-import { SourceCollector, type Sources } from './sources.ts'
+import type { Sources } from './sources.ts'
 
 export interface GitOptions extends RemoteOptions {
   /** Branch or tag. */
@@ -116,19 +117,7 @@ export class GitMirror {
     if (!object.test(commit)) throw new TypeError('a commit is named by its full id')
     const folder = this.#options.folder?.replace(/\/+$/, '')
     const tree = folder === undefined ? commit : `${commit}:${folder}`
-    const listing = (await this.#git(['ls-tree', '-r', '-l', '-z', '--full-tree', tree])).toString('utf8')
-    const collector = new SourceCollector()
-    const wanted: { path: string; id: string; size: number }[] = []
-    for (const line of listing.split('\0').filter(l => l !== '')) {
-      const [, mode, id, size, path] = /^(\d{6}) \w+ ([0-9a-f]+) +(\d+|-)\t(.*)$/s.exec(line) ?? []
-      if (mode === undefined || id === undefined || path === undefined)
-        throw this.#unreachable('its tree cannot be read')
-      const kind = mode === '160000' ? 'module' : mode === '120000' ? 'link' : 'file'
-      if (collector.wants(path, kind, Number(size) || 0)) wanted.push({ path, id, size: Number(size) })
-    }
-    const blobs = await this.#blobs(wanted.map(w => w.id))
-    for (const [i, { path }] of wanted.entries()) collector.add(path, blobs[i]!)
-    return collector.done()
+    return readTree((args, input) => this.#git(args, input), tree)
   }
 
   /**
@@ -172,22 +161,6 @@ export class GitMirror {
       rmSync(this.#mirror, { recursive: true, force: true })
       throw error
     }
-  }
-
-  /** `git cat-file --batch`: `<id> blob <size>\n<bytes>\n` for each line asked. */
-  async #blobs(ids: readonly string[]): Promise<Buffer[]> {
-    if (ids.length === 0) return []
-    const out = await this.#git(['cat-file', '--batch'], ids.join('\n') + '\n')
-    const blobs: Buffer[] = []
-    for (let at = 0; blobs.length < ids.length; ) {
-      const line = out.subarray(at, out.indexOf(10, at)).toString('latin1')
-      const size = Number(/^[0-9a-f]+ blob (\d+)$/.exec(line)?.[1] ?? Number.NaN)
-      if (!Number.isSafeInteger(size)) throw this.#unreachable('an object of its tree cannot be read')
-      at += line.length + 1
-      blobs.push(Buffer.from(out.subarray(at, at + size)))
-      at += size + 1
-    }
-    return blobs
   }
 
   async #prepare(): Promise<void> {

@@ -3,9 +3,9 @@ import { createAuditWriter } from '../../src/audit/writer.ts'
 import { newId } from '../../src/ids.ts'
 import { RevisionFollower } from '../../src/policy/follower.ts'
 import { deliverNotices } from '../../src/policy/notices.ts'
-import { readState } from '../../src/policy/policy-state.ts'
+import { changeState, readState } from '../../src/policy/policy-state.ts'
 import type { Repository } from '../../src/policy/repository.ts'
-import { compiledCandidate, listRevisions } from '../../src/policy/revision-store.ts'
+import { activate, compiledCandidate, listRevisions } from '../../src/policy/revision-store.ts'
 import { endDueRecovery, type Hand, recover } from '../../src/policy/steering.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { commit, git, removeFolders, repository, starterRepository } from './repositories.ts'
@@ -19,15 +19,28 @@ let control: Repository
 let first: string
 let second: string
 
-/** Two followed commits: generations 1 and 2. */
+const note = { 'note/data.json': '{"n": 2}' }
+
+/** Two followed commits, generations 1 and 2, as polls would have made them: compiled once for all tests of this file. */
 async function follow(): Promise<void> {
   db = await createTestDatabase()
   dir = starterRepository()
   first = git(dir, 'rev-parse', 'HEAD')
+  second = commit(dir, Object.entries(note), 'second')
   control = repository(dir, db)
-  await control.poll()
-  second = commit(dir, [['note/data.json', '{"n": 2}']], 'second')
-  await control.poll()
+  const audit = createAuditWriter({ database: db.database, process_id: newId('prc') })
+  for (const [id, changes] of [
+    [first, {}],
+    [second, note],
+  ] as const) {
+    const of = { commit: id, author: 'Mallory <m@example.com>', subject_line: 'x', signer: null }
+    await activate(
+      { database: db.database, audit, key: keys.privateKey },
+      compiledCandidate(of, await bundleOf(changes), starter(changes), 'followed'),
+      async () => null,
+      async tx => changeState(tx, { followed: id, current_at: new Date() }),
+    )
+  }
 }
 
 const revisions = async () =>
