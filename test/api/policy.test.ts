@@ -1,12 +1,16 @@
 import { createHmac } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { policyRoutes } from '../../src/api/policy.ts'
+import { policySchemaRoutes } from '../../src/api/policy-schemas.ts'
 import { steeringRoutes } from '../../src/api/policy-steering.ts'
 import { webhookRoutes } from '../../src/api/policy-webhooks.ts'
 import { buildServer } from '../../src/api/server.ts'
 import { SallyportError } from '../../src/errors.ts'
+import { Registry } from '../../src/gateway/registry.ts'
+import { points } from '../../src/policy/points.ts'
 import { packSources, unpackSources } from '../../src/policy/revision-sources.ts'
 import type { Hand } from '../../src/policy/steering.ts'
+import { allProtocols } from '../../src/protocols/all.ts'
 import { Secret } from '../../src/secret.ts'
 import { signIn } from '../identity/support.ts'
 import { type ApiWorld, apiWorld } from './support.ts'
@@ -34,7 +38,12 @@ beforeAll(async () => {
   const secrets = { github: new Secret('s3cret') }
   const look = async () => void looks++
   world = await apiWorld(deps =>
-    buildServer({ ...deps, repository, webhooks: { secrets, look } }, [policyRoutes, steeringRoutes, webhookRoutes]),
+    buildServer({ ...deps, repository, webhooks: { secrets, look }, registry: new Registry(allProtocols) }, [
+      policyRoutes,
+      policySchemaRoutes,
+      steeringRoutes,
+      webhookRoutes,
+    ]),
   )
 })
 afterAll(() => world.stop())
@@ -52,6 +61,20 @@ async function as(sub: string) {
     return { status: response.status, bytes, body: type.includes('json') ? JSON.parse(bytes.toString()) : null }
   }
 }
+
+test('the schemas of every point and of the data files are served to whom the admin point allows the status', async () => {
+  const [sam, erin] = [await as('sam'), await as('erin')]
+  expect((await erin('GET', '/api/policy/schemas')).status).toBe(403)
+  const { status, body } = await sam('GET', '/api/policy/schemas')
+  expect(status).toBe(200)
+  for (const point of Object.keys(points)) expect(Object.keys(body)).toEqual(expect.arrayContaining([`${point}.input`]))
+  expect(body['access.input'].properties.stage).toEqual({
+    type: 'string',
+    enum: ['request', 'ticket', 'connect', 'live'],
+  })
+  expect(body['recording.result'].additionalProperties).toBe(false)
+  expect(Object.keys(body)).toEqual(expect.arrayContaining(['resources', 'roles', 'policy']))
+})
 
 describe('steering the policy', () => {
   test('is for whom the admin point allows it, with a reason that is heard', async () => {

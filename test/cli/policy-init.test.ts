@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { parse } from 'yaml'
+import { impact } from '../../src/cli/impact.ts'
 import { build, check, test as testPolicies } from '../../src/cli/policy.ts'
 import { initRepository } from '../../src/cli/policy-init.ts'
+import type { ImpactReport } from '../../src/policy/impact/impact.ts'
 import { points } from '../../src/policy/points.ts'
-import { opaPath } from '../policy/support.ts'
+import { accessInput, engineer, now, opaPath } from '../policy/support.ts'
 
 const folder = join(mkdtempSync(join(tmpdir(), 'sallyport-init-')), 'policies')
 const read = (path: string) => readFileSync(join(folder, path), 'utf8')
@@ -108,6 +110,66 @@ describe('a new policy repository', () => {
       'word',
     ])
     writeFileSync(file, before)
+  })
+
+  test('a change of it shows before the merge whom it would hit, from an exported decision log', async () => {
+    const git = (...args: string[]) => {
+      const who = ['-c', 'user.name=Sam', '-c', 'user.email=sam@example.com', '-c', 'commit.gpgsign=false']
+      expect(spawnSync('git', ['-C', folder, ...who, ...args]).status).toBe(0)
+    }
+    git('add', '--all')
+    git('commit', '-qm', 'start')
+    const rules = ['access/access.rego', '["dbas"], "quorum": 1', '["dbas", "leads"], "quorum": 1'] as const
+    const standing = [
+      'access/access.rego',
+      '"dbas" in input.subject.groups',
+      '"chief-dbas" in input.subject.groups',
+    ] as const
+    const tests = [
+      'access/access_test.rego',
+      'question(["dbas"], "reader")',
+      'question(["dbas", "chief-dbas"], "reader")',
+    ] as const
+    const expected = ['access/access_test.rego', '"approvers": ["dbas"]', '"approvers": ["dbas", "leads"]'] as const
+    const stages = [
+      'access/access_test.rego',
+      '[["dbas"], ["security-admins"]]',
+      '[["dbas", "leads"], ["security-admins"]]',
+    ] as const
+    for (const [file, from, to] of [rules, standing, tests, expected, stages]) {
+      expect(read(file)).toContain(from)
+      writeFileSync(join(folder, file), read(file).replace(from, to))
+    }
+    expect(await told(() => check(folder, {}))).toMatchObject({ code: 0 })
+    git('commit', '-qam', 'only chief DBAs read without asking')
+    const dana = { ...engineer, id: 'sub_dana', name: 'Dana', groups: ['dbas'] }
+    const asked = [accessInput(), accessInput({ subject: dana })].map((input, i) =>
+      JSON.stringify({
+        labels: { app: 'sallyport' },
+        decision_id: `dec_${i}`,
+        path: 'sallyport/access/result',
+        input,
+        timestamp: new Date(now).toISOString(),
+      }),
+    )
+    const log = join(folder, '../decisions.jsonl')
+    writeFileSync(log, `${asked.join('\n')}\n`)
+    const { code, out } = await told(() =>
+      impact(
+        () => {
+          throw new Error('no server is asked')
+        },
+        'HEAD~1..HEAD',
+        { repo: folder, log: [log], format: 'json', zone: 'UTC', threads: 0, failOn: 'any:0' },
+      ),
+    )
+    expect(code).toBe(3)
+    const report = JSON.parse(out.slice(out.indexOf('{'))) as Pick<ImpactReport, 'changes' | 'groups'>
+    expect(report.changes).toMatchObject({ asked: 1, terms: 1, denied: 0, allowed: 0 })
+    expect(report.groups.map(({ subject, change }) => [subject?.name, change])).toEqual([
+      ['Dana', 'asked'],
+      ['Ada', 'terms'],
+    ])
   })
 
   test('is never written over what is there', async () => {
