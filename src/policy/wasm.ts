@@ -81,6 +81,11 @@ export class Evaluator {
     this.#entries = Object.fromEntries(entries) as Record<Point, number>
   }
 
+  /** Memory of the module; 0 where it trapped and the next question makes a new instance. */
+  get memoryBytes(): number {
+    return this.#instance?.policy.mem.buffer.byteLength ?? 0
+  }
+
   /** The value of a point's `result`, undefined where no rule defines it. */
   evaluate(point: Point, input: string): Evaluated {
     return this.evaluateEntry(this.#entries[point], input)

@@ -41,7 +41,8 @@ export async function rebuildCandidate(
   opa: string,
 ): Promise<Candidate> {
   try {
-    using rebuilt = await rebuild(sources, opa)
+    const rebuilt = await rebuild(sources, opa)
+    rebuilt[Symbol.dispose]()
     return candidateOf(commit, rebuilt.bundle)
   } catch (error) {
     throw error instanceof Refused ? refusalError(error) : error

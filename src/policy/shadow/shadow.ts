@@ -15,7 +15,7 @@ const log = logger('policy')
 const capacity = 2_000
 const batchMs = 100
 /** A batch at a time, so that the thread takes at most a small part of a core from whoever serves. */
-const batchSize = 100
+const batchSize = 50
 const lookMs = 2_000
 const keptGroups = 500
 const againAfterMs = 30_000
@@ -48,6 +48,7 @@ export class Shadow implements AsyncDisposable {
   #failed: { readonly number: number; readonly at: number } | undefined
   #busy = false
   #skipped = 0
+  #quietUntil = 0
   #unwritten: Weighed[] = []
   #observing: Disposable | undefined
   #timers: NodeJS.Timeout[] = []
@@ -176,6 +177,13 @@ export class Shadow implements AsyncDisposable {
     await running?.worker.terminate()
   }
 
+  /** Once a minute: whoever is flooded is not flooded with words too. The counts have all of it. */
+  #saySkipped({ number }: StoredShadow, skipped: number): void {
+    if (performance.now() < this.#quietUntil) return
+    this.#quietUntil = performance.now() + 60_000
+    log.warn({ shadow: number, skipped }, 'decisions came faster than the shadow policy weighs them')
+  }
+
   /** What cannot be written waits for the next look; it is bounded like the queue that it comes from. */
   async #write(): Promise<void> {
     const shadow = this.#running?.shadow
@@ -184,8 +192,7 @@ export class Shadow implements AsyncDisposable {
     this.#skipped = 0
     try {
       await writeWeighed(this.#options.database, shadow.number, this.#options.process_id, weighed, skipped)
-      if (skipped > 0)
-        log.warn({ shadow: shadow.number, skipped }, 'decisions came faster than the shadow policy weighs them')
+      if (skipped > 0) this.#saySkipped(shadow, skipped)
     } catch (error) {
       this.#unwritten = [...weighed, ...this.#unwritten].slice(-capacity)
       this.#skipped += skipped
