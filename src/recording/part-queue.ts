@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import type { Head } from './catalog.ts'
 import type { Position } from './journal-writer.ts'
 import type { Layer } from './segment.ts'
+import { Spares } from './spares.ts'
 
 /** The events of one or more journal records, in clear, waiting to be shipped. */
 export interface Chunk {
@@ -14,9 +15,7 @@ export interface Chunk {
 
 const leastBytes = 2 * 1024
 const mostBytes = 64 * 1024
-/** Memory of shipped chunks: new memory for each would make the collector look at the whole heap again and again. */
-const spares: Buffer[] = []
-const mostSpares = 32
+const spares = new Spares(mostBytes, 128)
 
 /** Records side by side in one piece of memory: thousands of small ones would be as many objects for the collector. */
 class Gathered implements Chunk {
@@ -31,7 +30,7 @@ class Gathered implements Chunk {
     this.at = first.at
     this.last_seq = first.last_seq
     const bytes = Math.max(size, first.events.length)
-    this.#memory = (bytes === mostBytes ? spares.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes)
+    this.#memory = bytes < mostBytes ? Buffer.allocUnsafeSlow(bytes) : spares.take(bytes)
     this.add(first)
   }
 
@@ -50,7 +49,7 @@ class Gathered implements Chunk {
 
   /** It was shipped: nothing reads it any more. */
   release(): void {
-    if (this.#memory.length === mostBytes && spares.length < mostSpares) spares.push(this.#memory)
+    spares.give(this.#memory)
   }
 }
 

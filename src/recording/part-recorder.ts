@@ -89,7 +89,7 @@ export class PartRecorder implements SessionRecorder {
   }
 
   behind(): Promise<void> | undefined {
-    return this.#options.writer.behind()
+    return this.#options.writer.behind() ?? this.#options.shipper.behind()
   }
 
   prepare(): void {

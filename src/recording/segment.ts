@@ -43,6 +43,8 @@ export interface Segment extends SegmentHeader {
   readonly payload: Buffer
 }
 
+/** Brotli's output comes in pieces of this size: few for a long segment. */
+const leastOutput = 16 * 1024
 const compress = promisify(brotliCompress)
 const decompress = promisify(brotliDecompress)
 
@@ -51,7 +53,7 @@ export const hashOf = (stored: Buffer): string => createHash('sha256').update(st
 /** Compresses and seals events. The event loop is not held: brotli runs on the thread pool. */
 export async function sealEvents(key: KeyObject, header: NewSegment, events: Buffer): Promise<Buffer> {
   const params = { [constants.BROTLI_PARAM_QUALITY]: 1, [constants.BROTLI_PARAM_SIZE_HINT]: events.length }
-  const packed = await compress(events, { params })
+  const packed = await compress(events, { params, chunkSize: Math.max(leastOutput, events.length >> 2) })
   const clear = encodeHeader({ layer: 'masked', ...header, kind: 'events' }, 1, packed.length + tagBytes)
   const cipher = createCipheriv('aes-256-gcm', key, nonce('seg', header.nonce), { authTagLength: tagBytes })
   cipher.setAAD(clear)

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { logger } from '../log.ts'
 import type { Catalog, Head } from './catalog.ts'
@@ -5,7 +6,8 @@ import { type Frame, frameKind, openRecord } from './format.ts'
 import { scanJournal } from './journal-scan.ts'
 import type { JournalWriter, Position } from './journal-writer.ts'
 import type { Chunk, PartQueue } from './part-queue.ts'
-import { hashOf, sealEvents, segmentTarget } from './segment.ts'
+import { hashOf, type NewSegment, sealEvents, segmentTarget } from './segment.ts'
+import { Spares } from './spares.ts'
 import { type Store, segmentName } from './store.ts'
 
 const log = logger('recording')
@@ -27,7 +29,9 @@ export interface ShipperOptions {
 
 /** Segments grow to this when a part produces faster than it ships: fewer syncs of the store for the same bytes. */
 const behindTarget = 4 * segmentTarget
+const spaces = new Spares(behindTarget, 4)
 const tickMs = 100
+const behindMs = 20
 const maxBackoffMs = 5_000
 
 /**
@@ -66,6 +70,15 @@ export class Shipper {
   /** Bytes held in memory now. */
   get buffered(): number {
     return this.#bytes
+  }
+
+  /**
+   * A promise while memory is nearly full although the store takes what comes: who carries much waits a moment, for what
+   * memory cannot hold costs twice, once to write and once to read back. An outage of the store makes nobody wait here.
+   */
+  behind(): Promise<void> | undefined {
+    if (this.#failedSince !== undefined || this.#bytes < this.#options.bufferBytes * 0.75) return undefined
+    return sleep(behindMs)
   }
 
   /** Parts that are not wholly shipped and noted. */
@@ -174,7 +187,7 @@ export class Shipper {
     const first_seq = chunks[0]!.first_seq
     const last_seq = chunks.at(-1)!.last_seq
     const header = { layer, part_id, n, first_seq, last_seq, nonce: part.nextNonce(), prev }
-    const stored = await sealEvents(key, header, Buffer.concat(chunks.map(chunk => chunk.events)))
+    const stored = await sealTogether(key, header, chunks)
     const hash = hashOf(stored)
     const name = segmentName(recording_id, number, n, hash)
     await this.#options.store.put(name, stored)
@@ -272,6 +285,18 @@ export class Shipper {
       events: openRecord(part.facts.key, frame),
       at,
     })
+  }
+}
+
+/** One segment of what lies in several pieces. */
+async function sealTogether(key: KeyObject, header: NewSegment, chunks: readonly Chunk[]): Promise<Buffer> {
+  const space = spaces.take(chunks.reduce((sum, { events }) => sum + events.length, 0))
+  try {
+    let at = 0
+    for (const { events } of chunks) at += events.copy(space, at)
+    return await sealEvents(key, header, space.subarray(0, at))
+  } finally {
+    spaces.give(space)
   }
 }
 

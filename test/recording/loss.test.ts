@@ -153,6 +153,40 @@ describe('RE1: a store that is away', () => {
     }
   }, 60_000)
 
+  test('who carries much waits a moment for a store that takes what comes, and not for one that is away', async () => {
+    const store = new FileStore(join(world.folder, 'slow'))
+    let answer = () => {}
+    let away = false
+    const { journal } = await faulty({
+      store: {
+        ...shape(store),
+        put: async (name, bytes) => {
+          if (away) throw new Error('away')
+          await new Promise<void>(resolve => {
+            answer = resolve
+          })
+          return store.put(name, bytes)
+        },
+      },
+      tuning: { cutMs: 20, bufferBytes: 1024 * 1024 },
+    })
+    const recorder = await journal.open(sessionFacts())
+    expect(recorder.behind()).toBeUndefined()
+    const text = 'w'.repeat(10_000)
+    for (let i = 0; i < 90; i++) recorder.append([{ conn: 'con_1', kind: 'statement', body: { text } }])
+    await expect(recorder.behind()).resolves.toBeUndefined()
+    expect(recorder.behind()).toBeInstanceOf(Promise)
+    away = true
+    answer()
+    await until(() => recorder.behind() === undefined)
+    away = false
+    const closed = recorder.close('done')
+    const answering = setInterval(() => answer(), 5)
+    await closed
+    await until(() => journal.pending === 0, 20_000)
+    clearInterval(answering)
+  })
+
   test('RE1: a full spool cuts what lives with its reason and lets no session start; shipped, it opens again', async () => {
     const store = new FileStore(join(world.folder, 'away2'))
     let away = true
