@@ -71,6 +71,7 @@ export function startControl(config: Config): Promise<Running> {
 
     const repository = openRepository(base, registry)
     const tracker = new Tracker({ repository, url })
+    const revisionStore = { database, audit, key: bundleKey(base) }
     base.onClose(() => tracker[Symbol.asyncDispose]())
     await firstLook(tracker, engine)
     await base.follower.poll()
@@ -141,7 +142,7 @@ export function startControl(config: Config): Promise<Running> {
     const retention = new Retention({ database, audit, engine, decisions, store, logs: logClasses() })
     const ticks: Job[] = [
       { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => look(tracker) },
-      { name: 'recovery', every_ms: 1_000, run: () => endDueRecovery({ database, audit, key: bundleKey(base) }) },
+      { name: 'recovery', every_ms: 1_000, run: () => endDueRecovery(revisionStore) },
       { name: 'policy notices', every_ms: 1_000, run: () => deliverNotices(database, message => tell(message)) },
       { name: 'requests', every_ms: 1_000, run: () => approvals.expireDue() },
       { name: 'sessions', every_ms: 1_000, run: () => sessions.sweep() },

@@ -11,6 +11,11 @@ import { instant, plain, say } from './output.ts'
 
 const log = logger('recover')
 
+/** What a local repository shares with the deployment's own: the ref, and the folder of the policy root. */
+interface Local {
+  readonly policy: Pick<Config['policy'], 'ref' | 'folder'>
+}
+
 /**
  * `sallyport recover`: for the day on which the policy in force lets nobody mend it. Whoever holds control's root key may
  * put a local policy into force, for an hour at most, without a sign-in; everybody is told.
@@ -36,7 +41,7 @@ export async function recoverPolicy(
   const { privateKey: key, publicKey } = signingKeys(rootKeyOf(config.keys.control), 'bundle-signing')
   if (!publicKey.equals(parsePublicKey(config.public_keys.bundles)))
     throw new SallyportError('bad_config', 'public_keys.bundles does not belong to the root key of control')
-  const who = `${userInfo().username}@${hostname()}`
+  const who = `${userName()}@${hostname()}`
   const { of, sources } = await readLocal(source, config, who)
   const bundle = await compileLocal(sources, config)
   const database = openDatabase({ url: secretRef(config.database.control), max: 2, application: 'sallyport recover' })
@@ -54,7 +59,7 @@ export async function recoverPolicy(
 }
 
 /** A folder as it lies there, or a commit of a local repository. */
-async function readLocal(source: string, config: Config, who: string): Promise<{ of: Commit; sources: Sources }> {
+export async function readLocal(source: string, config: Local, who: string): Promise<{ of: Commit; sources: Sources }> {
   const { readFolder } = await import('../policy/sources.ts')
   const { writeTar } = await import('../policy/tar.ts')
   const [, repository, id] = /^(.+)@([0-9a-f]{7,64})$/.exec(source) ?? []
@@ -70,7 +75,7 @@ async function readLocal(source: string, config: Config, who: string): Promise<{
   return { of: { commit: `recovery-${digest.slice(0, 20)}`, author: who, subject_line, signer: null }, sources }
 }
 
-async function readCommit(source: string, id: string, config: Config): Promise<{ of: Commit; sources: Sources }> {
+async function readCommit(source: string, id: string, config: Local): Promise<{ of: Commit; sources: Sources }> {
   const { GitMirror } = await import('../policy/git.ts')
   const dir = mkdtempSync(join(tmpdir(), 'sallyport-recover-'))
   try {
@@ -97,5 +102,14 @@ async function compileLocal(sources: Sources, config: Config) {
     return (await compile(sources, { opa: config.policy.opa, protocols, secrets })).bundle
   } catch (error) {
     throw error instanceof Refused ? refusalError(error) : error
+  }
+}
+
+/** A container's user may have a number only. */
+function userName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return `user ${process.getuid?.() ?? 'unknown'}`
   }
 }
