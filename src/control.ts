@@ -19,6 +19,7 @@ import { type Job, startJobs, startTicks } from './jobs.ts'
 import { secretRef, ticketsKey } from './keys.ts'
 import { logger } from './log.ts'
 import { batchDecisions } from './policy/decision-batch.ts'
+import { keepDecisionDays } from './policy/decision-days.ts'
 import { decisionClass } from './policy/decision-retention.ts'
 import type { Engine } from './policy/engine.ts'
 import { DecisionExports } from './policy/export/exports.ts'
@@ -165,6 +166,7 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'grants', every_ms: 60_000, run: again },
       { name: 'sign-ins', every_ms: 60_000, run: () => identity.sweep() },
       { name: 'retention', every_ms: 86_400_000, run: () => retention.sweep() },
+      { name: 'decision-days', every_ms: 3_600_000, run: () => keepDecisionDays(database) },
       { name: 'processes', every_ms: 86_400_000, run: () => pruneProcesses(database.db) },
       { name: 'policy-notices', every_ms: 86_400_000, run: () => pruneNotices(database) },
     ]

@@ -67,6 +67,11 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     gateway: ['select', 'insert', 'update(count)'],
     replay: ['select', 'insert', 'update(count)'],
   },
+  action_decisions: {
+    control: ['select', 'insert', 'update(count, batch, seq)', 'delete'],
+    gateway: ['select', 'insert', 'update(count)'],
+    replay: read,
+  },
   decision_exports: controlOnly('select', 'insert', 'update', 'delete'),
   decision_places: controlOnly('select', 'insert', 'update'),
 
@@ -161,10 +166,14 @@ export const rowRules: Readonly<Record<string, RowRules>> = {
   decisions: {
     insert: {
       control: 'batch is null and seq is null',
-      gateway: "batch is null and seq is null and point in ('access', 'action', 'masking', 'recording', 'admin')",
+      gateway: "batch is null and seq is null and point in ('access', 'masking', 'recording', 'admin')",
       replay: "batch is null and seq is null and point = 'replay'",
     },
-    update: { control: 'true', gateway: "point = 'action'", replay: "point = 'replay'" },
+    update: { control: 'true', gateway: 'false', replay: "point = 'replay'" },
+  },
+  action_decisions: {
+    insert: { control: 'batch is null and seq is null', gateway: 'batch is null and seq is null', replay: 'false' },
+    update: { control: 'true', gateway: 'true', replay: 'false' },
   },
   // Control seals and deletes; a gateway only opens again what it has more of.
   recordings: {
@@ -182,13 +191,25 @@ export const logFloor_s = 86_400
 
 /** Rows that may be deleted, where a role may delete from the table; the default is any. */
 export const deletable: Readonly<Record<string, string>> = {
-  decisions: `at_ms < (extract(epoch from clock_timestamp()) * 1000)::bigint - ${logFloor_s * 1000} and (batch is not null or point <> 'action')`,
+  decisions: olderThanFloor(),
+  action_decisions: `${olderThanFloor()} and batch is not null`,
+}
+
+function olderThanFloor(): string {
+  return `at_ms < (extract(epoch from clock_timestamp()) * 1000)::bigint - ${logFloor_s * 1000}`
+}
+
+/** Functions of the owner that a role may call, and the schemas they lie in; what is not here may be called by nobody. */
+export const callable: Readonly<Record<DatabaseRole, readonly string[]>> = {
+  control: ['decision_days.make(integer)', 'decision_days.drop_empty()'],
+  gateway: none,
+  replay: none,
 }
 
 /** Rows that an update may start from; the default is any. */
 export const updatable: Readonly<Record<string, string | TableConditions>> = {
   processes: own,
   audit_writers: own,
-  decisions: { control: 'true', gateway: "point = 'action'", replay: "point = 'replay'" },
+  decisions: { control: 'true', gateway: 'false', replay: "point = 'replay'" },
   recordings: { control: 'true', gateway: "state <> 'deleted'", replay: 'false' },
 }

@@ -5,7 +5,7 @@ import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import postgres from 'postgres'
 import { SallyportError } from '../errors.ts'
 import { Secret } from '../secret.ts'
-import { type DatabaseRole, databaseRoles, deletable, rowRules, tableGrants, updatable } from './grants.ts'
+import { callable, type DatabaseRole, databaseRoles, deletable, rowRules, tableGrants, updatable } from './grants.ts'
 import { packageRoot } from './package-root.ts'
 import { scramVerifier } from './scram-verifier.ts'
 
@@ -111,10 +111,26 @@ async function applyGrants(sql: postgres.Sql, users: Readonly<Record<DatabaseRol
         }
       }
     }
+    await applyCallable(tx, users)
     await applyRowRules(tx, users)
     await tx`create schema if not exists jobs`
     await tx`grant all on schema jobs to ${tx(users.control)}`
   })
+}
+
+async function applyCallable(
+  tx: postgres.TransactionSql,
+  users: Readonly<Record<DatabaseRole, string>>,
+): Promise<void> {
+  await tx`revoke all on schema decision_days from public`
+  await tx`revoke all on all functions in schema decision_days from public`
+  for (const role of databaseRoles) {
+    const user = tx(users[role])
+    await tx`revoke all on schema decision_days from ${user}`
+    await tx`revoke all on all functions in schema decision_days from ${user}`
+    if (callable[role].length > 0) await tx`grant usage on schema decision_days to ${user}`
+    for (const name of callable[role]) await tx`grant execute on function ${tx.unsafe(name)} to ${user}`
+  }
 }
 
 /** Row security: what is not allowed by a policy made here is refused. */

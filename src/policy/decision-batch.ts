@@ -1,10 +1,10 @@
-import { inArray, sql } from 'drizzle-orm'
+import { isNull, sql } from 'drizzle-orm'
 import type { AuditWriter } from '../audit/events.ts'
 import { merkleRoot } from '../audit/merkle.ts'
 import { canonical, digest } from '../canonical.ts'
 import type { Database } from '../db/database.ts'
-import type { StoredDecision } from './decision-store.ts'
-import { decisions } from './schema.ts'
+import { columnsOf, type StoredDecision, type Table } from './decision-store.ts'
+import { actionDecisions, decisions } from './schema.ts'
 
 const batchRows = 2000
 
@@ -35,17 +35,22 @@ export function decisionLeaf(row: StoredDecision): string {
 
 /**
  * Puts decisions that no event covers yet under one, so that each can be shown to be as it was written down:
- * `decisions.batch` carries the RFC 6962 root over their leaves, ordered by id. Control runs it every second or two; two
- * at once take different rows.
- * @returns how many decisions the event covers, 0 when none waited.
+ * `decisions.batch` carries the RFC 6962 root over their leaves, ordered by id; action decisions and the others go under
+ * events of their own. Control runs it every second or two; two at once take different rows.
+ * @returns how many decisions the events cover, 0 when none waited.
  */
 export async function batchDecisions(database: Database, audit: AuditWriter): Promise<number> {
+  return (await batchTable(database, audit, decisions)) + (await batchTable(database, audit, actionDecisions))
+}
+
+function batchTable(database: Database, audit: AuditWriter, table: Table): Promise<number> {
   return database.db.transaction(async tx => {
+    const day = table === actionDecisions ? sql<string>`${actionDecisions.day}::text` : sql<null>`null`
     const rows = await tx
-      .select()
-      .from(decisions)
-      .where(sql`${decisions.batch} is null`)
-      .orderBy(decisions.at_ms)
+      .select({ ...columnsOf(table), day })
+      .from(table as typeof decisions)
+      .where(isNull(table.batch))
+      .orderBy(table.at_ms)
       .limit(batchRows)
       .for('update', { skipLocked: true })
     if (rows.length === 0) return 0
@@ -55,15 +60,13 @@ export async function batchDecisions(database: Database, audit: AuditWriter): Pr
       type: 'decisions.batch',
       body: { count: rows.length, first: rows[0]!.id, last: rows.at(-1)!.id, root: root.toString('hex') },
     })
-    await tx
-      .update(decisions)
-      .set({ batch: event })
-      .where(
-        inArray(
-          decisions.id,
-          rows.map(row => row.id),
-        ),
-      )
+    const ids = sql`${sql.param(rows.map(row => row.id))}::text[]`
+    await tx.execute(
+      table === actionDecisions
+        ? sql`update action_decisions d set batch = ${event}
+            from unnest(${ids}, ${sql.param(rows.map(row => row.day))}::text[]::date[]) as b (id, day) where d.id = b.id and d.day = b.day`
+        : sql`update decisions set batch = ${event} where id = any(${ids})`,
+    )
     return rows.length
   })
 }

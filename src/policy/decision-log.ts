@@ -14,6 +14,8 @@ interface Waiting {
   count: number
   /** The database takes the others, and not this one. It keeps its place, so that it is never forgotten in silence. */
   stuck: boolean
+  /** A write failed, and may have been done all the same: what is there already is no repeat then. */
+  tried: boolean
 }
 
 export interface DecisionLogOptions {
@@ -60,7 +62,7 @@ export class DecisionLog {
       return true
     }
     if (this.#waiting.size >= this.#capacity) return false
-    this.#waiting.set(decision.id, { decision, count: 1, stuck: false })
+    this.#waiting.set(decision.id, { decision, count: 1, stuck: false, tried: false })
     if (this.#waiting.size >= batchRows) void this.flush()
     else this.#timer ??= setTimeout(() => void this.flush(), flushMs)
     return true
@@ -100,6 +102,7 @@ export class DecisionLog {
         await this.#write(batch)
       } catch (error) {
         log.error({ err: error, waiting: this.#waiting.size }, 'decisions could not be written; they wait')
+        for (const entry of batch) entry.tried = true
         if (!isAboutValues(error)) return
         await this.#writeSingly(batch)
       }
@@ -117,7 +120,11 @@ export class DecisionLog {
   async #write(batch: readonly Waiting[]): Promise<void> {
     const counts = batch.map(entry => entry.count)
     const rows = batch.map((entry, i) => decisionRow(entry.decision, counts[i]!, this.#options.engine))
-    await insertRows(this.#options.database.db, rows)
+    await insertRows(
+      this.#options.database.db,
+      rows,
+      batch.some(entry => entry.tried),
+    )
     for (const [i, entry] of batch.entries()) {
       entry.count -= counts[i]! // repeats that came during the write stay queued
       if (entry.count === 0) this.#waiting.delete(entry.decision.id)
@@ -144,15 +151,33 @@ function isAboutValues(error: unknown): boolean {
   return error instanceof TypeError || (typeof code === 'string' && /^2[23][0-9A-Z]{3}$/.test(code))
 }
 
-/** One statement for all rows. A row that is there already is the same decision again, and is counted. */
-async function insertRows(on: Queryable, rows: readonly DecisionRow[]): Promise<void> {
+/**
+ * @param again the same rows may be there from a write whose answer was lost. Those of `decisions` stay as they are then:
+ *   a gateway may not change them, and would be refused for ever.
+ */
+async function insertRows(on: Queryable, rows: readonly DecisionRow[], again = false): Promise<void> {
+  const actions = rows.filter(row => row.point === 'action')
+  const others = rows.filter(row => row.point !== 'action')
+  if (actions.length > 0) await insertInto(on, 'action_decisions', actions)
+  if (others.length > 0) await insertInto(on, 'decisions', others, again)
+}
+
+/** One statement for all rows of a table. A row that is there already is the same decision again, and is counted. */
+async function insertInto(
+  on: Queryable,
+  table: 'decisions' | 'action_decisions',
+  rows: readonly DecisionRow[],
+  keep = false,
+): Promise<void> {
   const column = (of: (row: DecisionRow) => string | number | null) => sql.param(rows.map(of))
+  const into = sql.identifier(table)
+  const [day, key] = table === 'decisions' ? [sql``, sql`id`] : [sql`, day`, sql`id, day`]
   await on.execute(sql`
-    insert into decisions (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
-      subject_id, resource, session_id, request_id, count, erased, masked, words)
+    insert into ${into} (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
+      subject_id, resource, session_id, request_id, count, erased, masked, words${day})
     select id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons::jsonb,
       subject_id, resource, session_id, request_id, count, erased::jsonb, masked::jsonb,
-      array_to_tsvector(string_to_array(words, ${wordSeparator}))
+      array_to_tsvector(string_to_array(words, ${wordSeparator}))${day}
     from unnest(
       ${column(r => r.id)}::text[], ${column(r => r.at_ms)}::bigint[], ${column(r => r.point)}::text[],
       ${column(r => r.effect)}::text[], ${column(r => r.code)}::text[], ${column(r => r.generation)}::bigint[],
@@ -160,9 +185,9 @@ async function insertRows(on: Queryable, rows: readonly DecisionRow[]): Promise<
       ${column(r => r.input)}::text[], ${column(r => r.result)}::text[], ${column(r => r.reasons)}::text[],
       ${column(r => r.subject_id)}::text[], ${column(r => r.resource)}::text[], ${column(r => r.session_id)}::text[],
       ${column(r => r.request_id)}::text[], ${column(r => r.count)}::bigint[], ${column(r => r.erased)}::text[],
-      ${column(r => r.masked)}::text[], ${column(r => r.words)}::text[]
+      ${column(r => r.masked)}::text[], ${column(r => r.words)}::text[], ${column(r => r.day)}::text[]::date[]
     ) as d (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
-      subject_id, resource, session_id, request_id, count, erased, masked, words)
+      subject_id, resource, session_id, request_id, count, erased, masked, words, day)
     order by id
-    on conflict (id) do update set count = decisions.count + excluded.count`)
+    on conflict (${key}) do ${keep ? sql`nothing` : sql`update set count = ${into}.count + excluded.count`}`)
 }

@@ -1,12 +1,12 @@
-import { eq, getTableColumns } from 'drizzle-orm'
+import { eq } from 'drizzle-orm'
 import { type Static, Type as T } from 'typebox'
 import { inclusionProof, merkleRoot, type ReadNode } from '../audit/merkle.ts'
 import { type ProofFile, prove } from '../audit/prove.ts'
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { decisionLeaf } from './decision-batch.ts'
-import { getDecision } from './decision-store.ts'
-import { decisions, revisions } from './schema.ts'
+import { columnsOf, getDecision } from './decision-store.ts'
+import { actionDecisions, decisions, revisions } from './schema.ts'
 
 const Nullable = T.Union([T.String(), T.Null()])
 const Whole = T.Union([T.Integer(), T.Null()])
@@ -81,8 +81,6 @@ export const DecisionProofSchema = T.Object(
 
 export type DecisionProof = Static<typeof DecisionProofSchema>
 
-const { words: _words, seq: _seq, ...columns } = getTableColumns(decisions)
-
 /** @throws SallyportError `not_found`. */
 export async function proveDecision(database: Database, vkey: string, id: string): Promise<DecisionProof> {
   const row = await getDecision(database.db, id)
@@ -97,7 +95,8 @@ export async function proveDecision(database: Database, vkey: string, id: string
           .select({ generation, commit, digest, opa_version, opts, signature, ends_at })
           .from(revisions)
           .where(eq(generation, row.generation))
-  const covered = event === null ? 'it waits for its place in the audit log' : await batchOf(database, vkey, id, event)
+  const covered =
+    event === null ? 'it waits for its place in the audit log' : await batchOf(database, vkey, decision, event)
   return {
     format: 'sallyport-decision-v1',
     decision,
@@ -120,10 +119,14 @@ type Signed = Pick<
 async function batchOf(
   database: Database,
   vkey: string,
-  id: string,
+  of: { readonly id: string; readonly point: string },
   event: string,
 ): Promise<NonNullable<DecisionProof['batch']> | string> {
-  const rows = await database.db.select(columns).from(decisions).where(eq(decisions.batch, event))
+  const table = of.point === 'action' ? actionDecisions : decisions
+  const rows = await database.db
+    .select(columnsOf(table))
+    .from(table as typeof decisions)
+    .where(eq(table.batch, event))
   rows.sort((a, b) => (a.id < b.id ? -1 : 1))
   let proof: ProofFile
   try {
@@ -137,7 +140,7 @@ async function batchOf(
     return 'other decisions of its batch were deleted, and without them there is no path to the root'
   const leaves = rows.map(row => Buffer.from(decisionLeaf(row)))
   const read: ReadNode = async ({ level, n }) => merkleRoot(leaves.slice(n * 2 ** level, (n + 1) * 2 ** level))
-  const index = rows.findIndex(row => row.id === id)
+  const index = rows.findIndex(row => row.id === of.id)
   const path = await inclusionProof(index, size, read)
   return { index, size, path: path.map(hash => hash.toString('base64')), event: proof }
 }

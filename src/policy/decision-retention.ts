@@ -4,23 +4,36 @@ import type { LogClass, Needed } from './log-class.ts'
 /**
  * Decisions by their age. One that a row refers to, that is not yet covered by the audit log or not yet exported, or that
  * belongs to something that lives or is recorded stays; its covering batch event says no more than a root, and stays too.
+ * Days of action decisions that this has emptied are dropped (decision-days.ts).
  */
 export function decisionClass(needed: { readonly decision: Needed; readonly session: Needed }): LogClass {
+  const undelivered = sql`exists (select from decision_exports e where d.seq is null or d.seq > e.seq)`
+  const ofLiving = sql`d.session_id is not null and ${needed.session(sql`d.session_id`)}`
   return {
     name: 'decisions',
     expired: async (tx, before_ms, limit) => {
       const rows = await tx.execute<{ id: string }>(sql`
         select d.id from decisions d
-        where d.at_ms < ${before_ms} and (d.batch is not null or d.point <> 'action')
-          and not exists (select from decision_exports e where d.seq is null or d.seq > e.seq)
-          and not (${needed.decision(sql`d.id`)})
-          and (d.session_id is null or not (${needed.session(sql`d.session_id`)}))
+        where d.at_ms < ${before_ms} and not ${undelivered} and not (${needed.decision(sql`d.id`)}) and not (${ofLiving})
         order by d.at_ms, d.id limit ${limit} for update of d skip locked`)
-      return rows.map(row => row.id)
+      const left = limit - rows.length
+      if (left === 0) return rows.map(row => row.id)
+      const actions = await tx.execute<{ id: string }>(sql`
+        select d.id from action_decisions d
+        where d.at_ms < ${before_ms} and d.day <= ${lastDay(before_ms)} and d.batch is not null and not ${undelivered}
+          and not (${needed.decision(sql`d.id`)}) and not (${ofLiving})
+        order by d.at_ms, d.id limit ${left} for update of d skip locked`)
+      return [...rows, ...actions].map(row => row.id)
     },
-    remove: async (tx, ids) => {
-      await tx.execute(sql`delete from decisions where id = any(${sql.param([...ids])}::text[])`)
+    remove: async (tx, ids, before_ms) => {
+      const these = sql`any(${sql.param([...ids])}::text[])`
+      await tx.execute(sql`delete from decisions where id = ${these}`)
+      await tx.execute(sql`delete from action_decisions where id = ${these} and day <= ${lastDay(before_ms)}`)
       return []
     },
   }
 }
+
+/** A session began before it did anything: later days hold nothing that is so old. A day more is for clocks. */
+const lastDay = (before_ms: number) =>
+  sql`((to_timestamp(${before_ms}::double precision / 1000) at time zone 'UTC')::date + 1)`

@@ -1,5 +1,6 @@
 import { canonical, type Json } from '../canonical.ts'
 import type { Decision } from './decision.ts'
+import { dayOf } from './decision-days.ts'
 import { wordsOf } from './decision-words.ts'
 import type { Engine } from './engine.ts'
 import { maskedText as masked } from './hidden.ts'
@@ -27,6 +28,8 @@ export interface DecisionRow {
   readonly masked: string
   /** Separated by `wordSeparator`. */
   readonly words: string
+  /** Of the partition, where it has one. */
+  readonly day: string
 }
 
 /** Of no word: what splits them is nothing that text is made of. */
@@ -60,6 +63,7 @@ export function decisionRow(decision: Decision, count: number, engine: Engine): 
     count,
     erased: JSON.stringify(shown.erased),
     masked: JSON.stringify(shown.masked),
+    day: dayOf(about.session_id, decision.at_ms),
     words: wordsOf({ resource: about.resource, reasons: decision.reasons }, document.input).join(wordSeparator),
   }
 }

@@ -1,10 +1,9 @@
-import { and, asc, desc, eq, getTableColumns, gte, lt, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, getTableColumns, gte, lt, lte, or, type SQL, sql } from 'drizzle-orm'
 import type { Database, Queryable } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
+import { dayOf } from './decision-days.ts'
 import { ruleQuery, wordQuery } from './decision-words.ts'
-import { decisions, revisions } from './schema.ts'
-
-const { words: _, seq: __, ...columns } = getTableColumns(decisions)
+import { actionDecisions, decisions, revisions } from './schema.ts'
 
 /** A decision as it is read: all but what it is searched and exported by. */
 export type StoredDecision = Omit<typeof decisions.$inferSelect, 'words' | 'seq'>
@@ -43,7 +42,9 @@ const longestSearch_ms = 5_000
 const longestPage = 1_000
 
 export async function getDecision(db: Queryable, id: string): Promise<StoredDecision | undefined> {
-  return (await db.select(columns).from(decisions).where(eq(decisions.id, id)))[0]
+  const [row] = await db.select(columnsOf(decisions)).from(decisions).where(eq(decisions.id, id))
+  if (row !== undefined) return row
+  return (await db.select(columnsOf(actionDecisions)).from(actionDecisions).where(eq(actionDecisions.id, id)))[0]
 }
 
 /** The newest decisions that fit, without a bound on the time that it takes. */
@@ -51,7 +52,8 @@ export async function listDecisions(
   db: Queryable,
   filter: DecisionFilter & { readonly limit?: number | undefined },
 ): Promise<StoredDecision[]> {
-  return newest(db, await conditionsOf(db, filter), Math.max(1, Math.min(filter.limit ?? 100, longestPage)))
+  const found = await resolved(db, filter)
+  return page(db, found, 'newest', Math.max(1, Math.min(filter.limit ?? 100, longestPage)))
 }
 
 /**
@@ -69,10 +71,7 @@ export async function searchDecisions(
     return await database.db.transaction(
       async tx => {
         await tx.execute(sql.raw(`set local statement_timeout = ${longestSearch_ms}`))
-        const conditions = await conditionsOf(tx, filter)
-        if (after !== undefined)
-          conditions.push(sql`(${decisions.at_ms}, ${decisions.id}) < (${after.at_ms}::bigint, ${after.id})`)
-        const items = await newest(tx, conditions, limit)
+        const items = await page(tx, await resolved(tx, filter), 'newest', limit, after)
         const last = items.at(-1)
         return { items, next: last === undefined || items.length < limit ? null : { at_ms: last.at_ms, id: last.id } }
       },
@@ -89,17 +88,9 @@ export async function searchDecisions(
 
 /** All decisions that fit, oldest first, a bounded number at once: a reader that is slow holds nothing open. */
 export async function* readDecisions(db: Queryable, filter: DecisionFilter): AsyncGenerator<StoredDecision[]> {
-  const conditions = await conditionsOf(db, filter)
+  const found = await resolved(db, filter)
   for (let after: DecisionPlace | undefined; ; ) {
-    const place = after
-    const rows = await db
-      .select(columns)
-      .from(decisions)
-      .where(
-        and(...conditions, place && sql`(${decisions.at_ms}, ${decisions.id}) > (${place.at_ms}::bigint, ${place.id})`),
-      )
-      .orderBy(asc(decisions.at_ms), asc(decisions.id))
-      .limit(longestPage)
+    const rows: StoredDecision[] = await page(db, found, 'oldest', longestPage, after)
     if (rows.length > 0) yield rows
     const last = rows.at(-1)
     if (last === undefined || rows.length < longestPage) return
@@ -107,39 +98,80 @@ export async function* readDecisions(db: Queryable, filter: DecisionFilter): Asy
   }
 }
 
-function newest(db: Queryable, conditions: readonly SQL[], limit: number): Promise<StoredDecision[]> {
-  return db
-    .select(columns)
-    .from(decisions)
-    .where(and(...conditions))
-    .orderBy(desc(decisions.at_ms), desc(decisions.id))
-    .limit(limit)
+export type Table = typeof decisions | typeof actionDecisions
+type Order = 'newest' | 'oldest'
+
+/** What both tables have first of what fits, put together. */
+async function page(
+  db: Queryable,
+  filter: Resolved,
+  order: Order,
+  limit: number,
+  after?: DecisionPlace,
+): Promise<StoredDecision[]> {
+  const asked =
+    filter.point === undefined
+      ? [decisions, actionDecisions]
+      : [filter.point === 'action' ? actionDecisions : decisions]
+  const found: StoredDecision[][] = []
+  for (const table of asked) {
+    const conditions = conditionsOf(table, filter)
+    const compared = sql.raw(order === 'newest' ? '<' : '>')
+    if (after !== undefined)
+      conditions.push(sql`(${table.at_ms}, ${table.id}) ${compared} (${after.at_ms}::bigint, ${after.id})`)
+    const by = order === 'newest' ? desc : asc
+    found.push(
+      await db
+        .select(columnsOf(table))
+        .from(table as typeof decisions)
+        .where(and(...conditions))
+        .orderBy(by(table.at_ms), by(table.id))
+        .limit(limit),
+    )
+  }
+  return found.length === 1 ? found[0]! : merged(found.flat(), order).slice(0, limit)
 }
 
-async function conditionsOf(db: Queryable, filter: DecisionFilter): Promise<SQL[]> {
+function merged(rows: StoredDecision[], order: Order): StoredDecision[] {
+  const sign = order === 'newest' ? -1 : 1
+  return rows.sort((a, b) => sign * (a.at_ms - b.at_ms || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0)))
+}
+
+type Resolved = DecisionFilter & { readonly generations?: readonly number[] | undefined }
+
+async function resolved(db: Queryable, filter: DecisionFilter): Promise<Resolved> {
+  const { revision } = filter
+  return revision === undefined ? filter : { ...filter, generations: await generationsOf(db, revision) }
+}
+
+function conditionsOf(table: Table, filter: Resolved): SQL[] {
   const names = ['subject_id', 'resource', 'session_id', 'request_id', 'point', 'effect'] as const
   const conditions: SQL[] = names.flatMap(name => {
     const value = filter[name]
-    return value === undefined ? [] : [eq(decisions[name], value)]
+    return value === undefined ? [] : [eq(table[name], value)]
   })
-  const { subject_ids, rule, revision, text, from_ms, to_ms } = filter
-  if (subject_ids !== undefined) conditions.push(anyOf(decisions.subject_id, subject_ids))
-  if (rule !== undefined) conditions.push(sql`${decisions.words} @@ ${ruleQuery(rule)}::tsquery`)
+  const { subject_ids, rule, generations, text, from_ms, to_ms } = filter
+  if (subject_ids !== undefined) conditions.push(anyOf(table.subject_id, subject_ids))
+  if (rule !== undefined) conditions.push(sql`${table.words} @@ ${ruleQuery(rule)}::tsquery`)
   const query = text === undefined ? undefined : wordQuery(text)
-  if (query !== undefined) conditions.push(query === null ? sql`false` : sql`${decisions.words} @@ ${query}::tsquery`)
-  if (revision !== undefined) conditions.push(anyOf(decisions.generation, await generationsOf(db, revision)))
-  if (from_ms !== undefined) conditions.push(gte(decisions.at_ms, from_ms))
-  if (to_ms !== undefined) conditions.push(lt(decisions.at_ms, to_ms))
+  if (query !== undefined) conditions.push(query === null ? sql`false` : sql`${table.words} @@ ${query}::tsquery`)
+  if (generations !== undefined) conditions.push(anyOf(table.generation, generations))
+  if (from_ms !== undefined) conditions.push(gte(table.at_ms, from_ms))
+  if (to_ms !== undefined) conditions.push(lt(table.at_ms, to_ms))
+  if ('day' in table) conditions.push(...daysOf(table, filter))
   return conditions
 }
 
+/** What the filter says of the days: whole partitions are not looked at then. */
+function daysOf(table: typeof actionDecisions, { session_id, to_ms }: Resolved): SQL[] {
+  if (session_id !== undefined) return [eq(table.day, dayOf(session_id, 0))]
+  return to_ms === undefined ? [] : [lte(table.day, dayOf(null, to_ms + 86_400_000))]
+}
+
 /** One value is compared as such: the planner then reads an index of it in its order, and not all that it holds. */
-function anyOf<T extends typeof decisions.subject_id | typeof decisions.generation>(
-  column: T,
-  values: readonly T['_']['data'][],
-): SQL {
+function anyOf(column: Table['subject_id'] | Table['generation'], values: readonly (string | number)[]): SQL {
   if (values.length === 0) return sql`false`
-  return values.length === 1 ? eq(column, values[0]!) : or(...values.map(value => eq(column, value)))!
+  return values.length === 1 ? sql`${column} = ${values[0]}` : or(...values.map(value => sql`${column} = ${value}`))!
 }
 
 /** @returns none for a text that names no revision. */
@@ -152,4 +184,14 @@ async function generationsOf(db: Queryable, revision: string): Promise<number[]>
     .where(sql`starts_with(${revisions.commit}, ${revision})`)
     .limit(100)
   return rows.map(row => row.generation)
+}
+
+/** What is read of a decision, of either table in the same order. */
+export function columnsOf(table: Table) {
+  const { words: _, seq: __, ...columns } = getTableColumns(table as typeof decisions)
+  return 'day' in columns ? without(columns, 'day') : columns
+}
+
+function without<O extends object>(object: O, name: string): O {
+  return Object.fromEntries(Object.entries(object).filter(([key]) => key !== name)) as O
 }

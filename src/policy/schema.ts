@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { index, jsonb, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
+import { check, date, index, jsonb, pgTable, primaryKey, text, timestamp } from 'drizzle-orm/pg-core'
 import { bytes, integer53, lexemes } from '../db/columns.ts'
 
 /** Compiled commits in the order of their activation; the active one is that of the highest generation. */
@@ -75,49 +75,70 @@ export const revisionFailures = pgTable(
   t => [index().on(t.at)],
 )
 
+const decisionColumns = () => ({
+  id: text().notNull(), // dec_…
+  at_ms: integer53().notNull(),
+  point: text().notNull(),
+  effect: text().$type<'allow' | 'deny' | 'ask' | 'data'>().notNull(),
+  code: text().notNull(), // reason code: 'policy' or why the engine denied on its own
+  generation: integer53().references(() => revisions.generation), // null: no revision was there
+  commit: text(),
+  digest: text(),
+  input_digest: text().notNull(),
+  input: text().notNull(), // canonical JSON
+  result: text().notNull(), // canonical JSON
+  reasons: jsonb().$type<{ rule: string; message: string; remedy?: string; at?: string }[]>().notNull(),
+  subject_id: text(),
+  resource: text(),
+  session_id: text(),
+  request_id: text(),
+  count: integer53().notNull().default(1),
+  batch: text(), // evt_… of the audit leaf that covers it; null: waits for one
+  erased: jsonb().$type<string[]>().notNull().default([]), // JSON pointers that `decision_log` had left out
+  masked: jsonb().$type<string[]>().notNull().default([]),
+  words: lexemes().notNull().default(''), // what it is found by: decision-words.ts
+  seq: integer53(), // its place in the exports; null: not placed yet (export/places.ts)
+})
+
+/** The decisions of all points but `action`. What grants, opens or votes refers to its row. */
+export const decisions = pgTable('decisions', { ...decisionColumns(), id: text().primaryKey() }, t => [
+  // A page of the newest, for each thing that is asked for alone; what is asked for together the planner puts together.
+  index('decisions_newest').on(t.at_ms, t.id),
+  index('decisions_of_subject').on(t.subject_id, t.at_ms, t.id),
+  index('decisions_of_resource').on(t.resource, t.at_ms, t.id),
+  index('decisions_of_session').on(t.session_id, t.at_ms, t.id),
+  index('decisions_of_request').on(t.request_id).where(sql`request_id is not null`),
+  index('decisions_of_revision').on(t.generation, t.at_ms, t.id),
+  index('decisions_not_allowed').on(t.effect, t.at_ms, t.id).where(sql`effect in ('deny', 'ask')`),
+  index('decisions_words').using('gin', t.words),
+  index('decisions_of_batch').on(t.batch).where(sql`batch is not null`),
+  index('decisions_unbatched').on(t.at_ms).where(sql`batch is null`),
+  index('decisions_placed').on(t.seq).where(sql`seq is not null`),
+  index('decisions_unplaced').on(t.at_ms).where(sql`seq is null`),
+])
+
 /**
- * The decision log. The id of an action decision of a session derives from what was asked and answered (engine.ts), so
- * every worker gives a repeat the same id and the row counts it: one row for each distinct (session, revision, input).
+ * The decisions of what sessions do, a partition for each day on which a session began (decision-days.ts). The id derives
+ * from what was asked and answered (decision-id.ts) and the day from the session, so every worker gives a repeat the same
+ * row, and the row counts it: one for each distinct (session, revision, input). Nothing refers to them by a foreign key.
  */
-export const decisions = pgTable(
-  'decisions',
-  {
-    id: text().primaryKey(), // dec_…
-    at_ms: integer53().notNull(),
-    point: text().notNull(),
-    effect: text().$type<'allow' | 'deny' | 'ask' | 'data'>().notNull(),
-    code: text().notNull(), // reason code: 'policy' or why the engine denied on its own
-    generation: integer53().references(() => revisions.generation), // null: no revision was there
-    commit: text(),
-    digest: text(),
-    input_digest: text().notNull(),
-    input: text().notNull(), // canonical JSON
-    result: text().notNull(), // canonical JSON
-    reasons: jsonb().$type<{ rule: string; message: string; remedy?: string; at?: string }[]>().notNull(),
-    subject_id: text(),
-    resource: text(),
-    session_id: text(),
-    request_id: text(),
-    count: integer53().notNull().default(1),
-    batch: text(), // evt_… of the audit leaf that covers it; null: waits for one
-    erased: jsonb().$type<string[]>().notNull().default([]), // JSON pointers that `decision_log` had left out
-    masked: jsonb().$type<string[]>().notNull().default([]),
-    words: lexemes().notNull().default(''), // what it is found by: decision-words.ts
-    seq: integer53(), // its place in the exports; null: not placed yet (decision-places.ts)
-  },
+export const actionDecisions = pgTable(
+  'action_decisions',
+  { ...decisionColumns(), day: date({ mode: 'string' }).notNull() },
   t => [
-    // A page of the newest, for each thing that is asked for alone; what is asked for together the planner puts together.
-    index('decisions_newest').on(t.at_ms, t.id),
-    index('decisions_of_subject').on(t.subject_id, t.at_ms, t.id),
-    index('decisions_of_resource').on(t.resource, t.at_ms, t.id),
-    index('decisions_of_session').on(t.session_id, t.at_ms, t.id),
-    index('decisions_of_request').on(t.request_id).where(sql`request_id is not null`),
-    index('decisions_of_revision').on(t.generation, t.at_ms, t.id),
-    index('decisions_not_allowed').on(t.effect, t.at_ms, t.id).where(sql`effect in ('deny', 'ask')`),
-    index('decisions_words').using('gin', t.words),
-    index('decisions_unbatched').on(t.at_ms).where(sql`batch is null`),
-    index('decisions_placed').on(t.seq).where(sql`seq is not null`),
-    index('decisions_unplaced').on(t.at_ms).where(sql`seq is null`),
+    primaryKey({ columns: [t.id, t.day] }),
+    check('action_decisions_point', sql`point = 'action'`),
+    index('action_decisions_newest').on(t.at_ms, t.id),
+    index('action_decisions_of_subject').on(t.subject_id, t.at_ms, t.id),
+    index('action_decisions_of_resource').on(t.resource, t.at_ms, t.id),
+    index('action_decisions_of_session').on(t.session_id, t.at_ms, t.id),
+    index('action_decisions_of_revision').on(t.generation, t.at_ms, t.id),
+    index('action_decisions_not_allowed').on(t.effect, t.at_ms, t.id).where(sql`effect in ('deny', 'ask')`),
+    index('action_decisions_words').using('gin', t.words),
+    index('action_decisions_of_batch').on(t.batch).where(sql`batch is not null`),
+    index('action_decisions_unbatched').on(t.at_ms).where(sql`batch is null`),
+    index('action_decisions_placed').on(t.seq).where(sql`seq is not null`),
+    index('action_decisions_unplaced').on(t.at_ms).where(sql`seq is null`),
   ],
 )
 

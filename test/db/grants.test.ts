@@ -55,6 +55,8 @@ describe('the grants of the three database users', () => {
     ['update recording_watches set seen_at = now()'],
     ['select * from audit_state'],
     ['update decisions set effect = effect'],
+    ['update action_decisions set effect = effect'],
+    ['delete from action_decisions'],
     ['create table mine (id int)'],
     ['create temp table mine (id int)'],
     ['create schema mine'],
@@ -91,6 +93,9 @@ describe('the grants of the three database users', () => {
     const decision = (name: string, point: string, batch = 'null') => `insert into decisions
       (id, at_ms, point, effect, code, input_digest, input, result, reasons, batch)
       values ('${name}', 1, '${point}', 'allow', 'policy', '', '{}', '{}', '[]', ${batch})`
+    const action = (name: string, batch = 'null', seq = 'null') => `insert into action_decisions
+      (id, at_ms, point, effect, code, input_digest, input, result, reasons, batch, seq, day)
+      values ('${name}', 1, 'action', 'allow', 'policy', '', '{}', '{}', '[]', ${batch}, ${seq}, '2026-01-01')`
     const recording = (name: string, state: string) => `insert into recordings
       (id, session_id, subject_id, subject_name, resource, labels, role, protocol, settings, decision_id, state)
       values ('${name}', '${name}', 's', 's', 'r', '{}', 'r', 'p', '{}', 'd', '${state}')`
@@ -114,7 +119,7 @@ describe('the grants of the three database users', () => {
       })
       await as('gateway', async sql => {
         await sql.unsafe(recording(id, 'open'))
-        await sql.unsafe(decision('dec_action', 'action'))
+        await sql.unsafe(action('dec_action'))
         await sql`insert into processes (id, role, host, pid) values ('prc_gateway', 'gateway', 'h', 1)`
       })
     })
@@ -147,7 +152,11 @@ describe('the grants of the three database users', () => {
         "insert into processes (id, role, host, pid, db_user) values ('prc_x', 'control', 'h', 1, 'sallyport_control')",
       ],
       ['gateway', decision('dec_forged', 'approve')],
-      ['gateway', decision('dec_hidden', 'action', "'evt_true'")],
+      ['gateway', decision('dec_forged', 'action')],
+      ['gateway', action('dec_hidden', "'evt_true'")],
+      ['gateway', action('dec_hidden', 'null', '7')],
+      ['gateway', decision('dec_hidden', 'access', "'evt_true'")],
+      ['replay', action('dec_forged')],
       ['replay', decision('dec_forged', 'access')],
       ['gateway', recording('rec_forged', 'sealed')],
       ['gateway', `update recordings set state = 'deleted' where id = '${id}'`],
@@ -161,17 +170,19 @@ describe('the grants of the three database users', () => {
         const old = Date.now() - 90_000_000
         await sql`insert into decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons) values
           ('dec_young', ${Date.now() - 3_600_000}, 'admin', 'allow', 'policy', '', '{}', '{}', '[]'),
-          ('dec_open', ${old}, 'action', 'allow', 'policy', '', '{}', '{}', '[]'),
           ('dec_old', ${old}, 'admin', 'allow', 'policy', '', '{}', '{}', '[]')`
-        const gone = await sql`delete from decisions where id in ('dec_young', 'dec_open', 'dec_old') returning id`
+        await sql`insert into action_decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons, day) values
+          ('dec_open', ${old}, 'action', 'allow', 'policy', '', '{}', '{}', '[]', '2026-01-01')`
+        const gone = await sql`delete from decisions where id in ('dec_young', 'dec_old') returning id`
         expect(gone.map(row => row['id'])).toEqual(['dec_old'])
+        expect(await sql`delete from action_decisions where id = 'dec_open' returning id`).toHaveLength(0)
       })
     })
 
     test('what belongs to another is not changed', async () => {
       await as('gateway', async sql => {
         expect((await sql`update decisions set count = 9 where id = 'dec_admin'`).count).toBe(0)
-        expect((await sql`update decisions set count = 9 where id = 'dec_action'`).count).toBe(1)
+        expect((await sql`update action_decisions set count = 9 where id = 'dec_action'`).count).toBe(1)
         expect((await sql`update processes set ready = 'stopped' where id = 'prc_control'`).count).toBe(0)
         expect((await sql`update processes set ready = 'ready' where id = 'prc_gateway'`).count).toBe(1)
       })
@@ -184,7 +195,7 @@ describe('the grants of the three database users', () => {
       const rows = await world.database.sql<{ table: string; held: string[] }[]>`
         select c.relname as table, array_agg(lower(a.privilege_type) order by 1) as held
         from pg_class c, aclexplode(c.relacl) a join pg_roles r on r.oid = a.grantee
-        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and r.rolname = ${user} group by 1`
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and r.rolname = ${user} group by 1`
       const held = new Map(rows.map(r => [r.table, r.held.sort()]))
       for (const [table, grants] of Object.entries(tableGrants)) {
         expect(held.get(table) ?? [], `${role} on ${table}`).toEqual(

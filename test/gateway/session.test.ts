@@ -5,7 +5,7 @@ import { Approvals } from '../../src/approvals/approvals.ts'
 import { grants } from '../../src/approvals/schema.ts'
 import { notify } from '../../src/db/notices.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
-import { decisions } from '../../src/policy/schema.ts'
+import { actionDecisions } from '../../src/policy/schema.ts'
 import { recordings } from '../../src/recording/schema.ts'
 import { connections, leases, sessions } from '../../src/sessions/schema.ts'
 import { granted } from '../approvals/world.ts'
@@ -93,7 +93,7 @@ describe('a ticket opens a session', () => {
     })
     expect(denied.detail).toMatch(/rule action\.reader-write \(action\/action\.rego:\d+@[0-9a-f]+\), decision dec_/)
     const id = /dec_\w+/.exec(denied.detail)![0]
-    await expect.poll(() => world.db.$count(decisions, eq(decisions.id, id))).toBe(1)
+    await expect.poll(() => world.db.$count(actionDecisions, eq(actionDecisions.id, id))).toBe(1)
     await client.end()
   })
 
@@ -104,7 +104,7 @@ describe('a ticket opens a session', () => {
     await client.end()
     await a.worker.ground.decisionLog.flush()
     const session = await sessionOf(issued.id)
-    const rows = await world.db.select().from(decisions).where(eq(decisions.session_id, session.id))
+    const rows = await world.db.select().from(actionDecisions).where(eq(actionDecisions.session_id, session.id))
     const actions = rows.filter(r => r.point === 'action')
     expect(actions.map(r => r.count)).toEqual([20])
   })

@@ -62,6 +62,7 @@ afterAll(async () => {
 beforeEach(async () => {
   await test_db.database.sql`delete from decision_exports`
   await test_db.database.sql`delete from decisions`
+  await test_db.database.sql`delete from action_decisions`
   await test_db.database.sql`delete from decision_places`
   receiver.events.length = 0
   receiver.uploads.length = 0
@@ -106,7 +107,9 @@ describe('export to a decision-log service', () => {
     expect(ids(receiver.events).sort()).toEqual(made)
     expect(receiver.uploads.length).toBeGreaterThan(3)
     for (const { bytes } of receiver.uploads) expect(bytes).toBeLessThanOrEqual(8 << 10)
-    const order = await test_db.database.sql<{ id: string }[]>`select id from decisions order by seq`
+    const order = await test_db.database.sql<
+      { id: string }[]
+    >`select id, seq from decisions union all select id, seq from action_decisions order by seq`
     expect(ids(receiver.events)).toEqual(order.map(row => row.id))
     readDecisionEvent(JSON.stringify(receiver.events[0]), 'received')
   })
@@ -116,7 +119,8 @@ describe('export to a decision-log service', () => {
     const early = await decide(3)
     await exports.run()
     const late = await decide(2)
-    await test_db.database.sql`update decisions set at_ms = 1 where id = any(${late})`
+    for (const table of ['decisions', 'action_decisions'])
+      await test_db.database.sql`update ${test_db.database.sql(table)} set at_ms = 1 where id = any(${late})`
     await exports.run()
     await exports.run()
     expect(ids(receiver.events.slice(3)).sort()).toEqual(late)
@@ -284,7 +288,7 @@ describe('retention and exports', () => {
       test_db.database.db.transaction(tx =>
         decisionClass({ decision: no, session: no }).expired(tx, Number.MAX_SAFE_INTEGER, 100),
       )
-    await test_db.database.sql`update decisions set batch = 'evt_x'`
+    await test_db.database.sql`update action_decisions set batch = 'evt_x', at_ms = 7`
     expect(await expired()).toHaveLength(0)
     clock += 10_000
     await exports.run()
@@ -296,7 +300,8 @@ describe('retention and exports', () => {
     await Promise.all([placeDecisions(control), placeDecisions(control), placeDecisions(control)])
     const [row] = await test_db.database.sql<
       { n: number; distinct: number; span: string }[]
-    >`select count(*)::int as n, count(distinct seq)::int as distinct, (max(seq) - min(seq))::text as span from decisions`
+    >`select count(*)::int as n, count(distinct seq)::int as distinct, (max(seq) - min(seq))::text as span
+      from (select seq from decisions union all select seq from action_decisions) d`
     expect(row).toEqual({ n: 50, distinct: 50, span: '49' })
   })
 })

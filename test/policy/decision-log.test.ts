@@ -280,7 +280,7 @@ result := {"effect": "deny", "reasons": [{"rule": "test.rule", "message": $"{inp
     const decision = decide('again and again')
     log.append(decision)
     await log.flush()
-    await db.database.sql`update decisions set count = 2147483647 where id = ${decision.id}`
+    await db.database.sql`update action_decisions set count = 2147483647 where id = ${decision.id}`
     log.append(decision)
     expect(await log.close()).toBe(0)
     expect((await getDecision(db.database.db, decision.id))?.count).toBe(2147483648)

@@ -20,6 +20,7 @@ const office = {
 # custom: { rule: access.office }
 deny contains {"rule": rego.metadata.rule().custom.rule, "message": "not at this hour", "remedy": "wait"} if {
 	input.role == "operator"
+	input.resource.labels.env == "staging"
 	input.time.minute_of_day < 480
 }
 
@@ -28,6 +29,7 @@ deny contains {"rule": rego.metadata.rule().custom.rule, "message": "not at this
 # custom: { rule: access.ticketed }
 deny contains {"rule": rego.metadata.rule().custom.rule, "message": "a ticket number is needed"} if {
 	input.role == "writer"
+	input.resource.labels.env == "staging"
 	is_null(input.request.ticket_ref)
 }
 `,
@@ -36,12 +38,12 @@ deny contains {"rule": rego.metadata.rule().custom.rule, "message": "a ticket nu
 import data.sallyport.access
 
 test_office if {
-	r := access.result with input as {"role": "operator", "time": {"minute_of_day": 1}, "stage": "ticket", "request": {"ticket_ref": null}}
+	r := access.result with input as {"role": "operator", "resource": {"labels": {"env": "staging"}}, "time": {"minute_of_day": 1}, "stage": "ticket", "request": {"ticket_ref": null}}
 	r.effect == "deny"
 }
 
 test_ticket if {
-	r := access.result with input as {"role": "writer", "stage": "ticket", "request": {"ticket_ref": null}}
+	r := access.result with input as {"role": "writer", "resource": {"labels": {"env": "staging"}}, "stage": "ticket", "request": {"ticket_ref": null}}
 	r.effect == "deny"
 }
 `,
@@ -94,7 +96,7 @@ describe('explaining a decision', () => {
       office['access/office.rego']
         .split('\n')
         .map((text, i) => [i + 1, text])
-        .slice(5, 9),
+        .slice(5, 10),
     )
     expect(facts).toEqual(
       expect.arrayContaining([

@@ -3,6 +3,7 @@ import { createAuditWriter } from '../../src/audit/writer.ts'
 import { logClasses } from '../../src/control.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
+import { dayOf } from '../../src/policy/decision-days.ts'
 import { DecisionLog } from '../../src/policy/decision-log.ts'
 import type { Engine } from '../../src/policy/engine.ts'
 import { type SweptLog, sweepLogs } from '../../src/recording/log-retention.ts'
@@ -41,12 +42,10 @@ async function accessed(age_s: number, options: { live?: boolean } = {}) {
   for (const id of [sub, approver])
     await sql`insert into subjects (id, kind, issuer, subject, name) values (${id}, 'person', 'x', ${id}, 'Ada')`
   const at_ms = Date.now() - age_s * 1000
-  for (const [id, point, session] of [
-    [dec, 'access', null],
-    [action, 'action', ses],
-  ] as const)
-    await sql`insert into decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons, session_id, batch)
-      values (${id}, ${at_ms}, ${point}, 'allow', 'policy', 'd', '{}', '{}', '[]', ${session}, ${point === 'action' ? newId('evt') : null})`
+  await sql`insert into decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons)
+    values (${dec}, ${at_ms}, 'access', 'allow', 'policy', 'd', '{}', '{}', '[]')`
+  await sql`insert into action_decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons, session_id, batch, day)
+    values (${action}, ${at_ms}, 'action', 'allow', 'policy', 'd', '{}', '{}', '[]', ${ses}, ${newId('evt')}, ${dayOf(null, at_ms)})`
   const at = sql`to_timestamp(${at_ms}::float8 / 1000)`
   await sql`insert into requests (id, subject_id, resource, role, duration_s, reason, hash, state, decision_id, via, client, created_at, expires_at, ended_at, ended_by)
     values (${req}, ${sub}, 'shop', 'reader', 3600, 'why not', 'h', 'approved', ${dec}, 'api', '{}', ${at}, ${at}, ${at}, 'x')`
@@ -89,7 +88,7 @@ async function left({ dec, action, req, tkt, ses, told }: Accessed) {
     (select count(*) from sessions where id = ${ses})::int as sessions,
     (select count(*) from tickets where id = ${tkt})::int as tickets,
     (select count(*) from requests where id = ${req})::int as requests,
-    (select count(*) from decisions where id in (${dec}, ${action}))::int as decisions,
+    ((select count(*) from decisions where id = ${dec}) + (select count(*) from action_decisions where id = ${action}))::int as decisions,
     (select count(*) from audit_inbox where id = any(${told}::text[]))::int as leaves,
     (select count(body) + count(salt) from audit_inbox where id = any(${told}::text[]))::int as said`
   return row
@@ -150,7 +149,7 @@ describe('retention of the logs', () => {
   test('RT1: a decision that the audit log does not cover yet, and that of a receipt, stay', async () => {
     const old = await accessed(200_000)
     const { sql } = owner.database
-    await sql`update decisions set batch = null where id = ${old.action}`
+    await sql`update action_decisions set batch = null where id = ${old.action}`
     await sql`update recordings set receipt = jsonb_build_object('step', 'done', 'decision_id', ${old.dec}::text) where id = ${old.rec}`
     await sweep()
     expect(await left(old)).toEqual({ ...gone, decisions: 2 })

@@ -1,11 +1,11 @@
-import { and, asc, eq, gt, notInArray, sql } from 'drizzle-orm'
+import { and, eq, notInArray, sql } from 'drizzle-orm'
 import type { AuditWriter } from '../../audit/events.ts'
 import type { Database, Tx } from '../../db/database.ts'
 import { faultMessage, logger } from '../../log.ts'
 import { decisionEvent, type EventLabels } from '../decision-event.ts'
-import { decisionExports, decisions } from '../schema.ts'
+import { decisionExports } from '../schema.ts'
 import { countExport } from './metrics.ts'
-import { behind, placeDecisions } from './places.ts'
+import { behind, lastPlace, placeDecisions, placedAfter } from './places.ts'
 import type { Placed, Sink } from './sink.ts'
 
 const log = logger('policy')
@@ -133,13 +133,10 @@ export class DecisionExports {
   }
 
   async #due(from: number): Promise<Placed[]> {
-    const rows = await this.#options.database.db
-      .select()
-      .from(decisions)
-      .where(gt(decisions.seq, from))
-      .orderBy(asc(decisions.seq))
-      .limit(readAtOnce)
-    return rows.map(row => ({ seq: row.seq!, line: decisionEvent(row, this.#options.labels) }))
+    const { database, labels } = this.#options
+    if ((await lastPlace(database.db)) <= from) return []
+    const rows = await placedAfter(database.db, from, readAtOnce)
+    return rows.map(row => ({ seq: row.seq, line: decisionEvent(row, labels) }))
   }
 
   /** INVARIANT: a place moves only from where it was read, by the process that has the lease. */

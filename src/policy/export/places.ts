@@ -1,8 +1,12 @@
-import { sql } from 'drizzle-orm'
+import { asc, gt, sql } from 'drizzle-orm'
+import { unionAll } from 'drizzle-orm/pg-core'
 import type { Database, Queryable } from '../../db/database.ts'
-import { decisionPlaces } from '../schema.ts'
+import { columnsOf, type StoredDecision, type Table } from '../decision-store.ts'
+import { actionDecisions, decisionPlaces, decisions } from '../schema.ts'
 
 const placedAtOnce = 5_000
+/** Nobody counts further. */
+const most = 1_000_000
 
 /**
  * Gives decisions that have none their place in the exports. Rows are written by many processes, some of them late, so
@@ -15,10 +19,16 @@ export async function placeDecisions(database: Database): Promise<number> {
   return database.db.transaction(async tx => {
     const [row] = await tx.select({ last: decisionPlaces.last }).from(decisionPlaces).for('update')
     const placed = await tx.execute<{ n: string }>(sql`
-      with due as (select id, row_number() over (order by at_ms, id) as n from (
-        select id, at_ms from decisions where seq is null order by at_ms, id limit ${placedAtOnce}) d),
-      done as (update decisions set seq = ${row!.last}::bigint + due.n from due where decisions.id = due.id returning 1)
-      select count(*)::text as n from done`)
+      with due as (select id, day, row_number() over (order by at_ms, id) as n from (
+        (select id, at_ms, null::date as day from decisions where seq is null order by at_ms, id limit ${placedAtOnce})
+        union all
+        (select id, at_ms, day from action_decisions where seq is null order by at_ms, id limit ${placedAtOnce})
+        order by at_ms, id limit ${placedAtOnce}) d),
+      others as (update decisions d set seq = ${row!.last}::bigint + due.n from due
+        where due.day is null and d.id = due.id returning 1),
+      actions as (update action_decisions d set seq = ${row!.last}::bigint + due.n from due
+        where d.day = due.day and d.id = due.id returning 1)
+      select ((select count(*) from others) + (select count(*) from actions))::text as n`)
     const n = Number(placed[0]!.n)
     if (n > 0) await tx.update(decisionPlaces).set({ last: row!.last + n })
     return n
@@ -29,7 +39,30 @@ export async function placeDecisions(database: Database): Promise<number> {
 export async function behind(db: Queryable, seq: number): Promise<number> {
   const [row] = await db.execute<{ n: string }>(sql`
     select (case when exists (select from decisions where seq > ${seq}::bigint)
+          or exists (select from action_decisions where seq > ${seq}::bigint)
         then greatest(0, coalesce((select last from decision_places), 0) - ${seq}::bigint) else 0 end
-      + (select count(*) from (select from decisions where seq is null limit 1000000) unplaced))::text as n`)
+      + (select count(*) from (select from decisions where seq is null limit ${most}) unplaced)
+      + (select count(*) from (select from action_decisions where seq is null limit ${most}) unplaced))::text as n`)
   return Number(row!.n)
+}
+
+/** The last place that was given. */
+export async function lastPlace(db: Queryable): Promise<number> {
+  return (await db.select({ last: decisionPlaces.last }).from(decisionPlaces))[0]?.last ?? 0
+}
+
+/** In one look at both tables: two would see places between which others were given. */
+export async function placedAfter(
+  db: Queryable,
+  seq: number,
+  limit: number,
+): Promise<(StoredDecision & { seq: number })[]> {
+  const some = (table: Table) =>
+    db
+      .select({ ...columnsOf(table), seq: sql<number>`${table.seq}`.mapWith(Number).as('seq') })
+      .from(table as typeof decisions)
+      .where(gt(table.seq, seq))
+      .orderBy(asc(table.seq))
+      .limit(limit)
+  return unionAll(some(decisions), some(actionDecisions)).orderBy(sql`seq`).limit(limit)
 }
