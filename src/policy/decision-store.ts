@@ -1,5 +1,5 @@
 import { and, asc, desc, eq, getTableColumns, gte, lt, lte, or, type SQL, sql } from 'drizzle-orm'
-import type { Database, Queryable } from '../db/database.ts'
+import type { Database, Queryable, Tx } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { dayOf } from './decision-days.ts'
 import { ruleQuery, wordQuery } from './decision-words.ts'
@@ -71,7 +71,7 @@ export async function searchDecisions(
     return await database.db.transaction(
       async tx => {
         await tx.execute(sql.raw(`set local statement_timeout = ${longestSearch_ms}`))
-        const items = await page(tx, await resolved(tx, filter), 'newest', limit, after)
+        const items = await page(tx, await resolved(tx, filter), 'newest', limit, after, tx)
         const last = items.at(-1)
         return { items, next: last === undefined || items.length < limit ? null : { at_ms: last.at_ms, id: last.id } }
       },
@@ -108,6 +108,7 @@ async function page(
   order: Order,
   limit: number,
   after?: DecisionPlace,
+  probing?: Tx,
 ): Promise<StoredDecision[]> {
   const asked =
     filter.point === undefined
@@ -119,6 +120,13 @@ async function page(
     const compared = sql.raw(order === 'newest' ? '<' : '>')
     if (after !== undefined)
       conditions.push(sql`(${table.at_ms}, ${table.id}) ${compared} (${after.at_ms}::bigint, ${after.id})`)
+    if (probing !== undefined && (filter.rule !== undefined || filter.text !== undefined)) {
+      const few = await fewNewest(probing, table, conditions, limit)
+      if (few !== undefined) {
+        found.push(few)
+        continue
+      }
+    }
     const by = order === 'newest' ? desc : asc
     found.push(
       await db
@@ -130,6 +138,44 @@ async function page(
     )
   }
   return found.length === 1 ? found[0]! : merged(found.flat(), order).slice(0, limit)
+}
+
+/** So many are looked at to find the newest of them; of more the newest hundred are near in any order. */
+const fewEnough = 20_000
+
+/**
+ * What words find, where they find few: through the index of words. Left alone, the planner reads the newest of all rows
+ * until enough fit, which takes for ever where those that fit are old.
+ * @returns undefined where they find many.
+ */
+async function fewNewest(
+  tx: Tx,
+  table: Table,
+  conditions: readonly SQL[],
+  limit: number,
+): Promise<StoredDecision[] | undefined> {
+  const day = table === actionDecisions ? sql`day` : sql`null::date`
+  const scans = ['indexscan', 'indexonlyscan', 'seqscan']
+  await tx.execute(sql.raw(scans.map(scan => `set local enable_${scan} = off`).join('; ')))
+  const rows = await tx.execute<{ id: string; day: string | null; n: string }>(sql`
+    select id, day::text as day, count(*) over ()::text as n from (
+      select id, at_ms, ${day} as day from ${table} where ${and(...conditions)} limit ${fewEnough + 1}) found
+    order by at_ms desc, id desc limit ${limit}`)
+  await tx.execute(sql.raw(scans.map(scan => `set local enable_${scan} = on`).join('; ')))
+  if (rows.length === 0) return []
+  if (Number(rows[0]!.n) > fewEnough) return undefined
+  const found = await tx
+    .select(columnsOf(table))
+    .from(table as typeof decisions)
+    .where(
+      and(
+        sql`${table.id} = any(${sql.param(rows.map(row => row.id))}::text[])`,
+        table === actionDecisions
+          ? sql`day = any(${sql.param([...new Set(rows.map(row => row.day))])}::text[]::date[])`
+          : undefined,
+      ),
+    )
+  return merged(found, 'newest')
 }
 
 function merged(rows: StoredDecision[], order: Order): StoredDecision[] {

@@ -61,7 +61,7 @@ try {
     ['of a resource', { resource: shape.resource(3) }],
     ['denied', { effect: 'deny' }],
     ['asked', { effect: 'ask' }],
-    ['of a session', { session_id: shape.session(now_ms, days, 1234) }],
+    ['of a session', { session_id: shape.session(now_ms, days, 123) }],
     ['of a revision, the oldest', { revision: '1' }],
     ['of a rule that made many', { rule: 'action.reader-write' }],
     ['of a rule that made few', { rule: 'access.rare' }],
@@ -77,9 +77,9 @@ try {
     ],
     [
       'of a subject on a resource, with a word',
-      { subject_id: shape.subject(7), resource: shape.resource(3), text: 'orders' },
+      { subject_id: shape.subject(7), resource: shape.resource(7), text: 'orders' },
     ],
-    ['of a point, denied, of a subject', { point: 'access', effect: 'deny', subject_id: shape.subject(9) }],
+    ['of a point, denied, of a subject', { point: 'access', effect: 'deny', subject_id: shape.subject(10) }],
     ['of somebody who is not there', { subject_id: 'sub_none' }, { some: false }],
     ['with a word that nothing holds', { text: 'nowhereatall' }, { some: false }],
   ]
