@@ -332,6 +332,18 @@ describe('point 7: peers that are gone', () => {
   })
 })
 
+test('point 7: a target that breaks its encryption is cut off although it keeps its side open, and the person reads so', async () => {
+  const world = await through({ limits: { linger_ms: 200 }, exec: channel => void channel.pause() })
+  const client = await raw(world.port)
+  await client.running()
+  const socket = inner(world.targetSide[0]!)._sock!
+  socket.allowHalfOpen = true
+  socket.removeAllListeners('end').removeAllListeners('data').resume()
+  socket.write(Buffer.alloc(4096, 0xff))
+  expect(await closed(world.targets[0]!, 3_000)).toBe(true)
+  expect(await client.over()).toContain('web-1 closed the connection')
+})
+
 describe('point 8: the list of signature algorithms', () => {
   test('has its comma, and neither SHA-1 nor DSA', async () => {
     const { port } = await through()
