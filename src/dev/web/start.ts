@@ -62,6 +62,7 @@ export async function startWeb(options: {
     'PermitRootLogin prohibit-password',
     'PermitUserEnvironment no',
     'AcceptEnv LANG LC_*',
+    'SetEnv SHLVL=1', // a command then does not begin with the developer's own ~/.bashrc, as bash would have it of sshd
     'Subsystem sftp internal-sftp',
     'MaxStartups 200:30:400',
     'MaxSessions 200',

@@ -62,8 +62,7 @@ export function ssh(world: GatewayWorld, port: number, issued: Issued, ...rest: 
 
 /** A gateway, a real sshd behind it, and somebody who may operate it. */
 export async function createSshWorld(settings: readonly string[] = []) {
-  // bash would read the ~/.bashrc of whoever runs the tests, and what that says, fails at and takes its time for is not ours.
-  const world = await createGatewayWorld({ web: ['SetEnv SHLVL=1', ...settings] })
+  const world = await createGatewayWorld({ web: settings })
   const gateway = await world.gateway()
   await world.activate(standing)
   const person: SubjectFacts = await world.person('operator', ['dbas'])
