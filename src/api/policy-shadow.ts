@@ -2,6 +2,7 @@ import { Type as T } from 'typebox'
 import { shadowReport } from '../policy/shadow/store.ts'
 import type { Api, BaseDeps } from './deps.ts'
 
+const shownGroups = 100
 const Nullable = T.Union([T.String(), T.Null()])
 const Side = T.Object({
   effect: T.String(),
@@ -44,7 +45,10 @@ export function shadowRoutes(app: Api, deps: BaseDeps): void {
       config: { guard: { point: 'admin', call: 'policy.shadow' } },
       schema: {
         summary: 'The shadow policy: what it would decide differently from the active one, grouped, the largest first',
-        querystring: T.Object({ limit: T.Integer({ minimum: 1, maximum: 2000, default: 100 }) }),
+        querystring: T.Object(
+          { limit: T.Optional(T.Integer({ minimum: 1, maximum: 2000 })) },
+          { additionalProperties: false },
+        ),
         response: {
           200: T.Object({
             shadow: T.Union([
@@ -69,7 +73,7 @@ export function shadowRoutes(app: Api, deps: BaseDeps): void {
     async request => {
       const revision = deps.engine.revision
       const active = revision && { generation: revision.generation, commit: revision.commit }
-      const found = await shadowReport(deps.database.db, revision?.generation ?? 0, request.query.limit)
+      const found = await shadowReport(deps.database.db, revision?.generation ?? 0, request.query.limit ?? shownGroups)
       if (found === undefined)
         return {
           shadow: null,

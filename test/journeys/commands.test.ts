@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runCommand } from '../support/commands.ts'
 import { startWorld, type TestWorld } from '../support/world.ts'
@@ -99,6 +101,24 @@ describe('the command line', () => {
     expect(await ok('ava', 'replay', session, '--json')).toContain('"kind":"statement"')
     expect(await ok('ava', 'replay', session, '--speed', '1000')).toContain('seen | live')
     psql.command.kill()
+  })
+
+  test('verify-decision, policy impact and policy shadow', async () => {
+    const { items } = (await world.person.ava.get('/api/decisions?point=access&limit=1')).body as {
+      items: { id: string }[]
+    }
+    const proof = join(world.folder, 'decision.json')
+    const proved = await ok('ava', 'verify-decision', items[0]!.id, '--output', proof)
+    expect(proved).toContain('a second judge agrees')
+    expect(proved).toContain('Nothing contradicts this decision.')
+    writeFileSync(proof, readFileSync(proof, 'utf8').replace('"effect": "', '"effect": "not '))
+    const changed = await world.person.ava.cli('verify-decision', proof)
+    expect([changed.code, changed.stdout]).toEqual([1, expect.stringContaining('does NOT hold')])
+
+    const repo = world.git('rev-parse', '--show-toplevel')
+    const impact = await ok('ava', 'policy', 'impact', 'HEAD..HEAD', '--repo', repo, '--fail-on', 'any:0')
+    expect(impact).toContain('The two compile to the same bundle')
+    expect(await ok('ava', 'policy', 'shadow')).toContain('No shadow policy is weighed')
   })
 
   test('a machine works with its token, and with nothing but its scopes, until it is revoked', async () => {

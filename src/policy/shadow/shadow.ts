@@ -47,6 +47,8 @@ export class Shadow implements AsyncDisposable {
   #running: { readonly shadow: StoredShadow; readonly worker: Worker } | undefined
   #failed: { readonly number: number; readonly at: number } | undefined
   #busy = false
+  #blind = false
+  #underWay = 0
   #skipped = 0
   #quietUntil = 0
   #unwritten: Weighed[] = []
@@ -64,16 +66,31 @@ export class Shadow implements AsyncDisposable {
   }
 
   start(): void {
-    this.#timers = [setInterval(() => this.#feed(), batchMs), setInterval(() => void this.look(), lookMs)]
+    this.#timers = [setInterval(() => this.#feed(), batchMs), setInterval(() => this.#tick(), lookMs)]
     for (const timer of this.#timers) timer.unref()
     void this.look()
   }
 
+  /** A look that takes long is not followed by a queue of others. */
+  #tick(): void {
+    if (this.#underWay === 0) void this.look()
+  }
+
   /** Looks which shadow there is, and writes down what was found. It does not throw. */
   look(): Promise<void> {
+    this.#underWay++
     this.#looking = this.#looking
       .then(() => this.#look())
-      .catch(error => log.error({ err: error }, 'no look at the shadow policy'))
+      .then(() => {
+        this.#blind = false
+      })
+      .catch(error => {
+        if (!this.#blind) log.warn({ err: error }, 'no look at the shadow policy; it is tried again') // once for an outage
+        this.#blind = true
+      })
+      .then(() => {
+        this.#underWay--
+      })
     return this.#looking
   }
 
