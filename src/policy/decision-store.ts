@@ -121,9 +121,9 @@ async function page(
     if (after !== undefined)
       conditions.push(sql`(${table.at_ms}, ${table.id}) ${compared} (${after.at_ms}::bigint, ${after.id})`)
     if (probing !== undefined && (filter.rule !== undefined || filter.text !== undefined)) {
-      const few = await fewNewest(probing, table, conditions, limit)
-      if (few !== undefined) {
-        found.push(few)
+      const byWords = await newestByWords(probing, table, filter, conditions, limit)
+      if (byWords !== undefined) {
+        found.push(byWords)
         continue
       }
     }
@@ -140,30 +140,73 @@ async function page(
   return found.length === 1 ? found[0]! : merged(found.flat(), order).slice(0, limit)
 }
 
-/** So many are looked at to find the newest of them; of more the newest hundred are near in any order. */
-const fewEnough = 20_000
+/** Of rare words all that they find, of words that many rows hold the newest rows, of words of old rows all again. */
+const few = 500
+const newestRows = 20_000
+const many = 20_000
 
 /**
- * What words find, where they find few: through the index of words. Left alone, the planner reads the newest of all rows
- * until enough fit, which takes for ever where those that fit are old.
- * @returns undefined where they find many.
+ * The newest that words find. Left alone, the planner reads the newest of all rows until enough fit, which takes for ever
+ * where those that fit are old; through the index of words it would read all of them, which takes for ever where they are many.
+ * @returns undefined where many fit and none of them is near.
  */
+async function newestByWords(
+  tx: Tx,
+  table: Table,
+  filter: Resolved,
+  conditions: readonly SQL[],
+  limit: number,
+): Promise<StoredDecision[] | undefined> {
+  const rare = await fewNewest(tx, table, conditions, limit, few)
+  if (rare !== undefined) return rare
+  const near = await amongNewest(tx, table, filter, conditions, limit)
+  return near.length >= limit ? near : fewNewest(tx, table, conditions, limit, many)
+}
+
+/** Those of the newest rows which hold the words: no scan of more than these, whatever the planner expects. */
+async function amongNewest(
+  tx: Tx,
+  table: Table,
+  { rule, text, ...others }: Resolved,
+  conditions: readonly SQL[],
+  limit: number,
+): Promise<StoredDecision[]> {
+  const after = conditions.slice(conditionsOf(table, { rule, text, ...others }).length)
+  const day = table === actionDecisions ? sql`day` : sql`null::date as day`
+  const words = conditionsOf(table, { rule, text })
+  const rows = await tx.execute<{ id: string; day: string | null }>(sql`
+    select id, day::text as day from (
+      select id, at_ms, words, ${day} from ${table} where ${and(sql`true`, ...conditionsOf(table, others), ...after)}
+      order by at_ms desc, id desc limit ${newestRows}) ${table === actionDecisions ? sql`action_decisions` : sql`decisions`}
+    where ${and(...words)} order by at_ms desc, id desc limit ${limit}`)
+  return wholeRows(tx, table, rows)
+}
+
+/** @returns undefined where the words find more than `most`. */
 async function fewNewest(
   tx: Tx,
   table: Table,
   conditions: readonly SQL[],
   limit: number,
+  most: number,
 ): Promise<StoredDecision[] | undefined> {
   const day = table === actionDecisions ? sql`day` : sql`null::date`
   const scans = ['indexscan', 'indexonlyscan', 'seqscan']
   await tx.execute(sql.raw(scans.map(scan => `set local enable_${scan} = off`).join('; ')))
   const rows = await tx.execute<{ id: string; day: string | null; n: string }>(sql`
     select id, day::text as day, count(*) over ()::text as n from (
-      select id, at_ms, ${day} as day from ${table} where ${and(...conditions)} limit ${fewEnough + 1}) found
+      select id, at_ms, ${day} as day from ${table} where ${and(...conditions)} limit ${most + 1}) found
     order by at_ms desc, id desc limit ${limit}`)
   await tx.execute(sql.raw(scans.map(scan => `set local enable_${scan} = on`).join('; ')))
+  return Number(rows[0]?.n ?? 0) > most ? undefined : wholeRows(tx, table, rows)
+}
+
+async function wholeRows(
+  tx: Tx,
+  table: Table,
+  rows: readonly { readonly id: string; readonly day: string | null }[],
+): Promise<StoredDecision[]> {
   if (rows.length === 0) return []
-  if (Number(rows[0]!.n) > fewEnough) return undefined
   const found = await tx
     .select(columnsOf(table))
     .from(table as typeof decisions)

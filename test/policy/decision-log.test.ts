@@ -5,6 +5,7 @@ import { openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
 import type { Decision } from '../../src/policy/decision.ts'
 import { batchDecisions, decisionLeaf } from '../../src/policy/decision-batch.ts'
+import { dayOf } from '../../src/policy/decision-days.ts'
 import { DecisionLog } from '../../src/policy/decision-log.ts'
 import {
   type DecisionFilter,
@@ -225,6 +226,22 @@ describe('the decision log', () => {
       after = page.next
     }
     expect(seen).toEqual(all.map(row => row.id))
+  })
+
+  test('what many rows hold, and what only old ones hold, is found newest first all the same', async () => {
+    const session_id = newId('ses')
+    const day = dayOf(session_id, 0)
+    await db.database.sql`
+      insert into action_decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons, session_id, words, day)
+      select 'dec_many' || lpad(g::text, 5, '0'), ${now}::bigint + g, 'action', 'allow', 'policy', '', '{}', '{}', '[]', ${session_id}::text,
+        array_to_tsvector(array['frequent'] || case when g < 600 then array['elder'] else '{}' end), ${day}::text::date
+      from generate_series(1, 2000) g`
+    const found = async (text: string, limit: number, after?: DecisionPlace) =>
+      (await searchDecisions(db.database, { text, session_id }, limit, after)).items.map(row => row.at_ms - now)
+    expect(await found('frequent', 3)).toEqual([2000, 1999, 1998])
+    expect(await found('elder', 3)).toEqual([599, 598, 597])
+    expect(await found('elder', 1000)).toHaveLength(599)
+    expect(await found('elder', 2, { at_ms: now + 3, id: 'dec_many00003' })).toEqual([2, 1])
   })
 
   test('filters find what they name, newest first', async () => {

@@ -69,8 +69,8 @@ function actions(count: number, start_ms: number, days: number): string {
   return `insert into action_decisions (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons, subject_id, resource, session_id, batch, words, seq, day)
     select 'dec_' || substr(md5(g::text), 1, 26), at_ms, 'action', case when g % 20 = 0 then 'deny' else 'allow' end, 'policy', generation, md5(generation::text) || '00000000', md5(generation::text),
       md5(g::text) || md5(g::text), ${input('s', 'reader')}, '{"effect":"allow","reasons":[]}', '[{"rule":"action.read","message":"read","at":"action/action.rego:10@x"}]'::jsonb,
-      ${subject('s')}, 'db-' || (s % 60), session_id, 'evt_' || (g / 2000), ${words('rule')}, null, decision_days.day_of(session_id, 0)
-    from (select g, ${n} as s, ${began} + (g % ${actionsEach}) * 2000 as at_ms, 1 + (19 * (${began} - ${start_ms}::bigint)) / (${days}::bigint * ${day_ms}) as generation, ${rule} as rule,
+      ${subject('s')}, 'db-' || (s % 60), session_id, 'evt_' || (g / 2000), ${words('rule')}, null, (to_timestamp(began / 1000) at time zone 'UTC')::date
+    from (select g, ${n} as s, ${began} as began, ${began} + (g % ${actionsEach}) * 2000 as at_ms, 1 + (19 * (${began} - ${start_ms}::bigint)) / (${days}::bigint * ${day_ms}) as generation, ${rule} as rule,
         'ses_' || ${tenDigits(began)} || lpad(${n}::text, 16, '0') as session_id
       from generate_series(0, ${count - 1}) g) made`
 }
