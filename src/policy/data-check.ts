@@ -7,9 +7,14 @@ import { meant } from './lint/meant.ts'
 import { type Problem, Refused } from './problem.ts'
 import { fits, typed } from './resources.ts'
 import type { Sources } from './sources.ts'
-import { lineOf } from './yaml-place.ts'
+import { placesIn } from './yaml-place.ts'
 
 const dataChecker = Compile(DataSchema)
+const mostProblems = 50
+/** Rules with resources: what is only worth a look is not looked for without end. */
+const mostCompared = 5_000_000
+/** Each file is read once for the lines of all that is wrong with it, however much that is. */
+const places = new WeakMap<Buffer, ReturnType<typeof placesIn>>()
 
 /**
  * The data files against their schemas, each resource's options against its protocol's, and its secret against what the
@@ -26,7 +31,9 @@ export function checkData(data: unknown, sources: Sources, { protocols, secrets 
   }
   const hidden = protoPath(data)
   if (hidden !== undefined) refuse([dataProblem(hidden, '`__proto__` is no name for anything', sources)])
-  const problems = placedFaults(dataChecker.Errors(data)).map(({ at, text }) => dataProblem(at, text, sources))
+  const problems = placedFaults(dataChecker.Errors(data))
+    .slice(0, mostProblems)
+    .map(({ at, text }) => dataProblem(at, text, sources))
   if (!dataChecker.Check(data)) {
     refuse(
       problems.length > 0
@@ -36,6 +43,7 @@ export function checkData(data: unknown, sources: Sources, { protocols, secrets 
     throw new Refused([{ code: 'data', message: 'the data files do not fit their schemas' }])
   }
   for (const [name, resource] of Object.entries(data.resources)) {
+    if (problems.length >= mostProblems) break
     const problem = protocols.checkResource(resource.protocol, resource.options ?? {})
     if (problem !== null) problems.push(dataProblem(`/resources/${name}/options`, `${name}: ${problem}`, sources))
     const { secret } = resource
@@ -50,15 +58,19 @@ export function checkData(data: unknown, sources: Sources, { protocols, secrets 
 /** Rules of roles/data.yaml that fit no resource: a misspelt name or label gives a role to nobody, and says nothing. */
 export function idleRoles(data: PolicyData, sources: Sources): Problem[] {
   const resources = Object.entries(data.resources).map(([name, resource]) => typed(name, resource))
-  return Object.entries(data.roles).flatMap(([group, roles]) =>
-    Object.entries(roles).flatMap(([role, rules]) =>
-      rules.flatMap((rule, i) =>
-        resources.some(resource => fits(rule, resource))
-          ? []
-          : [dataProblem(`/roles/${pointer(group)}/${role}/${i}`, 'this rule fits no resource', sources)],
-      ),
-    ),
-  )
+  const idle: Problem[] = []
+  let left = mostCompared
+  for (const [group, roles] of Object.entries(data.roles)) {
+    for (const [role, rules] of Object.entries(roles)) {
+      for (const [i, rule] of rules.entries()) {
+        left -= resources.length
+        if (idle.length >= mostProblems || left < 0) return idle
+        if (resources.some(resource => fits(rule, resource))) continue
+        idle.push(dataProblem(`/roles/${pointer(group)}/${role}/${i}`, 'this rule fits no resource', sources))
+      }
+    }
+  }
+  return idle
 }
 
 /** The JSON Pointer of a member named `__proto__`: schemas look past it, and code that copies objects is changed by it. */
@@ -81,7 +93,10 @@ function dataProblem(path: string, message: string, sources: Sources): Problem {
   const file = [...sources.keys()].find(name => !name.endsWith('.rego') && name.startsWith(`${top}/data.`))
   const at = rest.length > 0 ? `${rest.join('.')}: ` : ''
   if (file === undefined) return { code: 'data', message: `${path}: ${message}` }
-  return { code: 'data', file, line: lineOf(sources.get(file)!.toString('utf8'), rest), message: at + message }
+  const content = sources.get(file)!
+  const lineOf = places.get(content) ?? placesIn(content.toString('utf8'))
+  places.set(content, lineOf)
+  return { code: 'data', file, line: lineOf(rest), message: at + message }
 }
 
 function refuse(problems: readonly Problem[]): void {

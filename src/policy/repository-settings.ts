@@ -5,11 +5,12 @@ import { placedFaults } from '../faults.ts'
 import type { Coverage } from './compiler.ts'
 import { type Problem, Refused } from './problem.ts'
 import type { Sources } from './sources.ts'
-import { lineOf } from './yaml-place.ts'
+import { placesIn } from './yaml-place.ts'
 
 /** The file in which a repository says what the gate demands of it besides what it demands of all. */
 export const settingsFile = 'policy.yaml'
 
+const maxChars = 64 * 1024
 const closed = { additionalProperties: false }
 
 export const RepositorySettings = T.Object(
@@ -31,6 +32,8 @@ const checker = Compile(RepositorySettings)
 export function readSettings(sources: Sources): RepositorySettings {
   const text = sources.get(settingsFile)?.toString('utf8')
   if (text === undefined) return {}
+  if (text.length > maxChars)
+    throw new Refused([{ code: 'settings', file: settingsFile, message: `has more than ${maxChars} characters` }])
   let value: unknown
   try {
     const document = parseDocument(text)
@@ -45,7 +48,7 @@ export function readSettings(sources: Sources): RepositorySettings {
     placedFaults(checker.Errors(value)).map(({ at, text: fault }) => ({
       code: 'settings',
       file: settingsFile,
-      line: lineOf(text, at.split('/').slice(1)),
+      line: placesIn(text)(at.split('/').slice(1)),
       message: `${at}: ${fault}`,
     })),
   )
@@ -62,7 +65,7 @@ export async function coverageProblems(measure: () => Promise<Coverage>, sources
     {
       code: 'coverage',
       file: settingsFile,
-      line: lineOf(text, ['tests', 'min_coverage']),
+      line: placesIn(text)(['tests', 'min_coverage']),
       message: `the tests run ${coverage.percent.toFixed(1)} % of the lines; this repository demands ${least} %`,
     },
     ...coverage.untested.map(({ file, ranges }) => ({

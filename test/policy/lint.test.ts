@@ -308,6 +308,30 @@ test_z if mine(1).own == 1
     expect(problems.every(({ code }) => code === 'field' || code === 'lint_limits')).toBe(true)
     expect(performance.now() - started).toBeLessThan(60_000)
   })
+
+  test('a value that may be one of two, again and again, is followed: what it is called does not double with each step', async () => {
+    const steps = Array.from({ length: 30 }, (_, i) => [
+      `a${i + 1} := a${i}\n\na${i + 1} := b${i}`,
+      `b${i + 1} := b${i}\n\nb${i + 1} := a${i}`,
+    ]).flat()
+    const begin = ['a0 := input.subject', 'b0 := input.requester', 'found if a30.id == b30.id']
+    const files = { 'approve/names.rego': `package sallyport.approve\n\n${[...begin, ...steps].join('\n\n')}\n` }
+    expect((await lint(await trees(files))).problems).toEqual([])
+  })
+
+  test('what is asked of many calls or of a large table at many places is too tangled, not an hour of work', async () => {
+    const calls = Array.from({ length: 3_000 }, (_, i) => `c${i} if f(input.subject, ${i})`)
+    const uses = Array.from({ length: 3_000 }, (_, i) => `\tx.id != "${i}"`)
+    const rego = [`f(x, _) if {\n${uses.join('\n')}\n}`, ...calls].join('\n\n')
+    const { problems } = await lint(await trees({ 'access/calls.rego': `package sallyport.access\n\n${rego}\n` }))
+    expect(problems.map(({ code }) => code)).toEqual(['lint_limits'])
+
+    const rows = Array.from({ length: 3_000 }, (_, i) => `\t"${i}": 1,`)
+    const reads = Array.from({ length: 3_000 }, (_, i) => `\ttable[input.subject.kind] != ${i}`)
+    const table = `table := {\n${rows.join('\n')}\n}\n\nread if {\n${reads.join('\n')}\n}\n`
+    const large = await lint(await trees({ 'access/table.rego': `package sallyport.access\n\n${table}` }))
+    expect(large.problems.map(({ code }) => code)).toContain('lint_limits')
+  })
 })
 
 test('the starter policies are without a finding', async () => {

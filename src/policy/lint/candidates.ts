@@ -37,9 +37,11 @@ export class Candidates {
 
   /** What the names (keys) of this object may be. */
   keysOf(term: Term, scope: Scope): Written[] {
-    return this.of(term, scope).flatMap(({ term: found, scope: there }) =>
-      found.type === 'object' ? pairsOf(found).map(([key]) => ({ term: key, scope: there })) : [],
-    )
+    return this.of(term, scope).flatMap(({ term: found, scope: there }) => {
+      if (found.type !== 'object') return []
+      this.#flow.spend(pairsOf(found).length)
+      return pairsOf(found).map(([key]) => ({ term: key, scope: there }))
+    })
   }
 
   #guarded(term: Term, run: () => Written[]): Written[] {

@@ -26,9 +26,10 @@ export class Flow {
     this.#left = steps
   }
 
-  /** Counts a step. @throws TooTangled */
-  spend(): void {
-    if (--this.#left < 0) throw new TooTangled()
+  /** Counts steps: whatever takes time for each of many things. @throws TooTangled */
+  spend(steps = 1): void {
+    this.#left -= steps
+    if (this.#left < 0) throw new TooTangled()
   }
 
   /** The shape of a term where it stands, or undefined. */
@@ -152,8 +153,9 @@ export class Flow {
 
   /** Known only when every possibility is. */
   #joined(shapes: readonly (Shape | undefined)[]): Shape | undefined {
-    const known = shapes.filter(shape => shape !== undefined)
-    return known.length === 0 || known.length < shapes.length ? undefined : known.reduce(join)
+    this.spend(shapes.length)
+    const known = new Set(shapes)
+    return known.has(undefined) || known.size === 0 ? undefined : ([...known] as Shape[]).reduce(join)
   }
 }
 

@@ -65,6 +65,8 @@ export class Program {
   /** What the package of `action` asks for. */
   readonly needs: readonly string[]
   readonly #callsOf = new Map<string, Call[]>()
+  /** The same without those of tests. */
+  readonly #callsOfPolicies = new Map<string, Call[]>()
 
   /** @param trees syntax trees by path, tests too. */
   constructor(trees: ReadonlyMap<string, unknown>) {
@@ -77,16 +79,17 @@ export class Program {
     for (const call of this.calls) {
       const path = this.pathOf(call.operator.split('.'), call.scope)?.join('.')
       if (path === undefined || !this.rules.has(path)) continue
-      const found = this.#callsOf.get(path)
-      if (found === undefined) this.#callsOf.set(path, [call])
-      else found.push(call)
+      for (const calls of call.scope.module.test ? [this.#callsOf] : [this.#callsOf, this.#callsOfPolicies]) {
+        const found = calls.get(path)
+        if (found === undefined) calls.set(path, [call])
+        else found.push(call)
+      }
     }
   }
 
   /** Where a function is called; those of tests only when the function is a test's own. */
   callsOf(rule: Rule): readonly Call[] {
-    const all = this.#callsOf.get(rule.path) ?? []
-    return rule.module.test ? all : all.filter(call => !call.scope.module.test)
+    return (rule.module.test ? this.#callsOf : this.#callsOfPolicies).get(rule.path) ?? []
   }
 
   /** The path of the longest rule that a reference or an operator names. */

@@ -59,10 +59,17 @@ export function lacks(shape: Shape | undefined, name: string): shape is Shape & 
   return shape?.fields !== undefined && !shape.fields.has(name)
 }
 
+const longestAt = 200
+
+/** Bounded: names that join names would double with each step. */
+function either(a: string, b: string): string {
+  return a === b || a.length + b.length > longestAt ? a : `${a} or ${b}`
+}
+
 /** What holds for a value that is one or the other: what only one of them has may be there. */
 export function join(a: Shape, b: Shape): Shape {
   if (a === b) return a
-  const at = a.at === b.at ? a.at : `${a.at} or ${b.at}`
+  const at = either(a.at, b.at)
   if (a.fields !== undefined && b.fields !== undefined) {
     const fields = new Map(a.fields)
     for (const [name, member] of b.fields) {
