@@ -1,7 +1,7 @@
 import { open, rename, rm } from 'node:fs/promises'
 import { SallyportError } from '../errors.ts'
 import type { Client } from './client.ts'
-import { instant, say, table } from './output.ts'
+import { instant, jsonText, say, table } from './output.ts'
 
 /** What the command line reads of a decision; the API's own schema is the truth (GET /openapi.json). */
 export interface DecisionAnswer {
@@ -56,7 +56,7 @@ export async function listDecisions(
     query.set('limit', String(Math.min(1000, wanted - found.length)))
     if (cursor !== '') query.set('cursor', cursor)
     const page: { items: DecisionAnswer[]; next: string | null } = await client.get(`/api/decisions?${query}`)
-    if (json) for (const item of page.items) say(JSON.stringify(item))
+    if (json) for (const item of page.items) say(jsonText(item))
     found.push(...page.items)
     cursor = page.next
     more = cursor !== null && found.length >= wanted

@@ -1,6 +1,6 @@
 import type { Client } from './client.ts'
 import type { DecisionAnswer } from './decisions.ts'
-import { instant, plain, say, span } from './output.ts'
+import { instant, jsonText, plain, say, span } from './output.ts'
 
 interface ExplanationAnswer extends DecisionAnswer {
   readonly digest: string | null
@@ -33,7 +33,7 @@ export interface Approval {
 /** Says why a decision came out as it did: who, what was judged, by which rules, and what would have been needed instead. */
 export async function explain(client: Client, id: string, options: { json?: boolean }): Promise<void> {
   const why = await client.get<ExplanationAnswer>(`/api/decisions/${encodeURIComponent(id)}/explanation`)
-  if (options.json) return say(JSON.stringify(why, null, 2))
+  if (options.json) return say(jsonText(why, 2))
   const times = why.count > 1 ? `, ${why.count} times` : ''
   const effect = why.code === 'policy' ? why.effect : `${why.effect} (${why.code})`
   say(`${why.id}: ${why.point} → ${effect}, ${instant(why.at_ms)}${times}`)

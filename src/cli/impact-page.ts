@@ -92,8 +92,9 @@ function sideCode(side: Side): string {
   return `**${side.effect}**${code_}${side.reasons.map(reason => `, ${code(`${reason.rule} ${reason.at}`)}`).join('')}`
 }
 
+/** A bar would end its cell, and a backslash before it would keep it from being escaped: another bar is shown. */
 function code(text: string): string {
-  return text === '' ? '' : `\`${plain(text).replaceAll('`', "'").replaceAll('|', '\\|')}\``
+  return text === '' ? '' : `\`${plain(text).replaceAll('`', "'").replaceAll('|', '¦')}\``
 }
 
 /** What was judged, and what could not be. */

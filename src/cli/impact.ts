@@ -3,7 +3,7 @@ import { SallyportError } from '../errors.ts'
 import type { ImpactReport } from '../policy/impact/impact.ts'
 import type { Client } from './client.ts'
 import { impactMarkdown, impactText } from './impact-page.ts'
-import { plain, say } from './output.ts'
+import { jsonText, plain, say } from './output.ts'
 
 /** Another exit code than that of a fault, so that a pipeline can tell "too many people" from "it did not run". */
 const exceededExit = 3
@@ -76,7 +76,7 @@ export async function impact(client: () => Client, range: string, options: Impac
 function renderer(format: string): (report: ImpactReport, failures: readonly string[]) => string {
   if (format === 'table') return impactText
   if (format === 'markdown') return impactMarkdown
-  if (format === 'json') return (report, exceeded) => JSON.stringify({ ...report, exceeded }, null, 2)
+  if (format === 'json') return (report, exceeded) => jsonText({ ...report, exceeded }, 2)
   throw new SallyportError('bad_request', `'${plain(format)}' is no format of a report`, {
     remedy: 'use table, json or markdown',
   })

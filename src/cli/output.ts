@@ -10,6 +10,19 @@ function plainLines(text: string): string {
   return text.split('\n').map(plain).join('\n')
 }
 
+/** JSON as `--json` prints it. */
+export function jsonText(value: unknown, indent?: number): string {
+  return inertJson(JSON.stringify(value, null, indent))
+}
+
+/** The same JSON: what a terminal would obey, and JSON itself leaves as it is, is written as an escape. */
+export function inertJson(json: string): string {
+  return json.replace(
+    /[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g,
+    c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}
+
 export function say(line = ''): void {
   process.stdout.write(line + '\n')
 }

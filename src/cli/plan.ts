@@ -1,6 +1,6 @@
 import type { Client } from './client.ts'
 import { type Approval, stagesOf } from './explain.ts'
-import { instant, plain, say, span } from './output.ts'
+import { instant, jsonText, plain, say, span } from './output.ts'
 
 interface AccessAnswer {
   readonly role: string
@@ -37,7 +37,7 @@ export async function canI(
 ): Promise<number> {
   const can = await client.get<CanAnswer>(`/api/can-i?${new URLSearchParams({ role, resource })}`)
   const yes = can.held_until_ms !== null || can.effect === 'allow'
-  if (options.json) say(JSON.stringify(can, null, 2))
+  if (options.json) say(jsonText(can, 2))
   else tell(can)
   return yes ? 0 : 1
 }
@@ -117,7 +117,7 @@ export async function plan(
     ...(asked.role === undefined ? {} : { role: asked.role }),
   })
   const found = await client.get<PlanAnswer>(`/api/policy/plan?${query}`)
-  if (json) return say(JSON.stringify(found, null, 2))
+  if (json) return say(jsonText(found, 2))
   const { revision, subject, resource, roles, logs } = found
   const labels = Object.entries(resource.labels).map(([key, value]) => `${plain(key)}=${plain(value)}`)
   say(`${plain(subject.name)} (${subject.groups.map(plain).join(', ') || 'in no group'})`)

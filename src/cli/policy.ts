@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { SallyportError } from '../errors.ts'
 import type { Client } from './client.ts'
-import { instant, plain, say, table } from './output.ts'
+import { instant, jsonText, plain, say, table } from './output.ts'
 
 /** A process beats its heart each second. */
 const silentMs = 15_000
@@ -143,7 +143,7 @@ export async function build(folder: string, options: FolderOptions): Promise<num
 }
 
 function saidJson(value: { readonly ok: boolean; readonly [member: string]: unknown }): number {
-  say(JSON.stringify(value))
+  say(jsonText(value))
   return value.ok ? 0 : 1
 }
 

@@ -1,7 +1,7 @@
 import { ChannelList } from '../recording/channel-list.ts'
 import { plain, type ReplayLine, renderLine } from '../recording/render.ts'
 import { type ChannelAddress, TerminalChannel } from '../recording/terminal.ts'
-import { instant, say, table } from './output.ts'
+import { inertJson, instant, say, table } from './output.ts'
 
 /** Where a replay is shown. */
 export interface Screen {
@@ -12,7 +12,7 @@ export interface Screen {
 
 export class JsonScreen implements Screen {
   show(_: ReplayLine, text: string): void {
-    say(text)
+    say(inertJson(text))
   }
   restore(): void {}
 }

@@ -12,7 +12,7 @@ export function readTar(archive: Buffer): Map<string, Buffer> {
     if (!Number.isSafeInteger(size) || size < 0 || from + size > archive.length)
       throw new Error('the archive is cut off')
     const content = archive.subarray(from, from + size)
-    if (kind === 0x78) longName = /\d+ path=([^\n]*)\n/.exec(content.toString('utf8'))?.[1]
+    if (kind === 0x78) longName = /(?:^|\n)\d{1,6} path=([^\n]*)\n/.exec(content.toString('utf8'))?.[1]
     else {
       if (kind === 0x30 || kind === 0) files.set((longName ?? nameAt(archive, at)).replace(/^\/+/, ''), content)
       longName = undefined

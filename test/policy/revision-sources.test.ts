@@ -23,6 +23,18 @@ describe('an archive of sources', () => {
     expect(writeTar(new Map([...files].reverse()))).toEqual(writeTar(files))
   })
 
+  test('takes a long name from a record of its own, not out of the middle of another, however long that is', () => {
+    const files = new Map([[`${'lib/'.repeat(50)}x.rego`, Buffer.from('x')]])
+    const archive = writeTar(files)
+    const record = archive.toString('latin1').indexOf(' path=')
+    archive.write('comment=1 path=access/evil.rego\n', record + 1, 'latin1')
+    expect([...readTar(archive).keys()]).not.toContain('access/evil.rego')
+    const digits = Buffer.from('1'.repeat(2_000_000))
+    const long = writeTar(new Map([['x', digits]]))
+    long[156] = 'x'.charCodeAt(0) // the file is a header now
+    expect(readTar(long).size).toBe(0)
+  })
+
   test('that is cut off, or holds what the gate would not have read, is refused', () => {
     const archive = packSources(starter())
     expect([...unpackSources(archive).keys()]).toEqual([...starter().keys()])
