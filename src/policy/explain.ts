@@ -69,7 +69,7 @@ function weighAround(
   if (row.effect === 'allow' || row.effect === 'data') return nothing()
   if (!Object.hasOwn(points, point) || revision === undefined)
     return nothing('the revision is not there: what would have been needed cannot be computed')
-  const shown = whole(row, input)
+  const shown = input === null ? undefined : whole(row, input)
   if (shown === undefined)
     return nothing('not all of the input was kept: what would have been needed cannot be computed')
   const again = revision.weigh(point, shown).effect

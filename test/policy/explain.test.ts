@@ -183,6 +183,16 @@ describe('explaining a decision', () => {
     expect((await why(old)).notes).toContainEqual(expect.stringContaining('groups_stale); policy itself says allow'))
   })
 
+  test('what was refused because its input could not even be read is explained as far as it goes', async () => {
+    const { decision } = engine.decide('access', { nonsense: true } as never, { subject_id: 'sub_1' })
+    expect(decision.code).toBe('input_invalid')
+    expect(await why(decision)).toMatchObject({
+      instead: [],
+      weighed: 0,
+      notes: [expect.stringContaining('not all of the input was kept')],
+    })
+  })
+
   test('what was not kept, or is not there, is said and not guessed', async () => {
     const hiding = {
       decide: () => ({ decision: { result: { erase: ['/input/subject/groups'], mask: [] } } }),
