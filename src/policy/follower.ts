@@ -121,6 +121,7 @@ export class RevisionFollower {
     if (found === undefined) return this.#endRecovery()
     try {
       this.#engine.load(found)
+      this.#endRecovery() // one that is over is not begun with either
       log.info({ generation: found.generation, commit: found.commit, digest: found.digest }, 'policy revision loaded')
     } catch (error) {
       if (this.#complained !== found.generation)

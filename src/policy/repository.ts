@@ -1,9 +1,9 @@
-import type { KeyObject } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { AuditWriter } from '../audit/events.ts'
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { faultMessage, logger } from '../log.ts'
-import { bundleOpts } from './bundle.ts'
+import { bundleDigest, bundleOpts } from './bundle.ts'
 import type { ActiveRevision } from './engine.ts'
 import { demandFirstAdmins } from './first-admins.ts'
 import { type Compiled, compile, type GateOptions } from './gate.ts'
@@ -20,6 +20,7 @@ import {
   recordRefusal,
   type Store,
 } from './revision-store.ts'
+import { verifyRevision } from './signing.ts'
 import type { Sources } from './sources.ts'
 import { type Hand, pin, reusedCandidate, revisionBefore, revisionOf, type Steered, unpin } from './steering.ts'
 
@@ -208,6 +209,8 @@ export class Repository {
   /**
    * What an older build compiled, and this one does not evaluate, is compiled again from its stored sources: an upgrade
    * needs no git server, and leaves a pin where it is. An older build does nothing to what a newer one made.
+   * INVARIANT: control signs again only what it had signed. Stored sources are signed by nobody: they must compile to the
+   * digest that was; with a compiler that builds other bundles git alone vouches for them, by the id of the commit.
    */
   async #renew(): Promise<void> {
     const { db } = this.#store.database
@@ -215,10 +218,15 @@ export class Repository {
     if (newest === undefined || newest.opts >= bundleOpts || newest.kind === 'recovery') return
     const row = await getRevision(db, newest.generation)
     if (row?.sources == null || this.#notRenewed === newest.generation) return
-    const { commit, author, subject_line, signer } = row
-    const sources = unpackSources(row.sources)
+    const { commit, author, subject_line, signer, opts, digest, signature } = row
+    const stored = row.sources
     try {
-      const { bundle } = await this.#gate(commit, async () => sources)
+      if (!verifyRevision(row, signature, createPublicKey(this.#store.key))) throw notSigned(commit)
+      let { bundle, sources } = await this.#gate(commit, async () => unpackSources(stored))
+      if (bundleDigest({ ...bundle, opts }) !== digest) {
+        if ((await this.#mirror.find(commit)) !== commit) throw notSigned(commit)
+        ;({ bundle, sources } = await this.#gate(commit, () => this.#mirror.read(commit)))
+      }
       const candidate = compiledCandidate({ commit, author, subject_line, signer }, bundle, sources, row.kind)
       await activate(
         this.#store,
@@ -265,9 +273,9 @@ export class Repository {
     return compiledCandidate({ ...commit, signer }, bundle, sources, kind)
   }
 
-  async #comesFrom(commit: string, base: string, acknowledged: string | null): Promise<boolean> {
-    if (await this.#mirror.descends(commit, base)) return true
-    return acknowledged !== null && (await this.#mirror.descends(commit, acknowledged))
+  /** Who acknowledged a rewritten history said no to what it dropped: that does not come back by itself either. */
+  #comesFrom(commit: string, base: string, acknowledged: string | null): Promise<boolean> {
+    return this.#mirror.descends(commit, acknowledged ?? base)
   }
 
   #rewrittenRef(commit: string, base: string): Refused {
@@ -316,6 +324,16 @@ export class Repository {
       ])
     }
   }
+}
+
+function notSigned(commit: string): Refused {
+  const short = commit.slice(0, 12)
+  return new Refused([
+    {
+      code: 'not_signed',
+      message: `what is stored of ${short} is not what this control plane signed: it is not used again`,
+    },
+  ])
 }
 
 /** The commit that the ref's next one must come from; none before a first revision. */

@@ -65,14 +65,11 @@ export function reusedCandidate({ key }: Pick<Store, 'key'>, row: RevisionRow, k
 
 /** The newest revision of a commit, given by its id or the beginning of it; recoveries are nobody's to take again. */
 export async function revisionOf(db: Queryable, id: string): Promise<RevisionRow | undefined> {
-  const rows = await db
-    .select()
-    .from(revisions)
-    .where(and(like(revisions.commit, `${id}%`), ne(revisions.kind, 'recovery')))
-    .orderBy(desc(revisions.generation))
-    .limit(2)
-  if (new Set(rows.map(row => row.commit)).size > 1) throw ambiguous(id)
-  return rows[0]
+  const fits = and(like(revisions.commit, `${id}%`), ne(revisions.kind, 'recovery'))
+  const commits = await db.selectDistinct({ commit: revisions.commit }).from(revisions).where(fits).limit(2)
+  if (commits.length > 1) throw ambiguous(id)
+  const [row] = await db.select().from(revisions).where(fits).orderBy(desc(revisions.generation)).limit(1)
+  return row
 }
 
 /** The newest revision before the one in force that is of another commit. */
@@ -211,7 +208,10 @@ export async function endDueRecovery(store: Store): Promise<void> {
   if (row!.over) await endRecovery(store, null)
 }
 
-/** What was in force before comes back at once, from what is stored; the tracked ref is followed from there. */
+/**
+ * What was in force before comes back at once, from what is stored; the tracked ref is followed from there. Where it
+ * cannot come back, the recovery ends all the same: nobody could follow, pin or roll back anything otherwise.
+ */
 async function endRecovery(store: Store, by: Hand | null): Promise<void> {
   const { row, candidate } = await toReturnTo(store)
   const over = async (tx: Tx) => {

@@ -1,11 +1,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createAuditWriter } from '../../src/audit/writer.ts'
 import { newId } from '../../src/ids.ts'
+import { bundleDigest, unpackBundle } from '../../src/policy/bundle.ts'
 import { RevisionFollower } from '../../src/policy/follower.ts'
 import { deliverNotices } from '../../src/policy/notices.ts'
 import { changeState, readState } from '../../src/policy/policy-state.ts'
 import type { Repository } from '../../src/policy/repository.ts'
-import { activate, compiledCandidate, listRevisions } from '../../src/policy/revision-store.ts'
+import { packSources, revisionSources } from '../../src/policy/revision-sources.ts'
+import { activate, compiledCandidate, getRevision, listRevisions } from '../../src/policy/revision-store.ts'
+import { signRevision } from '../../src/policy/signing.ts'
 import { endDueRecovery, type Hand, recover } from '../../src/policy/steering.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { commit, git, removeFolders, repository, starterRepository } from './repositories.ts'
@@ -41,6 +44,15 @@ async function follow(): Promise<void> {
       async tx => changeState(tx, { followed: id, current_at: new Date() }),
     )
   }
+}
+
+/** A revision as a build with other options made and signed it. */
+async function asOfAnOlderBuild(generation: number): Promise<void> {
+  const row = (await getRevision(db.database.db, generation))!
+  const digest = bundleDigest({ ...unpackBundle(row.bundle), opts: 0 })
+  const signature = signRevision({ generation, commit: row.commit, digest }, keys.privateKey)
+  await db.database
+    .sql`update revisions set opts = 0, digest = ${digest}, signature = ${signature} where generation = ${generation}`
 }
 
 const revisions = async () =>
@@ -103,6 +115,25 @@ describe('the tracked ref', () => {
     git(dir, 'reset', '-q', '--hard', second)
     const good = commit(dir, [['lib/good.rego', 'package sallyport.lib.good\n']], 'good')
     expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: good })
+  })
+
+  test('is rewritten and acknowledged: what was dropped does not come back by itself, nor what is pushed on top of it', async () => {
+    git(dir, 'reset', '-q', '--hard', first)
+    const kept = commit(dir, [['lib/kept.rego', 'package sallyport.lib.kept\n']], 'without what was dropped')
+    expect((await control.poll()).outcome).toBe('refused')
+    await control.pin(kept, sam)
+    await control.unpin(sam)
+
+    git(dir, 'reset', '-q', '--hard', second)
+    expect(await control.poll()).toMatchObject({ outcome: 'refused', commit: second, problems: [{ code: 'history' }] })
+    const onTop = commit(dir, [['lib/more.rego', 'package sallyport.lib.more\n']], 'on top of what was dropped')
+    expect(await control.poll()).toMatchObject({ outcome: 'refused', commit: onTop })
+    expect((await active())?.commit).toBe(kept)
+
+    git(dir, 'reset', '-q', '--hard', kept)
+    expect((await control.poll()).outcome).toBe('unchanged')
+    const next = commit(dir, [['lib/next.rego', 'package sallyport.lib.next\n']], 'next')
+    expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: next })
   })
 
   test('moves on by many commits and merges at once: it is followed, as far back as history is looked for', async () => {
@@ -184,7 +215,7 @@ describe('a hand on the policy', () => {
 
   test('stays over an upgrade: what an older build compiled is compiled again from its stored sources, without git', async () => {
     await control.pin(first, sam)
-    await db.database.sql`update revisions set opts = 0 where generation = 3`
+    await asOfAnOlderBuild(3)
     const upgraded = repository('/nonexistent', db)
     await expect(upgraded.poll()).rejects.toMatchObject({ code: 'policy_unavailable' })
     expect((await revisions()).slice(2)).toEqual([
@@ -197,6 +228,38 @@ describe('a hand on the policy', () => {
     await db.database.sql`update revisions set opts = 9 where generation = 4` // of a newer build
     await control.poll()
     expect(await revisions()).toHaveLength(4)
+  })
+
+  test('is no way around the signature: stored sources that do not compile to what was signed are not signed after an upgrade', async () => {
+    await control.pin(first, sam)
+    await asOfAnOlderBuild(3)
+    const admin = starter().get('admin/admin.rego')!.toString().replace('"me",', '"me", "tokens.forge",')
+    const forged = packSources(starter({ 'admin/admin.rego': admin }))
+    await db.database.sql`update revisions set sources = ${forged} where generation = 3`
+    await expect(repository('/nonexistent', db).poll()).rejects.toMatchObject({ code: 'policy_unavailable' })
+    expect(await revisions()).toHaveLength(3)
+
+    expect((await control.poll()).outcome).toBe('held') // git has the commit whose id was signed
+    expect((await active())?.generation).toBe(4)
+    const { sources } = (await revisionSources(db.database.db, 4))!
+    expect(sources.get('admin/admin.rego')!.toString()).not.toContain('tokens.forge')
+    await db.database.sql`update revisions set opts = 0, digest = 'forged' where generation = 4`
+    await control.poll()
+    expect(await revisions()).toHaveLength(4)
+    expect(await told()).toContain('is not what this control plane signed')
+  })
+
+  test('does not guess: the beginning of several commits that were in force names none of them, however often one was', async () => {
+    const twin = first.slice(0, 12) + second.slice(12)
+    await db.database.sql`update revisions set commit = ${twin} where generation = 2`
+    await db.database.sql`
+      insert into revisions (generation, commit, digest, opa_version, opts, bundle, rules, signature, author, subject_line)
+      select generation + 1, commit, digest, opa_version, opts, bundle, rules, signature, author, subject_line
+      from revisions where generation = 2`
+    await expect(control.pin(first.slice(0, 12), sam)).rejects.toMatchObject({
+      code: 'bad_request',
+      message: expect.stringContaining('the beginning of several commits'),
+    })
   })
 
   test('cannot have control sign what control never signed', async () => {
@@ -277,5 +340,15 @@ describe('a recovery', () => {
     await endDueRecovery(store())
     expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: second })
     expect(await active()).toMatchObject({ commit: second, kind: 'followed' })
+  })
+
+  test('that is over is not begun with by a process that starts after its end, before control has ended it', async () => {
+    const { ends_at_ms } = await recover(store(), await local(60), { who: 'root', reason: 'once more' })
+    const engine = newEngine()
+    const follower = new RevisionFollower({ database: db.database, engine, now: () => ends_at_ms! + 1 })
+    await follower.poll()
+    expect(follower.notReady).toContain('the recovery is over')
+    expect(engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision.code).toBe('policy_stale')
+    await control.unpin(sam)
   })
 })
