@@ -114,7 +114,7 @@ describe('sallyport policy impact', () => {
     const text = readFileSync(output, 'utf8')
     expect(text).toContain('| newly denied | 2 | 1 |')
     expect(text).toContain(
-      "| 2 | `A\\|da 'x' (sub_ada)` | `shop-db` | `reader` | action | was **allow**<br>is **deny**, `action.no-orders action/closed.rego:",
+      "| 2 | `A¦da 'x' (sub_ada)` | `shop-db` | `reader` | action | was **allow**<br>is **deny**, `action.no-orders action/closed.rego:",
     )
   })
 
