@@ -142,7 +142,7 @@ async function page(
 
 /** Of rare words all that they find, of words that many rows hold the newest rows, of words of old rows all again. */
 const few = 500
-const newestRows = 20_000
+const newestRows = 5_000
 const many = 20_000
 
 /**

@@ -79,7 +79,7 @@ try {
       'of a subject on a resource, with a word',
       { subject_id: shape.subject(7), resource: shape.resource(7), text: 'orders' },
     ],
-    ['of a point, denied, of a subject', { point: 'access', effect: 'deny', subject_id: shape.subject(199) }],
+    ['of a point, denied, of a subject', { point: 'admin', effect: 'deny', subject_id: shape.subject(9) }],
     ['of somebody who is not there', { subject_id: 'sub_none' }, { some: false }],
     ['with a word that nothing holds', { text: 'nowhereatall' }, { some: false }],
   ]
