@@ -1,6 +1,6 @@
 import { Type as T } from 'typebox'
-import { proveDecision } from '../policy/decision-proof.ts'
-import { getDecision } from '../policy/decision-store.ts'
+import { proveDecision } from '../policy/log/decision-proof.ts'
+import { getDecision } from '../policy/log/decision-store.ts'
 import type { AuditDeps } from './audit.ts'
 import type { Api } from './deps.ts'
 

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
 import { packageVersion } from '../db/package-root.ts'
 import type { Caller } from '../identity/facts.ts'
-import { decisionEvent } from '../policy/decision-event.ts'
+import { decisionEvent } from '../policy/log/decision-event.ts'
 import {
   type DecisionFilter,
   type DecisionPlace,
@@ -11,7 +11,7 @@ import {
   readDecisions,
   type StoredDecision,
   searchDecisions,
-} from '../policy/decision-store.ts'
+} from '../policy/log/decision-store.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
 import { callerOf } from './guard.ts'

@@ -9,8 +9,8 @@ import type {
 import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
 import type { Identity } from '../identity/door.ts'
-import type { DecisionLog } from '../policy/decision-log.ts'
 import type { Engine } from '../policy/engine.ts'
+import type { DecisionLog } from '../policy/log/decision-log.ts'
 
 /** The server as an area of routes sees it. */
 export type Api = FastifyInstance<

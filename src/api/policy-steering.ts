@@ -1,9 +1,9 @@
 import type { FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
 import { SallyportError } from '../errors.ts'
+import type { Hand, Steered } from '../policy/repository/steering.ts'
 import { sourcesArchive } from '../policy/revision-sources.ts'
 import { listRevisions } from '../policy/revision-store.ts'
-import type { Hand, Steered } from '../policy/steering.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { callerOf } from './guard.ts'
 

@@ -1,7 +1,7 @@
 import { SallyportError } from '../errors.ts'
 import { Throttle } from '../identity/throttle.ts'
 import { logger } from '../log.ts'
-import { isWebhookSender, verifyWebhook, type WebhookSecrets } from '../policy/webhooks.ts'
+import { isWebhookSender, verifyWebhook, type WebhookSecrets } from '../policy/repository/webhooks.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
 

@@ -2,7 +2,7 @@ import { desc, sql } from 'drizzle-orm'
 import { Type as T } from 'typebox'
 import type { Queryable } from '../db/database.ts'
 import { processes } from '../db/schema.ts'
-import { type PolicyState, readState } from '../policy/policy-state.ts'
+import { type PolicyState, readState } from '../policy/repository/policy-state.ts'
 import { listRefusals, listRevisions } from '../policy/revision-store.ts'
 import type { Api, BaseDeps } from './deps.ts'
 

@@ -1,7 +1,7 @@
 import { desc, sql } from 'drizzle-orm'
 import { Type as T } from 'typebox'
 import { processes } from '../db/schema.ts'
-import { readState } from '../policy/policy-state.ts'
+import { readState } from '../policy/repository/policy-state.ts'
 import type { Api, BaseDeps } from './deps.ts'
 
 const Revision = T.Object({

@@ -1,6 +1,6 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { Tx } from '../db/database.ts'
-import type { LogClass, Needed } from '../policy/log-class.ts'
+import type { LogClass, Needed } from '../policy/log/log-class.ts'
 
 /** Decisions that requests, votes and grants stand on. */
 export const decisionOfRequests: Needed = (id: SQL) => sql`

@@ -63,7 +63,7 @@ export async function show(client: Client, generation: string, options: { output
     throw new SallyportError('conflict', `${folder} exists already`, { remedy: 'name another folder with --output' })
   const archive = await client.bytes(`/api/policy/revisions/${number}/sources`)
   const { unpackSources } = await import('../policy/revision-sources.ts')
-  const { writeSources } = await import('../policy/sources.ts')
+  const { writeSources } = await import('../policy/repository/sources.ts')
   const sources = unpackSources(archive)
   writeSources(sources, folder)
   say(`${sources.size} files of generation ${number} are in ${plain(folder)}`)

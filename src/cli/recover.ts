@@ -5,8 +5,8 @@ import { join, resolve } from 'node:path'
 import type { Config } from '../config.ts'
 import { SallyportError } from '../errors.ts'
 import { logger } from '../log.ts'
-import type { Commit } from '../policy/git.ts'
-import type { Sources } from '../policy/sources.ts'
+import type { Commit } from '../policy/repository/git.ts'
+import type { Sources } from '../policy/repository/sources.ts'
 import { instant, plain, say } from './output.ts'
 
 const log = logger('recover')
@@ -32,7 +32,7 @@ export async function recoverPolicy(
   const { rootKeyOf, secretRef } = await import('../keys.ts')
   const { parsePublicKey, signingKeys } = await import('../signing-keys.ts')
   const { compiledCandidate } = await import('../policy/revision-store.ts')
-  const { recover } = await import('../policy/steering.ts')
+  const { recover } = await import('../policy/repository/steering.ts')
   if (options.for_s > 3600 || options.for_s < 60)
     throw new SallyportError('bad_request', 'a recovery lasts from one minute to one hour', {
       remedy: 'write --for 30m',
@@ -60,7 +60,7 @@ export async function recoverPolicy(
 
 /** A folder as it lies there, or a commit of a local repository. */
 export async function readLocal(source: string, config: Local, who: string): Promise<{ of: Commit; sources: Sources }> {
-  const { readFolder } = await import('../policy/sources.ts')
+  const { readFolder } = await import('../policy/repository/sources.ts')
   const { writeTar } = await import('../policy/tar.ts')
   const [, repository, id] = /^(.+)@([0-9a-f]{7,64})$/.exec(source) ?? []
   if (repository !== undefined && id !== undefined && existsSync(repository))
@@ -76,7 +76,7 @@ export async function readLocal(source: string, config: Local, who: string): Pro
 }
 
 async function readCommit(source: string, id: string, config: Local): Promise<{ of: Commit; sources: Sources }> {
-  const { GitMirror } = await import('../policy/git.ts')
+  const { GitMirror } = await import('../policy/repository/git.ts')
   const dir = mkdtempSync(join(tmpdir(), 'sallyport-recover-'))
   try {
     const { ref, folder } = config.policy

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { SallyportError } from '../errors.ts'
-import type { Sources } from '../policy/sources.ts'
+import type { Sources } from '../policy/repository/sources.ts'
 import type { Client } from './client.ts'
 import { plain, say, seconds } from './output.ts'
 

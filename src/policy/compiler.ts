@@ -7,7 +7,7 @@ import { restrictCapabilities } from './capabilities.ts'
 import { type ChildResult, runChild } from './child.ts'
 import { meant } from './lint/meant.ts'
 import { type Problem, Refused } from './problem.ts'
-import { type Sources, writeSources } from './sources.ts'
+import { type Sources, writeSources } from './repository/sources.ts'
 import { readTar } from './tar.ts'
 
 export interface OpaFacts {

@@ -5,8 +5,8 @@ import { DataSchema, type PolicyData } from './data-schema.ts'
 import type { GateOptions } from './gate.ts'
 import { meant } from './lint/meant.ts'
 import { type Problem, Refused } from './problem.ts'
+import type { Sources } from './repository/sources.ts'
 import { fits, typed } from './resources.ts'
-import type { Sources } from './sources.ts'
 import { placesIn } from './yaml-place.ts'
 
 const dataChecker = Compile(DataSchema)

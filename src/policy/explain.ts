@@ -1,8 +1,8 @@
 import { canonical, digest, type Json } from '../canonical.ts'
-import type { StoredDecision } from './decision-store.ts'
+import type { StoredDecision } from './log/decision-store.ts'
 import { type ChangeKind, nearby } from './nearby.ts'
 import { type ApprovalTerms, type Input, type Point, points } from './points.ts'
-import type { Sources } from './sources.ts'
+import type { Sources } from './repository/sources.ts'
 import type { PastRevision } from './weigh.ts'
 
 /** What would have been needed instead: one thing changed, everything else as it was. */

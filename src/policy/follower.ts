@@ -1,7 +1,7 @@
 import type { Database } from '../db/database.ts'
 import { logger } from '../log.ts'
 import type { Engine } from './engine.ts'
-import { behindFor } from './policy-state.ts'
+import { behindFor } from './repository/policy-state.ts'
 import { newestBundle } from './revision-store.ts'
 
 const log = logger('policy')

@@ -3,8 +3,8 @@ import { type Bundle, bundleOpts } from './bundle.ts'
 import { opaFacts, Workspace } from './compiler.ts'
 import type { PolicyData } from './data-schema.ts'
 import { type Point, points } from './points.ts'
+import type { Sources } from './repository/sources.ts'
 import { readRules } from './rules.ts'
-import type { Sources } from './sources.ts'
 
 /** A bundle that was built again, and OPA's own evaluator beside it. */
 export interface Rebuilt extends Disposable {

@@ -4,7 +4,7 @@ import { parseDocument } from 'yaml'
 import { placedFaults } from '../faults.ts'
 import type { Coverage } from './compiler.ts'
 import { type Problem, Refused } from './problem.ts'
-import type { Sources } from './sources.ts'
+import type { Sources } from './repository/sources.ts'
 import { placesIn } from './yaml-place.ts'
 
 /** The file in which a repository says what the gate demands of it besides what it demands of all. */

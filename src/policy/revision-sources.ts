@@ -1,8 +1,8 @@
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { and, desc, eq, isNotNull } from 'drizzle-orm'
 import type { Queryable } from '../db/database.ts'
+import { SourceCollector, type Sources } from './repository/sources.ts'
 import { revisions } from './schema.ts'
-import { SourceCollector, type Sources } from './sources.ts'
 import { readTar, writeTar } from './tar.ts'
 
 /** Sources are bounded (sources.ts); the frame of the archive adds some 1.5 KiB a file. */

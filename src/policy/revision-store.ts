@@ -5,14 +5,14 @@ import type { Database, Queryable, Tx } from '../db/database.ts'
 import { newId } from '../ids.ts'
 import { type Bundle, bundleDigest, packBundle, type SignedBundle } from './bundle.ts'
 import type { ActiveRevision } from './engine.ts'
-import type { Commit } from './git.ts'
-import { notice } from './notices.ts'
-import { instant, lockActivation } from './policy-state.ts'
 import { type Problem, problemText } from './problem.ts'
+import type { Commit } from './repository/git.ts'
+import { notice } from './repository/notices.ts'
+import { instant, lockActivation } from './repository/policy-state.ts'
+import type { Sources } from './repository/sources.ts'
 import { packSources } from './revision-sources.ts'
 import { type RevisionKind, revisionFailures, revisions } from './schema.ts'
 import { signRevision } from './signing.ts'
-import type { Sources } from './sources.ts'
 
 const keptFailures = 200
 const toldProblems = 10

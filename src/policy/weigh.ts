@@ -5,9 +5,9 @@ import type { PolicyData } from './data-schema.ts'
 import { type Answer, denied, judge } from './judge.ts'
 import type { Input, Point } from './points.ts'
 import { readQuestion } from './question.ts'
+import type { Sources } from './repository/sources.ts'
 import { revisionSources } from './revision-sources.ts'
 import { getRevision } from './revision-store.ts'
-import type { Sources } from './sources.ts'
 import { Evaluator } from './wasm.ts'
 
 /** Answers a question nobody asked: there is no Permit, and no Decision. */

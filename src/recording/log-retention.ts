@@ -6,9 +6,9 @@ import type { Database } from '../db/database.ts'
 import { logFloor_s } from '../db/grants.ts'
 import { logger } from '../log.ts'
 import type { Decision } from '../policy/decision.ts'
-import type { DecisionLog } from '../policy/decision-log.ts'
 import type { Engine } from '../policy/engine.ts'
-import type { LogClass, Needed } from '../policy/log-class.ts'
+import type { DecisionLog } from '../policy/log/decision-log.ts'
+import type { LogClass, Needed } from '../policy/log/log-class.ts'
 
 const log = logger('recording')
 const batch = 500

@@ -1,5 +1,5 @@
 import { type SQL, sql } from 'drizzle-orm'
-import type { LogClass, Needed } from '../policy/log-class.ts'
+import type { LogClass, Needed } from '../policy/log/log-class.ts'
 
 /** Decisions that tickets and sessions stand on. */
 export const decisionOfSessions: Needed = (id: SQL) => sql`

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { readDecisionEvent } from '../../src/policy/decision-event.ts'
+import { readDecisionEvent } from '../../src/policy/log/decision-event.ts'
 import { signIn } from '../identity/support.ts'
 import { type ApiWorld, apiWorld, buildBase } from './support.ts'
 

@@ -10,8 +10,8 @@ import { bundleDigest, packBundle } from '../../src/policy/bundle.ts'
 import { Engine } from '../../src/policy/engine.ts'
 import { compile } from '../../src/policy/gate.ts'
 import type { Input } from '../../src/policy/points.ts'
+import { readFolder } from '../../src/policy/repository/sources.ts'
 import { signRevision } from '../../src/policy/signing.ts'
-import { readFolder } from '../../src/policy/sources.ts'
 
 /**
  * The cost of a decision: `decide('action')` on the starter policies, not cached, fuel on, against an OPA server on

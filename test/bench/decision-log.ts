@@ -12,7 +12,7 @@ import {
   getDecision,
   readDecisions,
   searchDecisions,
-} from '../../src/policy/decision-store.ts'
+} from '../../src/policy/log/decision-store.ts'
 import { Secret } from '../../src/secret.ts'
 import { fillLog, shape } from './decision-log/fill.ts'
 import { figure, quantile } from './live/figure.ts'

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { bytesOfFiles } from '../../src/policy/impact/blocks.ts'
 import { computeImpact } from '../../src/policy/impact/impact.ts'
 import { type Candidate, compileCandidate } from '../../src/policy/impact/revision.ts'
-import { readFolder } from '../../src/policy/sources.ts'
+import { readFolder } from '../../src/policy/repository/sources.ts'
 import { figure } from './live/figure.ts'
 
 /**

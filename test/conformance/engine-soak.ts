@@ -5,8 +5,8 @@ import { Engine } from '../../src/policy/engine.ts'
 import { compile } from '../../src/policy/gate.ts'
 import { findOpa } from '../../src/policy/opa-binary.ts'
 import type { Input } from '../../src/policy/points.ts'
+import { readFolder } from '../../src/policy/repository/sources.ts'
 import { signRevision } from '../../src/policy/signing.ts'
-import { readFolder } from '../../src/policy/sources.ts'
 import { actionInput, engineer } from '../policy/support.ts'
 
 /**

@@ -4,7 +4,7 @@ import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
-import { dayOf, keepDecisionDays } from '../../src/policy/decision-days.ts'
+import { dayOf, keepDecisionDays } from '../../src/policy/log/decision-days.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let world: TestDatabase

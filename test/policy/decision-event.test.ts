@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { canonical, digest, type Json } from '../../src/canonical.ts'
 import type { Decision } from '../../src/policy/decision.ts'
-import { decisionEvent, eventInput, readDecisionEvent } from '../../src/policy/decision-event.ts'
-import { decisionRow } from '../../src/policy/decision-row.ts'
-import type { StoredDecision } from '../../src/policy/decision-store.ts'
-import { ruleQuery, wordQuery, wordsOf } from '../../src/policy/decision-words.ts'
 import type { Engine } from '../../src/policy/engine.ts'
+import { decisionEvent, eventInput, readDecisionEvent } from '../../src/policy/log/decision-event.ts'
+import { decisionRow } from '../../src/policy/log/decision-row.ts'
+import type { StoredDecision } from '../../src/policy/log/decision-store.ts'
+import { ruleQuery, wordQuery, wordsOf } from '../../src/policy/log/decision-words.ts'
 import { accessInput, actionInput, engineer, engineOn, now } from './support.ts'
 
 const labels = { app: 'sallyport', id: 'test', version: '0.0.0' } as const

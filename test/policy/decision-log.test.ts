@@ -4,17 +4,17 @@ import { createAuditWriter } from '../../src/audit/writer.ts'
 import { openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
 import type { Decision } from '../../src/policy/decision.ts'
-import { batchDecisions, decisionLeaf } from '../../src/policy/decision-batch.ts'
-import { dayOf } from '../../src/policy/decision-days.ts'
-import { DecisionLog } from '../../src/policy/decision-log.ts'
+import type { Engine } from '../../src/policy/engine.ts'
+import { batchDecisions, decisionLeaf } from '../../src/policy/log/decision-batch.ts'
+import { dayOf } from '../../src/policy/log/decision-days.ts'
+import { DecisionLog } from '../../src/policy/log/decision-log.ts'
 import {
   type DecisionFilter,
   type DecisionPlace,
   getDecision,
   listDecisions,
   searchDecisions,
-} from '../../src/policy/decision-store.ts'
-import type { Engine } from '../../src/policy/engine.ts'
+} from '../../src/policy/log/decision-store.ts'
 import { revisions } from '../../src/policy/schema.ts'
 import { timeFacts } from '../../src/policy/time.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'

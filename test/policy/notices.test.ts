@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { deliverNotices, notice } from '../../src/policy/notices.ts'
+import { deliverNotices, notice } from '../../src/policy/repository/notices.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let db: TestDatabase

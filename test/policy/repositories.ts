@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createAuditWriter } from '../../src/audit/writer.ts'
 import { newId } from '../../src/ids.ts'
-import { Repository, type RepositoryOptions } from '../../src/policy/repository.ts'
+import { Repository, type RepositoryOptions } from '../../src/policy/repository/repository.ts'
 import type { TestDatabase } from '../support/database.ts'
 import { acceptAll, keys, opaPath, starter } from './support.ts'
 

@@ -6,8 +6,8 @@ import { opaFacts, Workspace } from '../../src/policy/compiler.ts'
 import { Engine, type EngineOptions } from '../../src/policy/engine.ts'
 import { compile, type ProtocolCheck } from '../../src/policy/gate.ts'
 import { type Input, points, type ResourceFacts, type SubjectFacts } from '../../src/policy/points.ts'
+import { readFolder } from '../../src/policy/repository/sources.ts'
 import { signRevision } from '../../src/policy/signing.ts'
-import { readFolder } from '../../src/policy/sources.ts'
 import { timeFacts } from '../../src/policy/time.ts'
 
 export const starterRoot = join(import.meta.dirname, '../../policies')

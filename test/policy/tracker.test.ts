@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Notices } from '../../src/db/notices.ts'
-import { askForLook, lookChannel, Tracker } from '../../src/policy/tracker.ts'
+import { askForLook, lookChannel, Tracker } from '../../src/policy/repository/tracker.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let db: TestDatabase

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { verifyWebhook, type WebhookSender } from '../../src/policy/webhooks.ts'
+import { verifyWebhook, type WebhookSender } from '../../src/policy/repository/webhooks.ts'
 import { Secret } from '../../src/secret.ts'
 
 const now_ms = Date.UTC(2026, 10, 25, 12)

@@ -1,4 +1,4 @@
-import { withoutClaims } from '../hidden.ts'
+import { withoutClaims } from '../log/hidden.ts'
 import { type Input, type Point, points } from '../points.ts'
 import { isInput } from '../results.ts'
 

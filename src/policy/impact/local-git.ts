@@ -1,8 +1,8 @@
 import { realpathSync } from 'node:fs'
 import { SallyportError } from '../../errors.ts'
 import { runChild } from '../child.ts'
-import { type RunGit, readTree } from '../git-tree.ts'
-import type { Sources } from '../sources.ts'
+import { type RunGit, readTree } from '../repository/git-tree.ts'
+import type { Sources } from '../repository/sources.ts'
 
 /** A repository of the person who calls us. Objects of it are read; nothing is fetched, checked out or run. */
 export interface LocalRepository {

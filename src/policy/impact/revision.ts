@@ -3,7 +3,7 @@ import { type Bundle, bundleDigest } from '../bundle.ts'
 import { compile, type GateOptions } from '../gate.ts'
 import { Refused, refusalError } from '../problem.ts'
 import { rebuild } from '../rebuild.ts'
-import type { Sources } from '../sources.ts'
+import type { Sources } from '../repository/sources.ts'
 
 /** A compiled commit as a thread takes it: plain values. */
 export interface Candidate {

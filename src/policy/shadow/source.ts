@@ -3,9 +3,9 @@ import type { Database } from '../../db/database.ts'
 import { logger } from '../../log.ts'
 import type { Engine } from '../engine.ts'
 import { compile, type GateOptions } from '../gate.ts'
-import { GitMirror, type GitOptions } from '../git.ts'
-import { notice } from '../notices.ts'
 import { type Problem, problemText, Refused } from '../problem.ts'
+import { GitMirror, type GitOptions } from '../repository/git.ts'
+import { notice } from '../repository/notices.ts'
 import { newestShadow, shadowReport, storeShadow } from './store.ts'
 
 const log = logger('policy')

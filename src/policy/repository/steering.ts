@@ -1,13 +1,10 @@
 import { createPublicKey } from 'node:crypto'
 import { and, desc, like, lt, ne, sql } from 'drizzle-orm'
-import type { Queryable, Tx } from '../db/database.ts'
-import { SallyportError } from '../errors.ts'
-import { logger } from '../log.ts'
-import { bundleDigest, unpackBundle } from './bundle.ts'
-import type { ActiveRevision } from './engine.ts'
-import type { Commit } from './git.ts'
-import { notice } from './notices.ts'
-import { changeState, instant, lockedState, noPin, noRecovery, type PolicyState, readState } from './policy-state.ts'
+import type { Queryable, Tx } from '../../db/database.ts'
+import { SallyportError } from '../../errors.ts'
+import { logger } from '../../log.ts'
+import { bundleDigest, unpackBundle } from '../bundle.ts'
+import type { ActiveRevision } from '../engine.ts'
 import {
   activate,
   type Candidate,
@@ -15,9 +12,12 @@ import {
   type NewestRevision,
   type RevisionRow,
   type Store,
-} from './revision-store.ts'
-import { type RevisionKind, revisions } from './schema.ts'
-import { verifyRevision } from './signing.ts'
+} from '../revision-store.ts'
+import { type RevisionKind, revisions } from '../schema.ts'
+import { verifyRevision } from '../signing.ts'
+import type { Commit } from './git.ts'
+import { notice } from './notices.ts'
+import { changeState, instant, lockedState, noPin, noRecovery, type PolicyState, readState } from './policy-state.ts'
 
 /** Who steers by hand, and why. */
 export interface Hand {

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { Secret } from '../../secret.ts'
+import type { Secret } from '../../../secret.ts'
 import { post } from './http.ts'
 import { fitting, type Sink } from './sink.ts'
 

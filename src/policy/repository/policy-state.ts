@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
-import type { Queryable, Tx } from '../db/database.ts'
-import { policyState } from './schema.ts'
+import type { Queryable, Tx } from '../../db/database.ts'
+import { policyState } from '../schema.ts'
 
 export type PolicyState = Omit<typeof policyState.$inferSelect, 'id'>
 

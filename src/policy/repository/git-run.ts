@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type ChildResult, runChild } from './child.ts'
+import { type ChildResult, runChild } from '../child.ts'
 
 /** What no run of git may do on a repository that is hostile, or for a remote that is. */
 const hardening = [

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { SallyportError } from '../errors.ts'
-import type { Secret } from '../secret.ts'
+import { SallyportError } from '../../errors.ts'
+import type { Secret } from '../../secret.ts'
 
 /** Where a policy repository is, and how it is reached. */
 export interface RemoteOptions {

@@ -1,5 +1,5 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
-import type { Secret } from '../secret.ts'
+import type { Secret } from '../../secret.ts'
 
 /** The senders that are known, by the name in the address; each has a secret of its own, or is not listened to. */
 export type WebhookSecrets = Readonly<Partial<Record<WebhookSender, Secret>>>

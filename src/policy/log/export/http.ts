@@ -1,4 +1,4 @@
-import type { Secret } from '../../secret.ts'
+import type { Secret } from '../../../secret.ts'
 
 const longestCall_ms = 15_000
 

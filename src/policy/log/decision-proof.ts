@@ -1,12 +1,12 @@
 import { eq } from 'drizzle-orm'
 import { type Static, Type as T } from 'typebox'
-import { inclusionProof, merkleRoot, type ReadNode } from '../audit/merkle.ts'
-import { type ProofFile, prove } from '../audit/prove.ts'
-import type { Database } from '../db/database.ts'
-import { SallyportError } from '../errors.ts'
+import { inclusionProof, merkleRoot, type ReadNode } from '../../audit/merkle.ts'
+import { type ProofFile, prove } from '../../audit/prove.ts'
+import type { Database } from '../../db/database.ts'
+import { SallyportError } from '../../errors.ts'
+import { actionDecisions, decisions, revisions } from '../schema.ts'
 import { decisionLeaf } from './decision-batch.ts'
 import { columnsOf, getDecision } from './decision-store.ts'
-import { actionDecisions, decisions, revisions } from './schema.ts'
 
 const Nullable = T.Union([T.String(), T.Null()])
 const Whole = T.Union([T.Integer(), T.Null()])

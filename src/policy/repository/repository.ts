@@ -1,16 +1,14 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import type { AuditWriter } from '../audit/events.ts'
-import type { Database } from '../db/database.ts'
-import { SallyportError } from '../errors.ts'
-import { faultMessage, logger } from '../log.ts'
-import { bundleDigest, bundleOpts } from './bundle.ts'
-import type { ActiveRevision } from './engine.ts'
-import { demandFirstAdmins } from './first-admins.ts'
-import { type Compiled, compile, type GateOptions } from './gate.ts'
-import { type Commit, GitMirror, type GitOptions } from './git.ts'
-import { changeState, instant, isHeld, type PolicyState, readState, recordLook } from './policy-state.ts'
-import { type Problem, problemText, Refused, refusalError } from './problem.ts'
-import { unpackSources } from './revision-sources.ts'
+import type { AuditWriter } from '../../audit/events.ts'
+import type { Database } from '../../db/database.ts'
+import { SallyportError } from '../../errors.ts'
+import { faultMessage, logger } from '../../log.ts'
+import { bundleDigest, bundleOpts } from '../bundle.ts'
+import type { ActiveRevision } from '../engine.ts'
+import { demandFirstAdmins } from '../first-admins.ts'
+import { type Compiled, compile, type GateOptions } from '../gate.ts'
+import { type Problem, problemText, Refused, refusalError } from '../problem.ts'
+import { unpackSources } from '../revision-sources.ts'
 import {
   activate,
   compiledCandidate,
@@ -19,8 +17,10 @@ import {
   newestRevision,
   recordRefusal,
   type Store,
-} from './revision-store.ts'
-import { verifyRevision } from './signing.ts'
+} from '../revision-store.ts'
+import { verifyRevision } from '../signing.ts'
+import { type Commit, GitMirror, type GitOptions } from './git.ts'
+import { changeState, instant, isHeld, type PolicyState, readState, recordLook } from './policy-state.ts'
 import type { Sources } from './sources.ts'
 import { type Hand, pin, reusedCandidate, revisionBefore, revisionOf, type Steered, unpin } from './steering.ts'
 

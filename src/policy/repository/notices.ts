@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { eq, sql } from 'drizzle-orm'
-import type { Database, Tx } from '../db/database.ts'
-import { newId } from '../ids.ts'
-import { logger } from '../log.ts'
-import { policyNotices } from './schema.ts'
+import type { Database, Tx } from '../../db/database.ts'
+import { newId } from '../../ids.ts'
+import { logger } from '../../log.ts'
+import { policyNotices } from '../schema.ts'
 
 const log = logger('policy')
 const maxMessage = 2_800

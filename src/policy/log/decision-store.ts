@@ -1,9 +1,9 @@
 import { and, asc, desc, eq, getTableColumns, gte, lt, lte, or, type SQL, sql } from 'drizzle-orm'
-import type { Database, Queryable, Tx } from '../db/database.ts'
-import { SallyportError } from '../errors.ts'
+import type { Database, Queryable, Tx } from '../../db/database.ts'
+import { SallyportError } from '../../errors.ts'
+import { actionDecisions, decisions, revisions } from '../schema.ts'
 import { dayOf } from './decision-days.ts'
 import { ruleQuery, wordQuery } from './decision-words.ts'
-import { actionDecisions, decisions, revisions } from './schema.ts'
 
 /** A decision as it is read: all but what it is searched and exported by. */
 export type StoredDecision = Omit<typeof decisions.$inferSelect, 'words' | 'seq'>

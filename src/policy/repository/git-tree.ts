@@ -1,4 +1,4 @@
-import { SallyportError } from '../errors.ts'
+import { SallyportError } from '../../errors.ts'
 import { SourceCollector, type Sources } from './sources.ts'
 
 /** Runs git in a repository. @returns what it wrote; throws where it failed. */

@@ -1,7 +1,7 @@
-import { SessionLock } from '../audit/lock.ts'
-import type { Database } from '../db/database.ts'
-import { notify } from '../db/notices.ts'
-import type { Secret } from '../secret.ts'
+import { SessionLock } from '../../audit/lock.ts'
+import type { Database } from '../../db/database.ts'
+import { notify } from '../../db/notices.ts'
+import type { Secret } from '../../secret.ts'
 import type { PollOutcome, Repository } from './repository.ts'
 
 const lockId = [0x5a11, 5] as const

@@ -1,6 +1,6 @@
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
-import type { Secret } from '../../secret.ts'
+import type { Secret } from '../../../secret.ts'
 import { bearer, post } from './http.ts'
 import { fitting, type Placed, type Sink } from './sink.ts'
 

@@ -1,8 +1,8 @@
 import { asc, gt, sql } from 'drizzle-orm'
 import { unionAll } from 'drizzle-orm/pg-core'
-import type { Database, Queryable } from '../../db/database.ts'
+import type { Database, Queryable } from '../../../db/database.ts'
+import { actionDecisions, decisionPlaces, decisions } from '../../schema.ts'
 import { columnsOf, type StoredDecision, type Table } from '../decision-store.ts'
-import { actionDecisions, decisionPlaces, decisions } from '../schema.ts'
 
 const placedAtOnce = 5_000
 /** Nobody counts further. */

@@ -1,10 +1,10 @@
 import { isNull, sql } from 'drizzle-orm'
-import type { AuditWriter } from '../audit/events.ts'
-import { merkleRoot } from '../audit/merkle.ts'
-import { canonical, digest } from '../canonical.ts'
-import type { Database } from '../db/database.ts'
+import type { AuditWriter } from '../../audit/events.ts'
+import { merkleRoot } from '../../audit/merkle.ts'
+import { canonical, digest } from '../../canonical.ts'
+import type { Database } from '../../db/database.ts'
+import { actionDecisions, decisions } from '../schema.ts'
 import { columnsOf, type StoredDecision, type Table } from './decision-store.ts'
-import { actionDecisions, decisions } from './schema.ts'
 
 const batchRows = 2000
 

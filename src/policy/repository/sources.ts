@@ -1,6 +1,6 @@
 import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { type Problem, Refused } from './problem.ts'
+import { type Problem, Refused } from '../problem.ts'
 
 /** The files of a policy root that count, by path: modules and data. Whatever else lies there never reaches the compiler. */
 export type Sources = ReadonlyMap<string, Buffer>

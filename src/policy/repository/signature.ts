@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { SallyportError } from '../errors.ts'
-import { type ChildResult, runChild } from './child.ts'
+import { SallyportError } from '../../errors.ts'
+import { type ChildResult, runChild } from '../child.ts'
+import { Refused } from '../problem.ts'
 import { oneLine } from './git-run.ts'
-import { Refused } from './problem.ts'
 
 /** Files of the deployment, never of the repository. One of the two is enough. */
 export interface SignatureOptions {

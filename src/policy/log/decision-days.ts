@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
-import type { Database } from '../db/database.ts'
-import { isId } from '../ids.ts'
+import type { Database } from '../../db/database.ts'
+import { isId } from '../../ids.ts'
 
 const digits = '0123456789abcdefghjkmnpqrstvwxyz'
 /** Before any session of ours: the day of what names none. It has no partition, and lies with the rest. */

@@ -1,9 +1,9 @@
 import { type Static, Type as T } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { canonical, type Json } from '../canonical.ts'
-import { SallyportError } from '../errors.ts'
+import { canonical, type Json } from '../../canonical.ts'
+import { SallyportError } from '../../errors.ts'
+import { points } from '../points.ts'
 import type { StoredDecision } from './decision-store.ts'
-import { points } from './points.ts'
 
 /**
  * A decision as OPA's decision logs write one (`EventV1`), a line or an array element each, in exports of every kind. What

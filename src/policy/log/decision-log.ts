@@ -1,9 +1,9 @@
 import { sql } from 'drizzle-orm'
-import type { Database, Queryable } from '../db/database.ts'
-import { logger } from '../log.ts'
-import type { Decision } from './decision.ts'
+import type { Database, Queryable } from '../../db/database.ts'
+import { logger } from '../../log.ts'
+import type { Decision } from '../decision.ts'
+import type { Engine } from '../engine.ts'
 import { type DecisionRow, decisionRow, wordSeparator } from './decision-row.ts'
-import type { Engine } from './engine.ts'
 
 const log = logger('policy')
 const flushMs = 200

@@ -1,5 +1,5 @@
 import type { SQL } from 'drizzle-orm'
-import type { Tx } from '../db/database.ts'
+import type { Tx } from '../../db/database.ts'
 
 /**
  * One class of rows that the `retention` point may end: a room's own, in its own order. What rooms above still need of it

@@ -1,8 +1,8 @@
-import { canonical, type Json } from '../canonical.ts'
-import type { Decision } from './decision.ts'
+import { canonical, type Json } from '../../canonical.ts'
+import type { Decision } from '../decision.ts'
+import type { Engine } from '../engine.ts'
 import { dayOf } from './decision-days.ts'
 import { wordsOf } from './decision-words.ts'
-import type { Engine } from './engine.ts'
 import { maskedText as masked } from './hidden.ts'
 
 /** A row of `decisions` as it is inserted. */
