@@ -83,13 +83,17 @@ async function copies(erin: Person, direct: Way, pid: number): Promise<void> {
   await timed('sh', ['-c', `${zeros} > ${file}`])
   const ssh = (more: readonly string[], words: string) => (way: Way) =>
     timed('ssh', [...way.options, ...more, way.host, words])
-  const scp = (turn: (way: Way) => string[]) => (way: Way) =>
-    timed('scp', ['-q', ...way.options, ...cipher, ...turn(way)])
+  const scp = (more: readonly string[], turn: (way: Way) => string[]) => (way: Way) =>
+    timed('scp', ['-q', ...way.options, ...more, ...turn(way)])
+  const from = (way: Way) => [`${way.host}:${file}`, '/dev/null']
+  const to = (way: Way) => [file, `${way.host}:${file}.copy`]
   for (const [what, least, run] of [
     ['output of a command, same cipher (aes128-gcm)', budget.sameCipher, ssh(cipher, zeros)],
     ["output of a command, both sides' defaults", budget.defaults, ssh([], zeros)],
-    ['scp from the server, same cipher, hashed', budget.sameCipher, scp(way => [`${way.host}:${file}`, '/dev/null'])],
-    ['scp to the server, same cipher, hashed', budget.sameCipher, scp(way => [file, `${way.host}:${file}.copy`])],
+    ['scp from the server, same cipher, hashed', budget.sameCipher, scp(cipher, from)],
+    ['scp to the server, same cipher, hashed', budget.sameCipher, scp(cipher, to)],
+    ["scp from the server, both sides' defaults, hashed", budget.defaults, scp([], from)],
+    ["scp to the server, both sides' defaults, hashed", budget.defaults, scp([], to)],
   ] as const) {
     const before = cpuSeconds(pid)
     const took = await inTurns(ways, run)

@@ -24,8 +24,8 @@ test('of several controls one follows the repository, also when another one hear
   expect(await two.tracker.tick()).toBeNull()
   expect([one.tracker.follows, two.tracker.follows]).toEqual([true, false])
   const notices = new Notices({ url: db.url, application: 'test' })
-  await notices.start()
   notices.listen(lookChannel, payload => (payload === null ? undefined : one.tracker.pushed()))
+  await notices.start() // it listens from here on
   await askForLook(db.database)
   await expect.poll(() => one.looked).toEqual(['poll', 'look'])
   await two.tracker.pushed()

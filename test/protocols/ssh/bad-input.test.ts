@@ -49,7 +49,8 @@ describe('a client that misbehaves', () => {
     })
     await once(client, 'ready')
     const channel = await new Promise<ssh2.ClientChannel>((done, fail) =>
-      client.exec('cat', (error, opened) => (error ? fail(error) : done(opened))),
+      // It outlives the end of its input: a channel that is closed already takes whatever still comes.
+      client.exec("sh -c 'cat; sleep 60'", (error, opened) => (error ? fail(error) : done(opened))),
     )
     channel.on('error', () => {}).resume()
     const { id } = (channel as unknown as { outgoing: { id: number } }).outgoing
