@@ -1,7 +1,7 @@
 import { Type as T } from 'typebox'
 import { proveDecision } from '../policy/log/decision-proof.ts'
-import { getDecision } from '../policy/log/decision-store.ts'
 import type { AuditDeps } from './audit.ts'
+import { ofOneDecision } from './decision-guard.ts'
 import type { Api } from './deps.ts'
 
 /** What `sallyport verify-decision` computes a decision again from. */
@@ -10,14 +10,7 @@ export function decisionProofRoutes(app: Api, deps: AuditDeps): void {
     '/api/decisions/:id/proof',
     {
       config: {
-        guard: {
-          point: 'admin',
-          call: 'decisions.read',
-          target: request => ({ id: (request.params as { id: string }).id }),
-          own: async (request, caller) =>
-            (await getDecision(deps.database.db, (request.params as { id: string }).id))?.subject_id ===
-            caller.facts.id,
-        },
+        guard: ofOneDecision(deps.database.db, 'decisions.read'),
       },
       schema: {
         summary: 'One decision with its revision and its leaf of the audit log: all that it takes to compute it again',

@@ -12,6 +12,7 @@ import {
   type StoredDecision,
   searchDecisions,
 } from '../policy/log/decision-store.ts'
+import { ofOneDecision } from './decision-guard.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
 import { callerOf } from './guard.ts'
@@ -121,13 +122,7 @@ export function decisionRoutes(app: Api, deps: BaseDeps): void {
     '/api/decisions/:id',
     {
       config: {
-        guard: {
-          point: 'admin',
-          call: 'decisions.read',
-          target: request => ({ id: (request.params as { id: string }).id }),
-          own: async (request, caller) =>
-            (await getDecision(db, (request.params as { id: string }).id))?.subject_id === caller.facts.id,
-        },
+        guard: ofOneDecision(db, 'decisions.read'),
       },
       schema: {
         summary: 'One decision with what it needs to be computed again: commit, digest, canonical input, result',

@@ -1,10 +1,10 @@
-import type { FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
 import { knownGroups } from '../identity/known-groups.ts'
 import { explain } from '../policy/explain.ts'
 import { getDecision } from '../policy/log/decision-store.ts'
 import { ApprovalTerms } from '../policy/points.ts'
 import { PastRevisions } from '../policy/weigh.ts'
+import { ofOneDecision } from './decision-guard.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
 
@@ -48,18 +48,12 @@ const Answer = T.Object({
 export function explainRoutes(app: Api, deps: BaseDeps): void {
   const { db } = deps.database
   const revisions = new PastRevisions(deps.database)
-  const idOf = (request: FastifyRequest) => (request.params as { id: string }).id
 
   app.get(
     '/api/decisions/:id/explanation',
     {
       config: {
-        guard: {
-          point: 'admin',
-          call: 'decisions.explain',
-          target: request => ({ id: idOf(request) }),
-          own: async (request, caller) => (await getDecision(db, idOf(request)))?.subject_id === caller.facts.id,
-        },
+        guard: ofOneDecision(db, 'decisions.explain'),
       },
       schema: {
         summary: 'Why: subject, input, rules with their source, and what would have been needed instead',

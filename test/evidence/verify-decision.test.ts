@@ -12,6 +12,7 @@ import {
   accessInput,
   actionInput,
   adminInput,
+  approvalInput,
   bundleOf,
   engineer,
   keys,
@@ -100,7 +101,7 @@ describe('a decision computed again', () => {
 
   test('a scope that did not cover the call and groups that were old are computed too; the age only where it is known', async () => {
     const scoped = { ...engineer, token: { id: 'tok_1', scopes: ['access:request'] } }
-    const refused = engine.decide('approve', { ...approval(), subject: scoped }).decision
+    const refused = engine.decide('approve', { ...approvalInput(), subject: scoped }).decision
     expect(refused.code).toBe('token_scope')
     expect(await verify(await recorded(refused))).toMatchObject({ ok: true })
     const old = engine.decide(
@@ -201,21 +202,3 @@ describe('whatever was changed is a flaw', () => {
     expect((await verify(proof, { vkey })).ok).toBe(false)
   })
 })
-
-function approval() {
-  const { request, resource, role, time } = accessInput()
-  const approver = { ...engineer, groups: ['dbas'], id: 'sub_dba' }
-  return {
-    answer: 'approve' as const,
-    approvers: ['dbas'],
-    request: request!,
-    requester: engineer,
-    resource,
-    role,
-    stage: 0,
-    subject: approver,
-    time,
-    via: 'web',
-    votes: [],
-  }
-}

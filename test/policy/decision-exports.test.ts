@@ -19,11 +19,10 @@ import { openSinks } from '../../src/policy/log/export/open.ts'
 import { placeDecisions } from '../../src/policy/log/export/places.ts'
 import type { Placed, Sink } from '../../src/policy/log/export/sink.ts'
 import { webhookSink } from '../../src/policy/log/export/webhook.ts'
-import { revisions } from '../../src/policy/schema.ts'
 import { Secret } from '../../src/secret.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { startLogReceiver } from '../support/opa-log-receiver.ts'
-import { actionInput, adminInput, bundleOf, engineOn, signed } from './support.ts'
+import { actionInput, adminInput, engineOn, storeRevision } from './support.ts'
 
 const labels = { app: 'sallyport', id: 'test', version: '0.0.0' } as const
 const token = new Secret('s3cret-of-the-service')
@@ -37,19 +36,7 @@ beforeAll(async () => {
   test_db = await createTestDatabase()
   control = openDatabase({ url: test_db.roleUrls.control, max: 4, application: 'test' })
   engine = await engineOn()
-  const { generation, commit, digest, bundle, signature } = signed(await bundleOf(), 1)
-  await test_db.database.db.insert(revisions).values({
-    generation,
-    commit,
-    digest,
-    opa_version: 'test',
-    opts: 1,
-    bundle: Buffer.from(bundle),
-    rules: {},
-    signature: Buffer.from(signature),
-    author: '',
-    subject_line: '',
-  })
+  await storeRevision(test_db.database)
   receiver = await startLogReceiver(token.reveal())
   folder = mkdtempSync(join(tmpdir(), 'sallyport-exports-'))
 })

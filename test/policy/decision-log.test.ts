@@ -15,10 +15,9 @@ import {
   listDecisions,
   searchDecisions,
 } from '../../src/policy/log/decision-store.ts'
-import { revisions } from '../../src/policy/schema.ts'
 import { timeFacts } from '../../src/policy/time.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
-import { actionInput, adminInput, bundleOf, engineer, engineOn, now, rawEngine, signed } from './support.ts'
+import { actionInput, adminInput, engineer, engineOn, now, rawEngine, storeRevision } from './support.ts'
 
 let db: TestDatabase
 let engine: Engine
@@ -26,19 +25,7 @@ let engine: Engine
 beforeAll(async () => {
   db = await createTestDatabase()
   engine = await engineOn()
-  const { generation, commit, digest, bundle, signature } = signed(await bundleOf(), 1)
-  await db.database.db.insert(revisions).values({
-    generation,
-    commit,
-    digest,
-    opa_version: 'test',
-    opts: 1,
-    bundle: Buffer.from(bundle),
-    rules: {},
-    signature: Buffer.from(signature),
-    author: '',
-    subject_line: '',
-  })
+  await storeRevision(db.database)
 })
 afterAll(() => db.drop())
 

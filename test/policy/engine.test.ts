@@ -7,6 +7,7 @@ import {
   accessInput,
   actionInput,
   adminInput,
+  approvalInput,
   engineer,
   engineOn,
   newEngine,
@@ -83,7 +84,7 @@ result := {"effect": "allow", "reasons": []} if input.role == "writer"`
 result := {"effect": "allow", "reasons": []} if { xs := numbers.range(1, 3000); some a in xs; some b in xs; a < b; b < a }`
     const engine = await rawEngine({ action: endless })
     for (let i = 0; i < 3; i++) expect(engine.decide('action', actionInput()).decision.code).toBe('policy_fuel')
-    expect(engine.decide('approve', approval()).decision.effect).toBe('allow')
+    expect(engine.decide('approve', approvalInput()).decision.effect).toBe('allow')
   })
 
   test('PO6: a policy that takes all memory is a denial, and the engine goes on', async () => {
@@ -93,7 +94,7 @@ strings_of(xs) := [concat("", [s, s, s, s]) | some x in xs; s := format_int(x + 
     const engine = await rawEngine({ action: greedy })
     const { decision } = engine.decide('action', actionInput())
     expect(['policy_memory', 'policy_fuel']).toContain(decision.code)
-    expect(engine.decide('approve', approval()).decision.effect).toBe('allow')
+    expect(engine.decide('approve', approvalInput()).decision.effect).toBe('allow')
   })
 
   test.each<[string, string, Partial<Input<'action'>['action']>]>([
@@ -214,7 +215,7 @@ result := {"effect": "ask", "reasons": [], "approval": {"stages": [{"approvers":
       expect(engine.decide('access', accessInput({ stage, subject: old })).decision.code).toBe('groups_stale')
     }
     expect(engine.decide('access', accessInput({ stage: 'live', subject: old })).decision.code).not.toBe('groups_stale')
-    expect(engine.decide('approve', { ...approval(), subject: old }).decision.code).toBe('groups_stale')
+    expect(engine.decide('approve', { ...approvalInput(), subject: old }).decision.code).toBe('groups_stale')
   })
 
   test('ID11: old groups open no call and no replay either, not even for an auditor; a machine has no groups that age', async () => {
@@ -333,24 +334,6 @@ function nested(depth: number): unknown {
 function masking(field: string): string {
   return `package sallyport.masking
 result := {"rules": [{"rule": "test.rule", "match": {"schema": "*", "table": "*", "column": "x"}, "transform": {"kind": "redact"}, ${field}}]}`
-}
-
-function approval(): Input<'approve'> {
-  const { request, resource, role } = accessInput()
-  const approver = { ...engineer, groups: ['dbas'], id: 'sub_dba' }
-  return {
-    answer: 'approve',
-    approvers: ['dbas'],
-    request: request!,
-    requester: engineer,
-    resource,
-    role,
-    stage: 0,
-    subject: approver,
-    time: timeFacts(now, 'UTC'),
-    via: 'web',
-    votes: [],
-  }
 }
 
 function replayInput(): Input<'replay'> {

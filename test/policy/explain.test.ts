@@ -5,11 +5,20 @@ import { type Explanation, explain } from '../../src/policy/explain.ts'
 import { DecisionLog } from '../../src/policy/log/decision-log.ts'
 import { getDecision, type StoredDecision } from '../../src/policy/log/decision-store.ts'
 import { packSources } from '../../src/policy/revision-sources.ts'
-import { revisions } from '../../src/policy/schema.ts'
 import { timeFacts } from '../../src/policy/time.ts'
 import { type PastRevision, PastRevisions } from '../../src/policy/weigh.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
-import { accessInput, actionInput, adminInput, bundleOf, engineer, engineOn, now, signed, starter } from './support.ts'
+import {
+  accessInput,
+  actionInput,
+  adminInput,
+  bundleOf,
+  engineer,
+  engineOn,
+  now,
+  starter,
+  storeRevision,
+} from './support.ts'
 
 /** Only at work, and only with a ticket where it is asked for: what starter policies of a team may well say. */
 const office = {
@@ -56,20 +65,7 @@ beforeAll(async () => {
   db = await createTestDatabase()
   engine = await engineOn(office)
   past = new PastRevisions(db.database)
-  const { generation, commit, digest, bundle, signature } = signed(await bundleOf(office), 1)
-  await db.database.db.insert(revisions).values({
-    generation,
-    commit,
-    digest,
-    opa_version: 'test',
-    opts: 1,
-    bundle: Buffer.from(bundle),
-    rules: {},
-    signature: Buffer.from(signature),
-    author: '',
-    subject_line: '',
-    sources: packSources(starter(office)),
-  })
+  await storeRevision(db.database, await bundleOf(office), { sources: packSources(starter(office)) })
 })
 afterAll(() => db.drop())
 

@@ -1,12 +1,14 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import type { Database } from '../../src/db/database.ts'
 import { type Bundle, bundleDigest, bundleOpts, packBundle, type SignedBundle } from '../../src/policy/bundle.ts'
 import { opaFacts, Workspace } from '../../src/policy/compiler.ts'
 import { Engine, type EngineOptions } from '../../src/policy/engine.ts'
 import { compile, type ProtocolCheck } from '../../src/policy/gate.ts'
 import { type Input, points, type ResourceFacts, type SubjectFacts } from '../../src/policy/points.ts'
 import { readFolder } from '../../src/policy/repository/sources.ts'
+import { revisions } from '../../src/policy/schema.ts'
 import { signRevision } from '../../src/policy/signing.ts'
 import { timeFacts } from '../../src/policy/time.ts'
 
@@ -56,6 +58,28 @@ export function signed(bundle: Bundle, generation: number, change: Partial<Signe
     activated_at_ms: now,
     ...change,
   }
+}
+
+/** A signed first revision in the database, for decisions to refer to. */
+export async function storeRevision(
+  database: Database,
+  bundle?: Bundle,
+  more: { readonly sources?: Buffer } = {},
+): Promise<void> {
+  const { generation, commit, digest, bundle: packed, signature } = signed(bundle ?? (await bundleOf()), 1)
+  await database.db.insert(revisions).values({
+    generation,
+    commit,
+    digest,
+    opa_version: 'test',
+    opts: 1,
+    bundle: Buffer.from(packed),
+    rules: {},
+    signature: Buffer.from(signature),
+    author: '',
+    subject_line: '',
+    ...more,
+  })
 }
 
 export function newEngine(options: Partial<EngineOptions> = {}): Engine {
@@ -166,4 +190,23 @@ export function actionInput(change: Partial<Input<'action'>['action']> = {}, rol
 
 export function adminInput(call: string, subject: SubjectFacts = engineer, own = false): Input<'admin'> {
   return { call, own, subject, target: {}, time: timeFacts(now, 'UTC') }
+}
+
+/** Somebody of the approvers presses the button. */
+export function approvalInput(): Input<'approve'> {
+  const { request, resource, role } = accessInput()
+  const approver = { ...engineer, groups: ['dbas'], id: 'sub_dba' }
+  return {
+    answer: 'approve',
+    approvers: ['dbas'],
+    request: request!,
+    requester: engineer,
+    resource,
+    role,
+    stage: 0,
+    subject: approver,
+    time: timeFacts(now, 'UTC'),
+    via: 'web',
+    votes: [],
+  }
 }

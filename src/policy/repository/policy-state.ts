@@ -7,19 +7,27 @@ export type PolicyState = Omit<typeof policyState.$inferSelect, 'id'>
 /** Whoever activates or holds it: generations and the state of what is followed change one after the other. */
 const activationLock = 7_310_452_881_602n
 const rowId = 1
-const empty: PolicyState = {
-  followed: null,
-  acknowledged: null,
+export const noPin = {
   pinned: null,
   pinned_generation: null,
   pinned_kind: null,
   pinned_by: null,
   pinned_at: null,
   pin_reason: null,
+} as const
+
+export const noRecovery = {
   recovery_generation: null,
   recovery_by: null,
   recovery_reason: null,
   recovery_ends_at: null,
+} as const
+
+const empty: PolicyState = {
+  followed: null,
+  acknowledged: null,
+  ...noPin,
+  ...noRecovery,
   looked_at: null,
   looked_by: null,
   head: null,
@@ -83,22 +91,6 @@ export async function recordLook(
 export function isHeld(state: PolicyState): boolean {
   return state.pinned !== null || state.recovery_generation !== null
 }
-
-export const noPin = {
-  pinned: null,
-  pinned_generation: null,
-  pinned_kind: null,
-  pinned_by: null,
-  pinned_at: null,
-  pin_reason: null,
-} as const
-
-export const noRecovery = {
-  recovery_generation: null,
-  recovery_by: null,
-  recovery_reason: null,
-  recovery_ends_at: null,
-} as const
 
 /** For how long what is in force has not been what the tracked ref names, or was held by hand; null: nobody ever looked. */
 export async function behindFor(db: Queryable): Promise<number | null> {

@@ -14,20 +14,12 @@ import {
 } from '../../../src/protocols/ssh/relay/messages.ts'
 import { u32 } from '../../../src/protocols/ssh/wire/fields.ts'
 import { sessions } from '../../../src/sessions/schema.ts'
+import { lives } from './sshd.ts'
 import { closeAll, raw, rawTarget, type ThroughOptions, through } from './through.ts'
 import { createSshWorld, type Issued, type SshWorld, ssh, sshArguments, startSsh } from './world.ts'
 
 /** LC1: what a session runs ends with it. */
 const none = Buffer.alloc(0)
-
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
 
 describe('programs of a session that must end, on a real server', () => {
   let world: SshWorld

@@ -17,6 +17,16 @@ export function sshKeygen(...args: readonly string[]): string {
   return execFileSync('ssh-keygen', ['-q', '-N', '', ...args], { encoding: 'utf8' })
 }
 
+/** Whether a process is there, ours or not. */
+export function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

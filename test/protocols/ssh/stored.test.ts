@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Edit } from '../../approvals/world.ts'
 import { found } from '../../support/canaries.ts'
-import { sshKeygen } from './sshd.ts'
+import { lives, sshKeygen } from './sshd.ts'
 import { createSshWorld, type Issued, type SshWorld, said, ssh, standing, startSsh } from './world.ts'
 
 /** Keys and passwords that lie with us: they open the target, and are nowhere else (LC4). */
@@ -124,12 +124,3 @@ describe.runIf(isRoot)('a stored password', () => {
     await expect.poll(() => lives(pid), { timeout: 1000, interval: 20 }).toBe(false)
   })
 })
-
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
