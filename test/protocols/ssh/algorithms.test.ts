@@ -20,7 +20,7 @@ import { checkUserCertificate } from '../../../src/protocols/ssh/wire/certificat
 import { field } from '../../../src/protocols/ssh/wire/fields.ts'
 import { type ShownKey, shownKey } from '../../../src/protocols/ssh/wire/proof.ts'
 import { parsePublicKeyLine, publicKeyBlob, publicKeyLine } from '../../../src/protocols/ssh/wire/public-key.ts'
-import { freshKey } from './kit.ts'
+import { freshKey, keyFiles } from './kit.ts'
 import { clientOptions, keyFolder, run, type Sshd, sshKeygen, startSshd } from './sshd.ts'
 
 const now_s = () => Math.floor(Date.now() / 1000)
@@ -133,7 +133,7 @@ describe('from a real ssh', () => {
   let port: number
 
   beforeAll(async () => {
-    const host = ssh2.utils.generateKeyPairSync('ed25519').private
+    const host = keyFiles().private
     server = new ssh2.Server({ hostKeys: [host], algorithms: towardsClients }, (connection, info) => {
       preferFastCiphers(connection, info.header.versions.software)
       connection.on('error', () => {})

@@ -1,11 +1,18 @@
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { type CertificateOption, certificateSigner } from '../../../src/protocols/ssh/wire/certificate.ts'
 import { FieldReader, field, u32, u64 } from '../../../src/protocols/ssh/wire/fields.ts'
-import { publicKeyBlob } from '../../../src/protocols/ssh/wire/public-key.ts'
+import { privateKeyFile } from '../../../src/protocols/ssh/wire/private-key.ts'
+import { publicKeyBlob, publicKeyLine } from '../../../src/protocols/ssh/wire/public-key.ts'
 
 export function freshKey(): { readonly key: KeyObject; readonly blob: Buffer } {
   const { privateKey } = generateKeyPairSync('ed25519')
   return { key: privateKey, blob: publicKeyBlob(privateKey) }
+}
+
+/** A key pair in files, as OpenSSH writes them; those of `ssh2.utils` lack a byte now and then. */
+export function keyFiles(): { readonly private: string; readonly public: string } {
+  const { key, blob } = freshKey()
+  return { private: privateKeyFile(key).reveal(), public: publicKeyLine(blob) }
 }
 
 export function ed25519Signature(key: KeyObject, data: Buffer): Buffer {

@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import ssh2 from 'ssh2'
 import { inner, send } from '../../../src/protocols/ssh/inside.ts'
 import { field, u8 } from '../../../src/protocols/ssh/wire/fields.ts'
-import { type Forgery, forge } from './kit.ts'
+import { type Forgery, forge, keyFiles } from './kit.ts'
 import type { Issued } from './world.ts'
 
 /** What a client shows as its key, and how it signs. */
@@ -18,7 +18,7 @@ interface ParsedKey {
   sign(data: Buffer): Buffer
 }
 
-const carrier = ssh2.utils.generateKeyPairSync('ed25519').private
+const carrier = keyFiles().private
 
 /** The key that a ticket's holder has. */
 export function keyOf(issued: Issued): { readonly blob: Buffer; readonly sign: (data: Buffer) => Buffer } {

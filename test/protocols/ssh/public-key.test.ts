@@ -1,8 +1,10 @@
 import { createPublicKey, generateKeyPairSync, hash, type KeyObject, sign } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import ssh2 from 'ssh2'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { FieldError, FieldReader, field, u8, u32 } from '../../../src/protocols/ssh/wire/fields.ts'
+import { privateKeyFile } from '../../../src/protocols/ssh/wire/private-key.ts'
 import {
   fingerprint,
   parsePublicKey,
@@ -12,6 +14,7 @@ import {
 } from '../../../src/protocols/ssh/wire/public-key.ts'
 import { verifySignature } from '../../../src/protocols/ssh/wire/signature.ts'
 import { ed25519Signature, freshKey } from './kit.ts'
+import { keyFolder, sshKeygen } from './sshd.ts'
 
 interface Vectors {
   readonly signatures: readonly { readonly key: string; readonly fingerprint: string; readonly sshsig: string }[]
@@ -79,6 +82,26 @@ describe('public keys', () => {
     expect(parsePublicKey(rsa(2048)).type).toBe('ssh-rsa')
   })
 })
+
+describe('private keys', () => {
+  test('an Ed25519 key that begins with a zero is written whole, and ssh2 and ssh-keygen read it', () => {
+    const { key, blob } = zeroKey()
+    const pem = privateKeyFile(key).reveal()
+    expect((ssh2.utils.parseKey(pem) as ssh2.ParsedKey).getPublicSSH()).toEqual(blob)
+    const folder = keyFolder()
+    onTestFinished(folder.gone)
+    writeFileSync(join(folder.path, 'key'), pem, { mode: 0o600 })
+    expect(sshKeygen('-y', '-f', join(folder.path, 'key')).trim()).toBe(publicKeyLine(blob))
+  })
+})
+
+/** One in 256. */
+function zeroKey() {
+  for (;;) {
+    const made = freshKey()
+    if (made.blob.at(-32) === 0) return made
+  }
+}
 
 describe('signatures', () => {
   test.each(vectors.signatures)(

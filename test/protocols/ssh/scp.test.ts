@@ -11,6 +11,7 @@ import { towardsClients } from '../../../src/protocols/ssh/algorithms.ts'
 import { parseCommand } from '../../../src/protocols/ssh/command.ts'
 import { parseScp, type ScpFile, ScpTracker } from '../../../src/protocols/ssh/scp.ts'
 import { FieldError } from '../../../src/protocols/ssh/wire/fields.ts'
+import { keyFiles } from './kit.ts'
 import { clientOptions, keyFolder, run } from './sshd.ts'
 
 const sha256 = (bytes: Buffer | string) => createHash('sha256').update(bytes).digest('hex')
@@ -131,7 +132,7 @@ describe('with the real scp -O on both sides', () => {
   let files: ScpFile[] = []
 
   beforeAll(async () => {
-    const host = ssh2.utils.generateKeyPairSync('ed25519').private
+    const host = keyFiles().private
     server = new ssh2.Server({ hostKeys: [host], algorithms: towardsClients }, connection => {
       connection.on('error', () => {})
       connection.on('authentication', context => context.accept())

@@ -11,6 +11,7 @@ import type { Operation } from '../../../src/protocols/ssh/sftp/operations.ts'
 import { decodePacket, encodePacket, type Packet } from '../../../src/protocols/ssh/sftp/packets.ts'
 import { type FileEvent, type Request, SftpTracker } from '../../../src/protocols/ssh/sftp/tracker.ts'
 import { FieldError, field } from '../../../src/protocols/ssh/wire/fields.ts'
+import { keyFiles } from './kit.ts'
 import { clientOptions, keyFolder, run } from './sshd.ts'
 
 const b = (text: string) => Buffer.from(text)
@@ -287,7 +288,7 @@ describe('with the real sftp, scp and sftp-server', () => {
   let deny: (operation: Operation) => boolean = () => false
 
   beforeAll(async () => {
-    const host = ssh2.utils.generateKeyPairSync('ed25519').private
+    const host = keyFiles().private
     server = new ssh2.Server({ hostKeys: [host], algorithms: towardsClients }, connection => {
       connection.on('error', () => {})
       connection.on('authentication', context => context.accept())

@@ -13,6 +13,7 @@ import { M } from '../../../src/protocols/ssh/relay/messages.ts'
 import { verifiers } from '../../../src/protocols/ssh/tickets.ts'
 import { FieldReader, field, u8, u32 } from '../../../src/protocols/ssh/wire/fields.ts'
 import { Secret } from '../../../src/secret.ts'
+import { keyFiles } from './kit.ts'
 
 /**
  * The gateway's own way from a client's socket to a target's, in this process, with a door that knows one ticket and a
@@ -42,7 +43,7 @@ export interface ThroughOptions {
 
 export const ticketId = 'tkt_00000000000000000000000000'
 export const ticketSecret = 'secret-of-the-ticket'
-const targetHost = ssh2.utils.generateKeyPairSync('ed25519')
+const targetHost = keyFiles()
 const pairs = new Map<string, KeyPair>()
 const keys = (purpose: string): KeyPair => {
   if (!pairs.has(purpose)) pairs.set(purpose, generateKeyPairSync('ed25519'))
