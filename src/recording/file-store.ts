@@ -32,7 +32,9 @@ export class FileStore implements Store {
       throw error
     }
     await syncFolder(folder)
-    if (made !== undefined) await syncFolder(dirname(folder))
+    // Each new folder is a name in the one above: the store itself may be as new as the recording's place in it.
+    for (let at = folder; made !== undefined && at.length >= made.length; at = dirname(at))
+      await syncFolder(dirname(at))
   }
 
   async get(name: string, maxBytes: number): Promise<Buffer> {

@@ -13,18 +13,21 @@ export interface JournalFs {
 }
 
 export const nodeFs: JournalFs = {
-  openSync,
-  writeSync,
-  ftruncateSync,
-  closeSync,
-  unlinkSync,
+  openSync: (path, flags, mode) => openSync(path, flags, mode),
+  writeSync: (fd, bytes, offset, length) => writeSync(fd, bytes, offset, length),
+  ftruncateSync: (fd, length) => ftruncateSync(fd, length),
+  closeSync: fd => closeSync(fd),
+  unlinkSync: path => unlinkSync(path),
   fdatasync: fd => new Promise((resolve, reject) => fdatasync(fd, error => (error ? reject(error) : resolve()))),
-  syncFolder: async path => {
-    const folder = await open(path, 'r')
-    try {
-      await folder.sync()
-    } finally {
-      await folder.close()
-    }
-  },
+  syncFolder,
+}
+
+/** Until its folder is synced, a new name may be gone after a loss of power. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
 }
