@@ -19,6 +19,47 @@ const PublicKey = T.String({
 })
 const Port = T.Integer({ minimum: 0, maximum: 65_535 })
 
+/** A bucket of an S3-compatible service. Without keys the SDK looks for the credentials of the machine it runs on. */
+export const BucketSettings = T.Object(
+  {
+    bucket: T.String({ pattern: '^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$', description: 'must be the name of a bucket' }),
+    prefix: T.Optional(
+      T.String({
+        pattern: '^([A-Za-z0-9_.-]+/){1,8}$',
+        maxLength: 200,
+        description: 'must be folders, each with a slash behind it',
+      }),
+    ),
+    region: T.String({ pattern: '^[a-z0-9-]{1,64}$' }),
+    endpoint: T.Optional(
+      T.String({ pattern: '^https?://[^/\\s]+$', description: 'must be https://HOST, with nothing behind the host' }),
+    ), // left out: Amazon's
+    path_style: T.Optional(T.Boolean()), // the bucket in the path and not in the host name, as most others than Amazon want it
+    access_key: T.Optional(Ref),
+    secret_key: T.Optional(Ref),
+    ca: T.Optional(T.String()), // file of the certificates that vouch for the endpoint, where the system's do not
+    timeout_s: T.Optional(T.Integer({ minimum: 1, maximum: 300 })), // of one call with its repetitions; default 30
+  },
+  closed,
+)
+export type BucketSettings = Static<typeof BucketSettings>
+
+const { bucket: _, ...bucketMembers } = BucketSettings.properties
+const Store = T.Union([
+  T.Object({ kind: T.Literal('files'), folder: T.Optional(T.String({ pattern: '^/' })) }, closed),
+  T.Object(
+    {
+      kind: T.Literal('s3'),
+      bucket: BucketSettings.properties.bucket,
+      ...bucketMembers,
+      object_lock: T.Optional(T.Boolean()), // compliance mode until the day that policy names; the bucket must have it
+      object_lock_max_days: T.Optional(T.Integer({ minimum: 1, maximum: 36_500 })), // nobody can undo a lock: a slip costs so much
+    },
+    closed,
+  ),
+])
+export type StoreSettings = Static<typeof Store>
+
 const ExportName = T.String({ pattern: '^[a-z][a-z0-9-]{0,62}$' })
 const Url = T.String({ pattern: '^https?://[^\\s]+$', description: 'must be the https address of a service' })
 const Kib = T.Optional(T.Integer({ minimum: 16, maximum: 65_536 }))
@@ -160,6 +201,8 @@ export const ConfigSchema = T.Object(
         originals_recipients: T.Optional(T.Array(T.String({ pattern: '^age1[0-9a-z]+$' }))), // who can open originals; none of those above
         originals_identity: T.Optional(Ref), // only the replay role reads it, for the clear view
         spool_mib: T.Integer({ minimum: 16 }),
+        store: T.Optional(Store), // left out: files in `data`
+        former_stores: T.Optional(T.Array(Store, { maxItems: 4 })), // still read; `sallyport recording move` empties them
       },
       closed,
     ),
@@ -208,6 +251,7 @@ export function checkConfig(raw: unknown, where: string): Config {
     const both = originals_recipients.findIndex(recipient => recipients.includes(recipient))
     if (both >= 0) problems.push(`/recording/originals_recipients/${both}: must not be among recipients too`)
   }
+  problems.push(...halfKeys((raw as { recording?: Partial<Config['recording']> } | null)?.recording ?? {}))
   if (problems.length > 0) {
     throw new SallyportError(
       'bad_config',
@@ -216,6 +260,21 @@ export function checkConfig(raw: unknown, where: string): Config {
     )
   }
   return deepFreeze(raw as Config)
+}
+
+/** One of two keys alone would send the SDK looking for other credentials than were meant. */
+function halfKeys({ store, former_stores }: Partial<Config['recording']>): string[] {
+  const stores = [
+    ['store', store] as const,
+    ...(Array.isArray(former_stores) ? former_stores : []).map((s, i) => [`former_stores/${i}`, s] as const),
+  ]
+  return stores.flatMap(([at, each]) =>
+    each?.kind === 's3' && (each.access_key === undefined) !== (each.secret_key === undefined)
+      ? [
+          `/recording/${at}: access_key and secret_key go together; without both the credentials of the machine are used`,
+        ]
+      : [],
+  )
 }
 
 /** Every decision carries the time in this zone: a wrong one would be found at the first. */

@@ -36,8 +36,8 @@ import type { WebhookSecrets } from './policy/repository/webhooks.ts'
 import { ShadowSource } from './policy/shadow/source.ts'
 import { endShadows } from './policy/shadow/store.ts'
 import { allProtocols } from './protocols/all.ts'
-import { FileStore } from './recording/file-store.ts'
 import { decisionOfRecordings, sessionOfRecordings } from './recording/log-retention.ts'
+import { openStore } from './recording/open-store.ts'
 import { ReplayClient } from './recording/replay-client.ts'
 import { Retention } from './recording/retention.ts'
 import { Sealer } from './recording/sealer.ts'
@@ -138,7 +138,7 @@ export function startControl(config: Config): Promise<Running> {
       log.warn({ policy: message }, 'news of the policy')
       if (slack !== undefined && channel !== undefined) await slack.say(channel, message)
     }
-    const store = new FileStore(join(config.data, 'recordings'))
+    const store = await openStore(config)
     const sealer = new Sealer({ database, audit, sessionsEnded: ids => sessionsEnded(database, ids) })
     const retention = new Retention({ database, audit, engine, decisions, store, logs: logClasses() })
     const ticks: Job[] = [

@@ -20,6 +20,10 @@ export const errorCodes = {
     remedy: 'check that the resource is up and that its address and secret are right',
   },
   recording_unavailable: { status: 503, remedy: 'ask an operator to look at the disk of the gateway' },
+  bucket_unavailable: {
+    status: 503,
+    remedy: 'ask an operator to look at the bucket, its credentials and the network between',
+  },
   audit_unavailable: { status: 503, remedy: 'ask an operator to look at the database' },
   not_ready: { status: 503, remedy: 'wait a few seconds, then try again' },
   internal: { status: 500, remedy: 'try again; if it happens again, give the operator the error id' },

@@ -11,6 +11,7 @@ function referencesOf(config: Config, role: 'control' | 'gateway' | 'replay'): R
   const own: Reference[] = [
     [`database/${role}`, database[role]],
     [`keys/${role}`, keys[role]],
+    ...storeReferences(recording),
   ]
   switch (role) {
     case 'control':
@@ -46,6 +47,23 @@ function referencesOf(config: Config, role: 'control' | 'gateway' | 'replay'): R
         ['recording/originals_identity', recording.originals_identity],
       ]
   }
+}
+
+/** Every role reaches the stores: one writes, one reads, one deletes. */
+function storeReferences({ store, former_stores = [] }: Config['recording']): Reference[] {
+  const all = [
+    ['recording/store', store] as const,
+    ...former_stores.map((s, i) => [`recording/former_stores/${i}`, s] as const),
+  ]
+  return all.flatMap(([at, each]): Reference[] =>
+    each?.kind === 's3'
+      ? [
+          [`${at}/access_key`, each.access_key],
+          [`${at}/secret_key`, each.secret_key],
+          [`${at}/ca`, each.ca === undefined ? undefined : `file:${each.ca}`, publicRef],
+        ]
+      : [],
+  )
 }
 
 /**

@@ -1,10 +1,9 @@
-import { join } from 'node:path'
 import { type Running, runRole } from './base.ts'
 import type { Config } from './config.ts'
 import { findSubject } from './identity/subjects.ts'
 import { liveToken } from './identity/tokens.ts'
 import { secretRef } from './keys.ts'
-import { FileStore } from './recording/file-store.ts'
+import { openStore } from './recording/open-store.ts'
 import { Reader } from './recording/reader.ts'
 import { ReplayServer } from './recording/replay-server.ts'
 import { parsePublicKey } from './signing-keys.ts'
@@ -16,7 +15,7 @@ export function startReplay(config: Config): Promise<Running> {
     const { originals_identity } = config.recording
     const reader = new Reader({
       database,
-      store: new FileStore(join(config.data, 'recordings')),
+      store: await openStore(config),
       identities: [secretRef(config.recording.identity)],
       originals_identities: originals_identity === undefined ? [] : [secretRef(originals_identity)],
     })

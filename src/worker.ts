@@ -12,8 +12,8 @@ import { derive, rootKeyOf, ticketsKey } from './keys.ts'
 import { logger } from './log.ts'
 import { allProtocols } from './protocols/all.ts'
 import { Catalog } from './recording/catalog.ts'
-import { FileStore } from './recording/file-store.ts'
 import { Journal } from './recording/journal.ts'
+import { openStore } from './recording/open-store.ts'
 import { Watchers, watchChannel } from './recording/watchers.ts'
 import { Leases } from './sessions/leases.ts'
 import { Sessions } from './sessions/sessions.ts'
@@ -55,7 +55,7 @@ export async function startGateway(config: Config): Promise<Running> {
     notices.listen(watchChannel, session => watchers.seen(session))
     const journal = await Journal.start({
       catalog: new Catalog(database, audit),
-      store: new FileStore(join(config.data, 'recordings')),
+      store: await openStore(config),
       process_id: row.id,
       spool_root: join(config.data, 'spool'),
       spool_bytes: config.recording.spool_mib * 1024 * 1024,

@@ -1,16 +1,17 @@
-import { randomBytes } from 'node:crypto'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { SallyportError } from '../errors.ts'
-import { isId } from '../ids.ts'
-import type { Store } from './store.ts'
+import { checkName, checkRecording, type Store } from './store.ts'
 
 /** Segments as files: written beside, synced, renamed, and the folder synced too. */
 export class FileStore implements Store {
+  readonly name: string
+  readonly locks = false
   readonly #root: string
 
   constructor(root: string) {
     this.#root = root
+    this.name = `files:${root}`
   }
 
   async put(name: string, bytes: Buffer): Promise<void> {
@@ -55,21 +56,44 @@ export class FileStore implements Store {
     }
   }
 
+  async hash(name: string): Promise<string | null> {
+    const hash = createHash('sha256')
+    try {
+      const file = await open(this.#path(name), 'r')
+      for await (const chunk of file.createReadStream()) hash.update(chunk as Buffer)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+      throw error
+    }
+    return hash.digest('hex')
+  }
+
+  async list(recordingId: string): Promise<string[]> {
+    checkRecording(recordingId)
+    try {
+      const names = await readdir(join(this.#root, recordingId))
+      return names.filter(name => !name.startsWith('.')).map(name => `${recordingId}/${name}`)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw error
+    }
+  }
+
   async removeRecording(recordingId: string): Promise<void> {
-    if (!isId('rec', recordingId))
-      throw new SallyportError('internal', `${JSON.stringify(recordingId)} is no recording`)
+    checkRecording(recordingId)
     await rm(join(this.#root, recordingId), { recursive: true, force: true })
     await syncFolder(this.#root).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error
     })
   }
 
-  /** A name from the database is not trusted to stay inside the store. */
+  /** A folder of ours obeys us: it keeps nothing against whoever may write there. */
+  async keep(): Promise<null> {
+    return null
+  }
+
   #path(name: string): string {
-    const [recording, file, ...rest] = name.split('/')
-    const fits =
-      rest.length === 0 && isId('rec', recording ?? '') && /^\d{1,9}-\d{6,9}-[0-9a-f]{32}\.seg$/.test(file ?? '')
-    if (!fits) throw new SallyportError('internal', `${JSON.stringify(name)} is no name of a segment`)
+    checkName(name)
     return join(this.#root, name)
   }
 }

@@ -23,7 +23,7 @@ export interface Played extends Recorded {
 export class PartReader {
   readonly #row: PartRow
   readonly #key: KeyObject | null
-  readonly #store: Store
+  readonly #store: Pick<Store, 'get'>
   #n = 0
   #prev = ''
   #seq = 0
@@ -32,7 +32,7 @@ export class PartReader {
   #events = 0
 
   /** Without a key it checks what needs none, and gives no events. */
-  constructor(row: PartRow, key: KeyObject | null, store: Store) {
+  constructor(row: PartRow, key: KeyObject | null, store: Pick<Store, 'get'>) {
     this.#row = row
     this.#key = key
     this.#store = store

@@ -53,6 +53,16 @@ describe('the configuration', () => {
     expect(messageOf(() => checkConfig(wrong, 'sallyport.yaml'))).toBe('it was accepted')
   })
 
+  test('one of the two keys of a bucket alone is refused', () => {
+    const wrong = parse(filled)
+    wrong.recording.store = { kind: 's3', bucket: 'recordings', region: 'eu-central-1', access_key: 'env:KEY' }
+    expect(messageOf(() => checkConfig(wrong, 'sallyport.yaml'))).toContain(
+      '/recording/store: access_key and secret_key go together',
+    )
+    wrong.recording.store.secret_key = 'env:SECRET'
+    expect(messageOf(() => checkConfig(wrong, 'sallyport.yaml'))).toBe('it was accepted')
+  })
+
   test('a secret itself in the place of its reference is refused, and not repeated', () => {
     const wrong = parse(filled)
     wrong.database.control = 'postgres://sallyport:SECRET-canary@db/sallyport'

@@ -5,6 +5,7 @@ const root = resolve(import.meta.dirname, '../..')
 /** What only a test with a real server, or one that compiles policies again and again, imports by itself or through its support. */
 const heavy = [
   /support\/database\.ts'/,
+  /support\/versitygw\.ts'/,
   /src\/db\/embedded\.ts'/,
   /src\/policy\/gate\.ts'/,
   /src\/policy\/opa-binary\.ts'/,

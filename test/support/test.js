@@ -60,6 +60,11 @@ await part('opa', async () => {
   const { findOpa } = await import('../../dist/policy/opa-binary.js')
   process.env.OPA_BIN = await findOpa({ progress: say })
 })
+await part('versitygw', async () => {
+  await import('./typescript.js')
+  const { findVersitygw } = await import('./versitygw.ts')
+  findVersitygw(say)
+})
 for (const { name, code, output } of await checkStatic()) {
   await part(name, () => {
     if (code !== 0) throw new Error(output.trim())

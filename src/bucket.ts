@@ -1,0 +1,395 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { S3Client } from '@aws-sdk/client-s3'
+import type { BucketSettings } from './config.ts'
+import { SallyportError } from './errors.ts'
+import { secretRef } from './keys.ts'
+
+/** An object, or one version of it. */
+export interface Listed {
+  readonly key: string
+  readonly bytes: number
+}
+export interface ListedVersion extends Listed {
+  readonly version: string
+  readonly latest: boolean
+  /** A marker says that the object was deleted; it has no bytes. */
+  readonly marker: boolean
+}
+
+export interface Lock {
+  readonly until_ms: number | null
+  readonly hold: boolean
+}
+
+type Sdk = typeof import('@aws-sdk/client-s3')
+
+/** Objects above this are sent in parts of this size, each with its own checksum. */
+const partBytes = 8 * 1024 * 1024
+const deletedAtOnce = 1000
+
+/**
+ * A bucket behind the official SDK, in the few words that we need. Every call has an end in time, whatever the service
+ * does; each object is sent with its SHA-256, which the service verifies before it answers.
+ */
+export class Bucket {
+  /** How people call it: `s3://bucket/prefix`. */
+  readonly name: string
+  readonly #sdk: Sdk
+  readonly #client: S3Client
+  readonly #bucket: string
+  readonly #prefix: string
+  readonly #callMs: number
+
+  private constructor(sdk: Sdk, client: S3Client, settings: BucketSettings) {
+    this.#sdk = sdk
+    this.#client = client
+    this.#bucket = settings.bucket
+    this.#prefix = settings.prefix ?? ''
+    this.#callMs = (settings.timeout_s ?? 30) * 1000
+    this.name = `s3://${settings.bucket}/${this.#prefix}`
+  }
+
+  /** The SDK is loaded here and not before: a deployment without a bucket does not hold it in memory. */
+  static async open(settings: BucketSettings): Promise<Bucket> {
+    process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true' // which runtimes we support is said by us
+    const sdk = await import('@aws-sdk/client-s3')
+    const { endpoint, region, path_style, access_key, secret_key, ca } = settings
+    const tls = ca === undefined ? {} : { ca: readFileSync(ca, 'utf8') }
+    const client = new sdk.S3Client({
+      region,
+      ...(endpoint === undefined ? {} : { endpoint }),
+      forcePathStyle: path_style ?? false,
+      maxAttempts: 3,
+      requestHandler: {
+        connectionTimeout: 3_000,
+        requestTimeout: 10_000,
+        throwOnRequestTimeout: true,
+        httpsAgent: { maxSockets: 32, keepAlive: true, ...tls },
+        httpAgent: { maxSockets: 32, keepAlive: true },
+      },
+      ...(access_key === undefined || secret_key === undefined
+        ? {}
+        : {
+            credentials: {
+              accessKeyId: secretRef(access_key).reveal(),
+              secretAccessKey: secretRef(secret_key).reveal(),
+            },
+          }),
+    })
+    return new Bucket(sdk, client, settings)
+  }
+
+  close(): void {
+    this.#client.destroy()
+  }
+
+  /**
+   * Puts an object. With `onlyNew` nothing is ever laid over what is there: the same bytes again are fine, others are refused.
+   * @throws SallyportError `conflict` for other bytes under a name that is taken.
+   */
+  async put(key: string, bytes: Buffer, options: { readonly onlyNew?: boolean } = {}): Promise<void> {
+    const common = {
+      Bucket: this.#bucket,
+      Key: this.#prefix + key,
+      Body: bytes,
+      ...(options.onlyNew === true ? { IfNoneMatch: '*' } : {}),
+    }
+    try {
+      if (bytes.length > partBytes) await this.#putParts(common)
+      else await this.#call(s => this.#client.send(this.#put(common, bytes), { abortSignal: s }), `put ${key}`)
+    } catch (error) {
+      if (!isTaken(error)) throw error
+      const there = await this.#checksum(key)
+      if (there === checksumOf(bytes)) return
+      throw new SallyportError('conflict', `${this.name}${key} is there already, with other bytes`, {
+        remedy: 'nothing was overwritten; find out who else writes into this bucket',
+      })
+    }
+  }
+
+  #put(common: { Bucket: string; Key: string; Body: Buffer }, bytes: Buffer) {
+    return new this.#sdk.PutObjectCommand({ ...common, ChecksumSHA256: sha256(bytes).toString('base64') })
+  }
+
+  async #putParts(params: { Bucket: string; Key: string; Body: Buffer }): Promise<void> {
+    const { Upload } = await import('@aws-sdk/lib-storage')
+    const upload = new Upload({
+      client: this.#client,
+      params: { ...params, ChecksumAlgorithm: 'SHA256' },
+      partSize: partBytes,
+      queueSize: 4,
+    })
+    const parts = Math.ceil(params.Body.length / partBytes)
+    await this.#call(
+      signal => {
+        signal.addEventListener('abort', () => void upload.abort().catch(() => {}), { once: true })
+        return upload.done()
+      },
+      `put ${params.Key}`,
+      this.#callMs * Math.max(1, parts / 4),
+    )
+  }
+
+  /**
+   * Reads an object, or one version of it.
+   * @throws SallyportError `not_found` when there is none; RangeError when it is longer than `maxBytes`.
+   */
+  get(key: string, maxBytes: number, version?: string): Promise<Buffer> {
+    const command = new this.#sdk.GetObjectCommand({
+      Bucket: this.#bucket,
+      Key: this.#prefix + key,
+      ...(version === undefined ? {} : { VersionId: version }),
+    })
+    return this.#call(async signal => {
+      const { Body } = await this.#client.send(command, { abortSignal: signal })
+      const body = Body as unknown as AsyncIterable<Buffer> & { destroy(error?: Error): void }
+      const stop = () => body.destroy(new Error('it took too long'))
+      signal.addEventListener('abort', stop, { once: true })
+      const chunks: Buffer[] = []
+      let bytes = 0
+      for await (const chunk of body) {
+        bytes += chunk.length
+        if (bytes > maxBytes) {
+          body.destroy()
+          throw new RangeError(`${key} has more than ${maxBytes} bytes`)
+        }
+        chunks.push(chunk)
+      }
+      if (signal.aborted) throw new Error('it took too long')
+      return Buffer.concat(chunks, bytes)
+    }, `read ${key}`)
+  }
+
+  /** The SHA-256 of an object as the service knows it; null when there is none, or when it keeps no such checksum. */
+  async sha256(key: string): Promise<string | null> {
+    const checksum = await this.#checksum(key)
+    return checksum === null || checksum.includes('-') ? null : Buffer.from(checksum, 'base64').toString('hex')
+  }
+
+  async #checksum(key: string): Promise<string | null> {
+    const command = new this.#sdk.HeadObjectCommand({
+      Bucket: this.#bucket,
+      Key: this.#prefix + key,
+      ChecksumMode: 'ENABLED',
+    })
+    try {
+      const head = await this.#call(s => this.#client.send(command, { abortSignal: s }), `look at ${key}`)
+      return head.ChecksumSHA256 ?? null
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'not_found') return null
+      throw error
+    }
+  }
+
+  /** What is there now, below a beginning of names. */
+  async *list(beginning: string): AsyncGenerator<Listed> {
+    let token: string | undefined
+    do {
+      const command = new this.#sdk.ListObjectsV2Command({
+        Bucket: this.#bucket,
+        Prefix: this.#prefix + beginning,
+        ContinuationToken: token,
+      })
+      const page = await this.#call(s => this.#client.send(command, { abortSignal: s }), 'list')
+      for (const { Key, Size } of page.Contents ?? []) yield { key: this.#own(Key), bytes: Size ?? 0 }
+      token = page.NextContinuationToken
+    } while (token !== undefined && token !== '')
+  }
+
+  /** Every version and every delete marker below a beginning of names. */
+  async *versions(beginning: string): AsyncGenerator<ListedVersion> {
+    let at: { key: string; version: string | undefined } | undefined
+    do {
+      const command = new this.#sdk.ListObjectVersionsCommand({
+        Bucket: this.#bucket,
+        Prefix: this.#prefix + beginning,
+        ...(at === undefined ? {} : { KeyMarker: at.key, VersionIdMarker: at.version }),
+      })
+      const page = await this.#call(s => this.#client.send(command, { abortSignal: s }), 'list versions')
+      const listed = (
+        entry: {
+          Key?: string | undefined
+          VersionId?: string | undefined
+          IsLatest?: boolean | undefined
+          Size?: number
+        },
+        marker: boolean,
+      ) => ({
+        key: this.#own(entry.Key),
+        version: entry.VersionId ?? 'null',
+        latest: entry.IsLatest === true,
+        bytes: entry.Size ?? 0,
+        marker,
+      })
+      for (const entry of page.Versions ?? []) yield listed(entry, false)
+      for (const entry of page.DeleteMarkers ?? []) yield listed(entry, true)
+      at =
+        page.IsTruncated === true && page.NextKeyMarker !== undefined
+          ? { key: page.NextKeyMarker, version: page.NextVersionIdMarker }
+          : undefined
+    } while (at !== undefined)
+  }
+
+  /** Removes these versions for ever. @returns those that the service would not remove, with its word for why. */
+  async remove(
+    versions: readonly Pick<ListedVersion, 'key' | 'version'>[],
+  ): Promise<{ key: string; version: string; why: string }[]> {
+    const kept: { key: string; version: string; why: string }[] = []
+    for (let i = 0; i < versions.length; i += deletedAtOnce) {
+      const command = new this.#sdk.DeleteObjectsCommand({
+        Bucket: this.#bucket,
+        Delete: {
+          Quiet: true,
+          Objects: versions
+            .slice(i, i + deletedAtOnce)
+            .map(({ key, version }) => ({ Key: this.#prefix + key, VersionId: version })),
+        },
+      })
+      const { Errors = [] } = await this.#call(s => this.#client.send(command, { abortSignal: s }), 'delete')
+      for (const { Key, VersionId, Code } of Errors) {
+        if (Code === 'NoSuchKey' || Code === 'NoSuchVersion') continue
+        kept.push({ key: this.#own(Key), version: VersionId ?? 'null', why: Code ?? 'unknown' })
+      }
+    }
+    return kept
+  }
+
+  /** Gives up uploads in parts that nobody finished: their bytes lie there, although no list of objects shows them. */
+  async abortUploads(beginning: string): Promise<void> {
+    const which = { Bucket: this.#bucket, Prefix: this.#prefix + beginning }
+    for (;;) {
+      const command = new this.#sdk.ListMultipartUploadsCommand(which)
+      const page = await this.#call(s => this.#client.send(command, { abortSignal: s }), 'list uploads')
+      for (const { Key, UploadId } of page.Uploads ?? []) {
+        const abort = new this.#sdk.AbortMultipartUploadCommand({ Bucket: this.#bucket, Key, UploadId })
+        await this.#call(s => this.#client.send(abort, { abortSignal: s }), 'abort an upload')
+      }
+      if (page.IsTruncated !== true) return
+    }
+  }
+
+  /** Whether the bucket can lock its objects. */
+  async locks(): Promise<boolean> {
+    const command = new this.#sdk.GetObjectLockConfigurationCommand({ Bucket: this.#bucket })
+    try {
+      const found = await this.#call(s => this.#client.send(command, { abortSignal: s }), 'look at the object lock')
+      return found.ObjectLockConfiguration?.ObjectLockEnabled === 'Enabled'
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'not_found') return false
+      throw error
+    }
+  }
+
+  /**
+   * Locks one version in compliance mode: until then nobody removes it, whoever they are. A lock that lasts longer stays.
+   * @returns until when it is locked now.
+   */
+  async retain(key: string, version: string, until_ms: number): Promise<number> {
+    const which = { Bucket: this.#bucket, Key: this.#prefix + key, VersionId: version }
+    const until = Math.ceil(until_ms / 1000) * 1000
+    const command = new this.#sdk.PutObjectRetentionCommand({
+      ...which,
+      Retention: { Mode: 'COMPLIANCE', RetainUntilDate: new Date(until) },
+    })
+    try {
+      await this.#call(s => this.#client.send(command, { abortSignal: s }), `lock ${key}`)
+      return until
+    } catch (error) {
+      const { until_ms: longer } = await this.lockOf(key, version)
+      if (longer !== null && longer >= until) return longer
+      throw error
+    }
+  }
+
+  async hold(key: string, version: string, on: boolean): Promise<void> {
+    const command = new this.#sdk.PutObjectLegalHoldCommand({
+      Bucket: this.#bucket,
+      Key: this.#prefix + key,
+      VersionId: version,
+      LegalHold: { Status: on ? 'ON' : 'OFF' },
+    })
+    await this.#call(s => this.#client.send(command, { abortSignal: s }), `hold ${key}`)
+  }
+
+  async lockOf(key: string, version: string): Promise<Lock> {
+    const which = { Bucket: this.#bucket, Key: this.#prefix + key, VersionId: version }
+    const asked = async <X>(run: (signal: AbortSignal) => Promise<X>): Promise<X | null> => {
+      try {
+        return await this.#call(run, `look at the lock of ${key}`)
+      } catch (error) {
+        if (error instanceof SallyportError && error.code === 'not_found') return null
+        throw error
+      }
+    }
+    const retention = await asked(s =>
+      this.#client.send(new this.#sdk.GetObjectRetentionCommand(which), { abortSignal: s }),
+    )
+    const hold = await asked(s => this.#client.send(new this.#sdk.GetObjectLegalHoldCommand(which), { abortSignal: s }))
+    return {
+      until_ms: retention?.Retention?.RetainUntilDate?.getTime() ?? null,
+      hold: hold?.LegalHold?.Status === 'ON',
+    }
+  }
+
+  #own(key: string | undefined): string {
+    if (key?.startsWith(this.#prefix) !== true)
+      throw new SallyportError('bucket_unavailable', `${this.name} lists an object that is not below its prefix`)
+    return key.slice(this.#prefix.length)
+  }
+
+  /** INVARIANT: nothing waits for the service for longer than its time, and no fault shows a credential or a header. */
+  async #call<X>(run: (signal: AbortSignal) => Promise<X>, what: string, ms = this.#callMs): Promise<X> {
+    const limit = new AbortController()
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        limit.abort()
+        reject(new SallyportError('bucket_unavailable', `${this.name} did not ${what} within ${ms / 1000} s`))
+      }, ms)
+    })
+    try {
+      return await Promise.race([run(limit.signal), late])
+    } catch (error) {
+      throw this.#fault(error, what)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #fault(error: unknown, what: string): unknown {
+    if (error instanceof SallyportError || error instanceof RangeError) return error
+    const { name, message, $metadata } = error as Error & { $metadata?: { httpStatusCode?: number } }
+    const status = $metadata?.httpStatusCode
+    const said = `${this.name} did not ${what}: ${name}${message === '' || message === 'UnknownError' ? '' : ` (${message.slice(0, 300)})`}`
+    if (status === 412 || status === 409) return new Taken(said)
+    const absent = [
+      'NoSuchKey',
+      'NotFound',
+      'NoSuchVersion',
+      'NoSuchObjectLockConfiguration',
+      'ObjectLockConfigurationNotFoundError',
+    ]
+    if (absent.includes(name)) return new SallyportError('not_found', said)
+    return new SallyportError('bucket_unavailable', said, { facts: { status: status ?? null, error: name } })
+  }
+}
+
+/** The name is taken, or somebody else is just taking it. */
+class Taken extends SallyportError {
+  constructor(message: string) {
+    super('conflict', message)
+  }
+}
+
+const isTaken = (error: unknown): boolean => error instanceof Taken
+
+const sha256 = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest()
+
+/** The checksum that the service gives to these bytes when they come as `put` sends them. */
+function checksumOf(bytes: Buffer): string {
+  if (bytes.length <= partBytes) return sha256(bytes).toString('base64')
+  const parts: Buffer[] = []
+  for (let at = 0; at < bytes.length; at += partBytes) parts.push(sha256(bytes.subarray(at, at + partBytes)))
+  return `${sha256(Buffer.concat(parts)).toString('base64')}-${parts.length}`
+}
