@@ -212,7 +212,7 @@ export class Bucket {
           Key?: string | undefined
           VersionId?: string | undefined
           IsLatest?: boolean | undefined
-          Size?: number
+          Size?: number | undefined
         },
         marker: boolean,
       ) => ({

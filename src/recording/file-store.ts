@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { checkName, checkRecording, type Store } from './store.ts'
+import { checkName, checkRecording, type KeepingStore } from './store.ts'
 
 /** Segments as files: written beside, synced, renamed, and the folder synced too. */
-export class FileStore implements Store {
+export class FileStore implements KeepingStore {
   readonly name: string
   readonly locks = false
   readonly #root: string

@@ -1,17 +1,17 @@
 import { SallyportError } from '../errors.ts'
-import { type Store, StoreLocked } from './store.ts'
+import { type KeepingStore, StoreLocked } from './store.ts'
 
 /**
  * The store that is written to, and those that a move has not emptied yet: read where the first has nothing, and cleared
  * with it.
  */
-export class LayeredStore implements Store {
+export class LayeredStore implements KeepingStore {
   readonly name: string
   readonly locks: boolean
-  readonly current: Store
-  readonly former: readonly Store[]
+  readonly current: KeepingStore
+  readonly former: readonly KeepingStore[]
 
-  constructor(current: Store, former: readonly Store[]) {
+  constructor(current: KeepingStore, former: readonly KeepingStore[]) {
     this.current = current
     this.former = former
     this.name = current.name
@@ -68,7 +68,7 @@ export class LayeredStore implements Store {
     return until
   }
 
-  get #all(): readonly Store[] {
+  get #all(): readonly KeepingStore[] {
     return [this.current, ...this.former]
   }
 }

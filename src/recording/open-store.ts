@@ -3,17 +3,17 @@ import type { Config, StoreSettings } from '../config.ts'
 import { SallyportError } from '../errors.ts'
 import { FileStore } from './file-store.ts'
 import { LayeredStore } from './layered-store.ts'
-import type { Store } from './store.ts'
+import type { KeepingStore } from './store.ts'
 
 /**
  * Opens what `recording.store` and `recording.former_stores` name.
  * @throws SallyportError `bad_config` where locks are asked of a bucket that has none: nothing is recorded as if it were safe.
  */
-export async function openStore(config: Pick<Config, 'data' | 'recording'>): Promise<Store> {
+export async function openStore(config: Pick<Config, 'data' | 'recording'>): Promise<KeepingStore> {
   const { store = { kind: 'files' as const }, former_stores = [] } = config.recording
   const current = await openOne(store, config.data)
   if (former_stores.length === 0) return current
-  const former: Store[] = []
+  const former: KeepingStore[] = []
   for (const each of former_stores) former.push(await openOne(each, config.data))
   const twice = former.find(each => each.name === current.name)
   if (twice !== undefined)
@@ -21,7 +21,7 @@ export async function openStore(config: Pick<Config, 'data' | 'recording'>): Pro
   return new LayeredStore(current, former)
 }
 
-async function openOne(settings: StoreSettings, data: string): Promise<Store> {
+async function openOne(settings: StoreSettings, data: string): Promise<KeepingStore> {
   if (settings.kind === 'files') return new FileStore(settings.folder ?? join(data, 'recordings'))
   const { Bucket } = await import('../bucket.ts')
   const { S3Store } = await import('./s3-store.ts')

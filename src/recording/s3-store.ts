@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Bucket, ListedVersion } from '../bucket.ts'
 import { SallyportError } from '../errors.ts'
-import { checkName, checkRecording, type Store, StoreLocked } from './store.ts'
+import { checkName, checkRecording, type KeepingStore, StoreLocked } from './store.ts'
 
 const atOnce = 8
 const listedAtOnce = 5_000
@@ -10,7 +10,7 @@ const listedAtOnce = 5_000
  * Segments in a bucket. A name carries the beginning of the hash of its bytes, so a version that somebody laid over ours, or
  * a delete marker, hides nothing: what fits the name is found among the versions.
  */
-export class S3Store implements Store {
+export class S3Store implements KeepingStore {
   readonly name: string
   readonly locks: boolean
   readonly #bucket: Bucket

@@ -3,23 +3,27 @@ import { isId } from '../ids.ts'
 
 /** Where segments lie. Names are relative paths made by `segmentName`; the bytes are sealed before they get here. */
 export interface Store {
-  /** How people call it: `files:/…`, `s3://…`. */
-  readonly name: string
-  /** Whether it can refuse by itself to remove something before its time. */
-  readonly locks: boolean
   /** After it resolves the bytes survive a crash of the machine. Writing the same name with the same bytes again is fine. */
   put(name: string, bytes: Buffer): Promise<void>
   /** @throws when there is none, or when it is longer than `maxBytes`. */
   get(name: string, maxBytes: number): Promise<Buffer>
-  /** The SHA-256 of what lies there in hex, or null where there is nothing. */
-  hash(name: string): Promise<string | null>
-  /** Names of all that is there of a recording, whether rows mention it or not. */
-  list(recordingId: string): Promise<string[]>
   /**
    * Removes everything of a recording, in every version, also objects that no row mentions. Nothing there is no error.
    * @throws StoreLocked where the store itself keeps some of it for longer; the rest is gone.
    */
   removeRecording(recordingId: string): Promise<void>
+}
+
+/** What retention and moves ask of a store besides. */
+export interface KeepingStore extends Store {
+  /** How people call it: `files:/…`, `s3://…`. */
+  readonly name: string
+  /** Whether it can refuse by itself to remove something before its time. */
+  readonly locks: boolean
+  /** The SHA-256 of what lies there in hex, or null where there is nothing. */
+  hash(name: string): Promise<string | null>
+  /** Names of all that is there of a recording, whether rows mention it or not. */
+  list(recordingId: string): Promise<string[]>
   /**
    * Has the store itself keep what is there of a recording: until then, and while it is held.
    * @returns until when it keeps it now, which may be later; null where it cannot.

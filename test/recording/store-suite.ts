@@ -1,14 +1,14 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { newId } from '../../src/ids.ts'
-import { type Store, segmentName } from '../../src/recording/store.ts'
+import { type KeepingStore, segmentName } from '../../src/recording/store.ts'
 
 export function segment(recording: string, n: number, bytes: Buffer): string {
   return segmentName(recording, 1, n, createHash('sha256').update(bytes).digest('hex'))
 }
 
 /** What every store must do, whatever it stands on. */
-export function runStoreTests(name: string, open: () => Promise<Store>): void {
+export function runStoreTests(name: string, open: () => Promise<KeepingStore>): void {
   describe(`a store on ${name}`, () => {
     test('gives back what was put, byte for byte, and its hash', async () => {
       const store = await open()
