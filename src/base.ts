@@ -1,14 +1,17 @@
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { raiseAlarm, watchAlarm } from './audit/alarm.ts'
 import { type BatchWriter, createAuditWriter } from './audit/writer.ts'
 import type { Config } from './config.ts'
 import { type Database, openDatabase } from './db/database.ts'
 import { Notices } from './db/notices.ts'
-import { ProcessRow } from './db/processes.ts'
-import { type RootKey, rootKeyOf, secretRef } from './keys.ts'
+import { isGone, ProcessRow } from './db/processes.ts'
+import { derive, type RootKey, rootKeyOf, secretRef } from './keys.ts'
 import { logger } from './log.ts'
 import { Engine } from './policy/engine.ts'
 import { RevisionFollower } from './policy/follower.ts'
 import { DecisionLog } from './policy/log/decision-log.ts'
+import { Spool } from './policy/log/spool/spool.ts'
 import { Resources } from './policy/resources.ts'
 import { Shadow } from './policy/shadow/shadow.ts'
 import type { Secret } from './secret.ts'
@@ -42,6 +45,8 @@ export interface Base {
 
 const log = logger('main')
 const firstRevisionMs = 120_000
+/** On another host, or in another container, a process is believed to live for so long. */
+const spoolGone_s = 600
 
 /** Opens what a role stands on, composes the role, and says that the process is ready. */
 export async function runRole(
@@ -108,8 +113,22 @@ async function openBase(
     zone: config.zone,
     max_groups_age_s: config.oidc.max_groups_age_s,
   })
-  const decisions = new DecisionLog({ database, engine })
+  const spool = new Spool({
+    folder: join(config.data, 'decision-spool', role),
+    key: derive(root, 'decision-spool'),
+    process_id: row.id,
+    isGone: id => isGone(database.db, id, spoolGone_s),
+  })
+  const decisions = new DecisionLog({ database, engine, spool })
   onClose(() => decisions.close())
+  row.describe('decisions', () => decisions.state)
+  void decisions.takeOver()
+  const alarm = watchAlarm(
+    'decisions of this process',
+    () => decisions.state.alarm,
+    (what, reason) => raiseAlarm({ database, audit, row }, what, reason),
+  )
+  onClose(() => alarm[Symbol.dispose]())
   const follower = new RevisionFollower({ database, engine, now, maxAge_s: config.policy.max_age_s })
   const look = () => {
     const problem = follower.notReady

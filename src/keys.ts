@@ -17,6 +17,7 @@ export type Purpose =
   | 'mask-hash'
   | 'pretences'
   | 'decision-inputs'
+  | 'decision-spool'
   | 'links'
 
 const header = 'sallyport-root-1 '

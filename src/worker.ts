@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
-import { type Base, type Running, runRole } from './base.ts'
+import { raiseAlarm } from './audit/alarm.ts'
+import { type Running, runRole } from './base.ts'
 import type { Config } from './config.ts'
 import { CertificateAuthority } from './gateway/certificates.ts'
 import { Gateway } from './gateway/gateway.ts'
@@ -120,14 +121,4 @@ export async function startGateway(config: Config): Promise<Running> {
       return ticking[Symbol.asyncDispose]()
     })
   })
-}
-
-/** Somebody must look: a line in the log and an event. `reason` null: what was wrong is mended. */
-async function raiseAlarm({ database, audit, row }: Base, what: string, reason: string | null): Promise<void> {
-  if (reason === null) log.info({ what }, 'mended')
-  else log.error({ what, reason }, 'alarm')
-  const body = { what, reason, mended: reason === null, process_id: row.id }
-  await database.db
-    .transaction(tx => audit.record(tx, { type: 'alert.raised', body }))
-    .catch(error => log.error({ what, err: error }, 'the alarm is not in the audit log'))
 }

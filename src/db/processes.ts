@@ -15,6 +15,7 @@ export class ProcessRow implements AsyncDisposable {
   readonly id: string
   readonly #database: Database
   readonly #problems = new Map<string, string>([['starting', 'starting']])
+  readonly #facts = new Map<string, () => unknown>()
   #generation: number | null = null
   #timer: NodeJS.Timeout | undefined
   #beating: Promise<void> | undefined
@@ -75,11 +76,22 @@ export class ProcessRow implements AsyncDisposable {
     this.#generation = generation
   }
 
+  /** Says with each heartbeat how something of this process is: a member of the row's `facts`. */
+  describe(name: string, is: () => unknown): void {
+    this.#facts.set(name, is)
+  }
+
   async heartbeat(): Promise<void> {
+    const facts = JSON.stringify(Object.fromEntries([...this.#facts].map(([name, is]) => [name, is()])))
     const sent = Date.now()
     const rows = await this.#database.db
       .update(processes)
-      .set({ heartbeat_at: sql`clock_timestamp()`, generation: this.#generation, ready: this.state })
+      .set({
+        heartbeat_at: sql`clock_timestamp()`,
+        generation: this.#generation,
+        ready: this.state,
+        facts: sql`${processes.facts} || ${facts}::text::jsonb`,
+      })
       .where(eq(processes.id, this.id))
       .returning({ at: sql<string>`(extract(epoch from clock_timestamp()) * 1000)::bigint::text` })
     const received = Date.now()
@@ -123,6 +135,18 @@ export async function deadProcesses(db: Queryable): Promise<string[]> {
       sql`${processes.ready} = 'stopped' or ${processes.heartbeat_at} < clock_timestamp() - make_interval(secs => ${deadAfterS})`,
     )
   return rows.map(row => row.id)
+}
+
+/** Whether a process is gone for certain: it said goodbye, is not known, or has been silent for so long. */
+export async function isGone(db: Queryable, id: string, silent_s: number): Promise<boolean> {
+  const [row] = await db
+    .select({ id: processes.id })
+    .from(processes)
+    .where(
+      sql`${processes.id} = ${id} and ${processes.ready} <> 'stopped'
+        and ${processes.heartbeat_at} > clock_timestamp() - make_interval(secs => ${silent_s})`,
+    )
+  return row === undefined
 }
 
 /** Forgets processes that have been gone for 30 days. */

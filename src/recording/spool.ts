@@ -1,7 +1,6 @@
-import { readFileSync, readlinkSync } from 'node:fs'
-import { access, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
+import { access, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ownerPattern, ownName, stateOfOwner } from '../db/owner-name.ts'
 import { isId } from '../ids.ts'
 
 /**
@@ -17,23 +16,21 @@ export interface SpoolFolder {
 
 interface Owner {
   readonly file: string
-  readonly host: string
-  readonly pid: number
-  readonly start: string
+  readonly name: string
 }
 
 /** Makes this process's own folder. */
 export async function createSpool(root: string, processId: string): Promise<string> {
   const path = join(root, processId)
   await mkdir(path, { recursive: true, mode: 0o700 })
-  await writeFile(join(path, await ownName()), '', { mode: 0o600, flag: 'wx' })
+  await writeFile(join(path, ownFile()), '', { mode: 0o600, flag: 'wx' })
   return path
 }
 
 /** Whether this process's folder is still its own: another one renames the owner file when it takes a folder over. */
 export async function ownsSpool(path: string): Promise<boolean> {
   try {
-    await access(join(path, await ownName()))
+    await access(join(path, ownFile()))
     return true
   } catch (error) {
     return (error as NodeJS.ErrnoException).code !== 'ENOENT'
@@ -58,14 +55,13 @@ export async function otherSpools(root: string, own: string): Promise<SpoolFolde
 
 /** `elsewhere`: another host, or another boot of this one that cannot be told apart; the database knows. */
 export async function ownerState(owner: Owner): Promise<'alive' | 'dead' | 'elsewhere'> {
-  if (owner.host !== hostName()) return 'elsewhere'
-  return (await startOf(owner.pid)) === owner.start ? 'alive' : 'dead'
+  return stateOfOwner(owner.name)
 }
 
 /** Takes a dead process's folder over. @returns false when somebody else was faster. */
 export async function claimSpool(folder: SpoolFolder): Promise<boolean> {
   try {
-    await rename(join(folder.path, folder.owner.file), join(folder.path, await ownName()))
+    await rename(join(folder.path, folder.owner.file), join(folder.path, ownFile()))
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
@@ -83,43 +79,13 @@ export async function removeSpool(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true })
 }
 
-async function ownName(): Promise<string> {
-  return `owner.${hostName()}.${process.pid}.${await startOf(process.pid)}`
+function ownFile(): string {
+  return `owner.${ownName()}`
 }
 
-/**
- * This host, this boot of it, and this namespace of processes: a pid says who lives only where all three are the same. Two
- * containers may share a host name and a volume, and see nothing of each other's processes.
- */
-function hostName(): string {
-  const parts = [hostname(), read(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8))]
-  parts.push(read(() => readlinkSync('/proc/self/ns/pid').replaceAll(/\D/g, '')))
-  return parts.join('-').replaceAll(/[^A-Za-z0-9-]/g, '-')
-}
-
-/** What other systems than Linux do not say is left empty. */
-function read(what: () => string): string {
-  try {
-    return what()
-  } catch {
-    return ''
-  }
-}
+const owners = new RegExp(`^owner\\.(${ownerPattern})$`)
 
 function parseOwner(file: string): Owner | undefined {
-  const [, host, pid, start] = /^owner\.([A-Za-z0-9-]*)\.(\d+)\.(\d+)$/.exec(file) ?? []
-  if (host === undefined || pid === undefined || start === undefined) return undefined
-  return { file, host, pid: Number(pid), start }
-}
-
-/** When a process began, in ticks since boot, so that a reused pid is not taken for it; '0' where the system does not say. */
-async function startOf(pid: number): Promise<string | undefined> {
-  const line = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined)
-  if (line !== undefined) return line.slice(line.lastIndexOf(')') + 2).split(' ')[19]
-  try {
-    process.kill(pid, 0)
-    return process.platform === 'linux' ? undefined : '0'
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM' ? '0' : undefined
-  }
+  const name = owners.exec(file)?.[1]
+  return name === undefined ? undefined : { file, name }
 }

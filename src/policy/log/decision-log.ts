@@ -1,22 +1,20 @@
-import { sql } from 'drizzle-orm'
 import type { Database, Queryable } from '../../db/database.ts'
-import { logger } from '../../log.ts'
+import { faultMessage, logger } from '../../log.ts'
 import type { Decision } from '../decision.ts'
 import type { Engine } from '../engine.ts'
-import { type DecisionRow, decisionRow, wordSeparator } from './decision-row.ts'
+import { insertRows, isAboutValues } from './decision-insert.ts'
+import { decisionRow } from './decision-row.ts'
+import type { Spool } from './spool/spool.ts'
+import { type Waiting, WaitingRows } from './waiting.ts'
 
 const log = logger('policy')
 const flushMs = 200
 const batchRows = 500
-
-interface Waiting {
-  readonly decision: Decision
-  count: number
-  /** The database takes the others, and not this one. It keeps its place, so that it is never forgotten in silence. */
-  stuck: boolean
-  /** A write failed, and may have been done all the same: what is there already is no repeat then. */
-  tried: boolean
-}
+const maxChars = 64 << 20
+const keepMs = 2_000
+const takeOverMs = 5_000
+/** What waits longer than this, and what was refused as lately as this, is an alarm. */
+const alarmMs = 10_000
 
 export interface DecisionLogOptions {
   readonly database: Database
@@ -24,28 +22,62 @@ export interface DecisionLogOptions {
   readonly engine: Engine
   /** Distinct decisions that may wait; beyond that `append` refuses, and the caller denies. */
   readonly capacity?: number
+  /** Where what waits outlives this process. Without one (tests) it does not. */
+  readonly spool?: Spool | undefined
+}
+
+/** How the log of one process is. */
+export interface DecisionLogState {
+  readonly waiting: number
+  readonly oldest_s: number
+  readonly refused: number
+  /** Why somebody must look; null: nobody must. */
+  readonly alarm: string | null
 }
 
 /**
- * Writes decisions down. `insert` does so in the caller's transaction; `append` queues the action decisions of sessions.
- * INVARIANT: nothing queued is ever dropped while the process lives. A full queue is refused, and the caller denies.
+ * Writes decisions down. `insert` does so in the caller's transaction; `append` queues the action decisions of sessions, in
+ * memory and in a spool on the disk. INVARIANT: nothing queued is ever dropped, whatever dies: what waits is written by this
+ * process, or by the next of its role. What cannot be queued is refused, and the caller denies.
  */
 export class DecisionLog {
   readonly #options: DecisionLogOptions
   readonly #capacity: number
-  readonly #waiting = new Map<string, Waiting>()
+  readonly #rows: WaitingRows
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
+  #takingOver: NodeJS.Timeout | undefined
   #closed = false
+  #failing = false
+  #kept_ms = 0
+  #refused = { count: 0, at_ms: Number.NEGATIVE_INFINITY, why: '' }
 
   constructor(options: DecisionLogOptions) {
     this.#options = options
     this.#capacity = options.capacity ?? 10_000
+    this.#rows = new WaitingRows(options.spool)
+    if (options.spool === undefined) return
+    this.#takingOver = setInterval(() => void this.takeOver(), takeOverMs)
+    this.#takingOver.unref()
   }
 
   /** Distinct decisions not yet in the database. */
   get waiting(): number {
-    return this.#waiting.size
+    return this.#rows.size
+  }
+
+  get state(): DecisionLogState {
+    const now_ms = Date.now()
+    const { size: waiting, stuck, oldest_ms = now_ms } = this.#rows
+    const old_ms = now_ms - oldest_ms
+    const alarms: string[] = []
+    const broken = this.#options.spool?.broken ?? []
+    if (now_ms - this.#refused.at_ms < alarmMs) alarms.push(`decisions are refused, and denied: ${this.#refused.why}`)
+    if (stuck > 0) alarms.push(`${stuck} decisions cannot be written to the database`)
+    if (waiting > stuck && old_ms > alarmMs) alarms.push('decisions wait for the database')
+    if (broken.length > 0) alarms.push(`decisions on the disk cannot be read: ${broken[0]}`)
+    const alarm = alarms.length === 0 ? null : alarms.join('; ')
+    return { waiting, oldest_s: Math.max(0, Math.round(old_ms / 1000)), refused: this.#refused.count, alarm }
   }
 
   /** Stores a decision in the caller's transaction; whoever refers to it (a session, a request) inserts it first. */
@@ -53,17 +85,20 @@ export class DecisionLog {
     await insertRows(tx, [decisionRow(decision, 1, this.#options.engine)])
   }
 
-  /** Queues a decision; within 250 ms it is in the database. @returns false when the log is full or closed: deny then. */
+  /** Queues a decision; within 250 ms it is in the database. @returns false when the log cannot take it: deny then. */
   append(decision: Decision): boolean {
-    if (this.#closed) return false
-    const same = this.#waiting.get(decision.id)
-    if (same !== undefined) {
-      same.count++
-      return true
+    if (this.#closed) return this.#refuse('this process is stopping')
+    const known = this.#rows.repeat(decision.id)
+    if (known === true) return true
+    if (this.#rows.own >= this.#capacity || this.#rows.chars >= maxChars)
+      return this.#refuse('as many as may wait for the database wait already')
+    try {
+      const row = known === false ? decisionRow(decision, 1, this.#options.engine) : { ...known, count: 1 }
+      this.#rows.add(row, Date.now())
+    } catch (error) {
+      return this.#refuse(faultMessage(error))
     }
-    if (this.#waiting.size >= this.#capacity) return false
-    this.#waiting.set(decision.id, { decision, count: 1, stuck: false, tried: false })
-    if (this.#waiting.size >= batchRows) void this.flush()
+    if (this.#rows.fresh >= batchRows && !this.#failing) void this.flush()
     else this.#timer ??= setTimeout(() => void this.flush(), flushMs)
     return true
   }
@@ -72,63 +107,85 @@ export class DecisionLog {
   flush(): Promise<void> {
     this.#flushing ??= this.#drain().finally(() => {
       this.#flushing = undefined
-      if (this.#next().length > 0 && !this.#closed) this.#timer ??= setTimeout(() => void this.flush(), flushMs)
+      if (this.#rows.due && !this.#closed) this.#timer ??= setTimeout(() => void this.flush(), flushMs)
     })
     return this.#flushing
   }
 
-  /** Takes no more, and tries for `graceMs` to write what waits. @returns how many decisions could not be written. */
+  /** Takes over what processes that are gone left on the disk. It does not throw: it is called again. */
+  async takeOver(): Promise<void> {
+    const { spool } = this.#options
+    try {
+      for (;;) {
+        if (spool === undefined || this.#closed || this.#failing || this.#rows.takenOver) return
+        const claimed = await spool.claim()
+        if (claimed === undefined) return
+        this.#rows.takeOver(claimed)
+        log.info({ decisions: claimed.rows.length }, 'decisions that another process left behind are written down')
+        await this.flush()
+      }
+    } catch (error) {
+      log.warn({ err: error }, 'the decisions of a process that is gone could not be taken over yet')
+    }
+  }
+
+  /**
+   * Takes no more, and tries for `graceMs` to write what waits. @returns how many decisions are not in the database: with
+   * a spool the next process writes them.
+   */
   async close(graceMs = 5000): Promise<number> {
     this.#closed = true
+    clearInterval(this.#takingOver)
     const until = Date.now() + graceMs
     await this.flush()
-    while (this.#next().length > 0 && Date.now() < until) {
+    while (this.#rows.due && Date.now() < until) {
       await new Promise(resolve => setTimeout(resolve, flushMs))
       await this.flush()
     }
     clearTimeout(this.#timer)
-    if (this.#waiting.size > 0)
-      log.error({ lost: this.#waiting.size }, 'decisions could not be written before the process ended')
-    return this.#waiting.size
+    const left = this.#rows.size
+    const kept = await this.#rows.close()
+    if (left > 0 && kept) log.warn({ left }, 'decisions wait on the disk for the next process')
+    else if (left > 0) log.error({ lost: left }, 'decisions could not be written before the process ended')
+    return left
   }
 
   async #drain(): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
     for (;;) {
-      const batch = this.#next()
-      if (batch.length === 0) return
+      const batch = this.#rows.next(batchRows)
+      if (batch.length === 0) {
+        if (this.#rows.turn()) continue
+        return
+      }
       try {
         await this.#write(batch)
+        this.#failing = false
       } catch (error) {
-        log.error({ err: error, waiting: this.#waiting.size }, 'decisions could not be written; they wait')
-        for (const entry of batch) entry.tried = true
-        if (!isAboutValues(error)) return
+        if (!isAboutValues(error)) return this.#wait(error)
+        log.error(
+          { err: error, decisions: batch.length },
+          'decisions could not be written at once; they are one by one',
+        )
         await this.#writeSingly(batch)
       }
     }
   }
 
-  #next(): Waiting[] {
-    const batch: Waiting[] = []
-    for (const entry of this.#waiting.values()) {
-      if (!entry.stuck && batch.push(entry) === batchRows) break
-    }
-    return batch
-  }
-
   async #write(batch: readonly Waiting[]): Promise<void> {
-    const counts = batch.map(entry => entry.count)
-    const rows = batch.map((entry, i) => decisionRow(entry.decision, counts[i]!, this.#options.engine))
-    await insertRows(
-      this.#options.database.db,
-      rows,
-      batch.some(entry => entry.tried),
-    )
-    for (const [i, entry] of batch.entries()) {
-      entry.count -= counts[i]! // repeats that came during the write stay queued
-      if (entry.count === 0) this.#waiting.delete(entry.decision.id)
+    this.#rows.writing(batch)
+    try {
+      await insertRows(
+        this.#options.database.db,
+        batch.map(({ row, count }) => ({ ...row, count })),
+        batch.some(entry => entry.tried),
+      )
+    } catch (error) {
+      this.#rows.failed(batch)
+      throw error
     }
+    this.#rows.written(batch)
   }
 
   /** One row that the database cannot take does not keep the others out. */
@@ -138,56 +195,31 @@ export class DecisionLog {
         await this.#write([entry])
       } catch (error) {
         if (!isAboutValues(error)) return
-        entry.stuck = true
-        log.error({ err: error, decision: entry.decision.id }, 'this decision cannot be written')
+        this.#rows.keepStuck(entry)
+        log.error({ err: error, decision: entry.row.id }, 'this decision cannot be written')
       }
     }
   }
-}
 
-/** SQLSTATE classes 22 and 23: the values are at fault, not the database; or a row could not even be made. */
-function isAboutValues(error: unknown): boolean {
-  const { code } = ((error as { cause?: unknown }).cause ?? error) as { code?: unknown }
-  return error instanceof TypeError || (typeof code === 'string' && /^2[23][0-9A-Z]{3}$/.test(code))
-}
+  /** The database is away. */
+  async #wait(error: unknown): Promise<void> {
+    if (!this.#failing)
+      log.error(
+        { err: error, waiting: this.#rows.size },
+        'decisions could not be written; they wait, and are tried again',
+      )
+    this.#failing = true
+    if (Date.now() - this.#kept_ms < keepMs) return
+    this.#kept_ms = Date.now()
+    await this.#rows
+      .keep()
+      .catch(cause => log.error({ err: cause }, 'decisions that wait could not be kept on the disk'))
+  }
 
-/**
- * @param again the same rows may be there from a write whose answer was lost. Those of `decisions` stay as they are then:
- *   a gateway may not change them, and would be refused for ever.
- */
-async function insertRows(on: Queryable, rows: readonly DecisionRow[], again = false): Promise<void> {
-  const actions = rows.filter(row => row.point === 'action')
-  const others = rows.filter(row => row.point !== 'action')
-  if (actions.length > 0) await insertInto(on, 'action_decisions', actions)
-  if (others.length > 0) await insertInto(on, 'decisions', others, again)
-}
-
-/** One statement for all rows of a table. A row that is there already is the same decision again, and is counted. */
-async function insertInto(
-  on: Queryable,
-  table: 'decisions' | 'action_decisions',
-  rows: readonly DecisionRow[],
-  keep = false,
-): Promise<void> {
-  const column = (of: (row: DecisionRow) => string | number | null) => sql.param(rows.map(of))
-  const into = sql.identifier(table)
-  const [day, key] = table === 'decisions' ? [sql``, sql`id`] : [sql`, day`, sql`id, day`]
-  await on.execute(sql`
-    insert into ${into} (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
-      subject_id, resource, session_id, request_id, count, erased, masked, words${day})
-    select id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons::jsonb,
-      subject_id, resource, session_id, request_id, count, erased::jsonb, masked::jsonb,
-      array_to_tsvector(string_to_array(words, ${wordSeparator}))${day}
-    from unnest(
-      ${column(r => r.id)}::text[], ${column(r => r.at_ms)}::bigint[], ${column(r => r.point)}::text[],
-      ${column(r => r.effect)}::text[], ${column(r => r.code)}::text[], ${column(r => r.generation)}::bigint[],
-      ${column(r => r.commit)}::text[], ${column(r => r.digest)}::text[], ${column(r => r.input_digest)}::text[],
-      ${column(r => r.input)}::text[], ${column(r => r.result)}::text[], ${column(r => r.reasons)}::text[],
-      ${column(r => r.subject_id)}::text[], ${column(r => r.resource)}::text[], ${column(r => r.session_id)}::text[],
-      ${column(r => r.request_id)}::text[], ${column(r => r.count)}::bigint[], ${column(r => r.erased)}::text[],
-      ${column(r => r.masked)}::text[], ${column(r => r.words)}::text[], ${column(r => r.day)}::text[]::date[]
-    ) as d (id, at_ms, point, effect, code, generation, commit, digest, input_digest, input, result, reasons,
-      subject_id, resource, session_id, request_id, count, erased, masked, words, day)
-    order by id
-    on conflict (${key}) do ${keep ? sql`nothing` : sql`update set count = ${into}.count + excluded.count`}`)
+  #refuse(why: string): false {
+    if (this.#refused.why !== why || Date.now() - this.#refused.at_ms > alarmMs)
+      log.error({ why, waiting: this.#rows.size }, 'the decision log takes no more, and what is asked is denied')
+    this.#refused = { count: this.#refused.count + 1, at_ms: Date.now(), why }
+    return false
+  }
 }
