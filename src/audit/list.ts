@@ -1,4 +1,5 @@
 import type { Database } from '../db/database.ts'
+import { placeOf } from './store.ts'
 
 export interface EventFilter {
   readonly type?: string | undefined
@@ -34,7 +35,7 @@ export async function listEvents(
   const limit = Math.min(filter.limit ?? 100, 1000)
   const equal = (['type', 'subject_id', 'session_id', 'resource'] as const).flatMap(column => {
     const value = filter[column]
-    return value === undefined ? [] : [sql`and ${sql(column)} = ${value}`]
+    return value === undefined ? [] : [sql`and i.${sql(column)} = ${value}`]
   })
   const rows = await sql<
     (Omit<StoredEvent, 'at_ms' | 'index' | 'body'> & {
@@ -44,9 +45,11 @@ export async function listEvents(
       seq: string
     })[]
   >`
-    select id, at_ms::text, type, idx::text, writer, body, subject_id, session_id, resource, seq::text from audit_inbox
-    where seq < ${filter.before ?? Number.MAX_SAFE_INTEGER} and at_ms between ${filter.from_ms ?? 0} and ${filter.to_ms ?? Number.MAX_SAFE_INTEGER}
-    ${equal.length > 0 ? equal : sql``} order by audit_inbox.seq desc limit ${limit + 1}`
+    select i.id, i.at_ms::text, i.type, (p.idx + i.seq - p.seq)::text as idx, i.writer, i.body, i.subject_id, i.session_id, i.resource,
+      i.seq::text
+    from audit_inbox i left join audit_places p on p.seq = ${sql.unsafe(placeOf)} and i.seq < p.seq + p.count
+    where i.seq < ${filter.before ?? Number.MAX_SAFE_INTEGER} and i.at_ms between ${filter.from_ms ?? 0} and ${filter.to_ms ?? Number.MAX_SAFE_INTEGER}
+    ${equal.length > 0 ? equal : sql``} order by i.seq desc limit ${limit + 1}`
   const page = rows.slice(0, limit)
   const items = page.map(({ at_ms, idx, body, seq, ...rest }) => ({
     ...rest,

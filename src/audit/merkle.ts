@@ -5,8 +5,15 @@ import { hash } from 'node:crypto'
  */
 export const hashSize = 32
 
+/** What is hashed is put together here; longer leaves get a buffer of their own. */
+const scratch = Buffer.allocUnsafeSlow(4096)
+
 /** RFC 6962 §2.1: SHA-256(0x00 ‖ leaf). */
 export function leafHash(leaf: string | Uint8Array): Buffer {
+  if (typeof leaf === 'string' && leaf.length * 3 < scratch.length) {
+    scratch[0] = 0
+    return hash('sha256', scratch.subarray(0, 1 + scratch.write(leaf, 1, 'utf8')), 'buffer')
+  }
   const bytes = typeof leaf === 'string' ? Buffer.from(leaf, 'utf8') : leaf
   const input = Buffer.allocUnsafe(bytes.length + 1)
   input[0] = 0
@@ -14,13 +21,14 @@ export function leafHash(leaf: string | Uint8Array): Buffer {
   return hash('sha256', input, 'buffer')
 }
 
+const nodeInput = Buffer.allocUnsafeSlow(1 + 2 * hashSize)
+nodeInput[0] = 1
+
 /** RFC 6962 §2.1: SHA-256(0x01 ‖ left ‖ right). */
 export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
-  const input = Buffer.allocUnsafe(1 + 2 * hashSize)
-  input[0] = 1
-  input.set(left, 1)
-  input.set(right, 1 + hashSize)
-  return hash('sha256', input, 'buffer')
+  nodeInput.set(left, 1)
+  nodeInput.set(right, 1 + hashSize)
+  return hash('sha256', nodeInput, 'buffer')
 }
 
 /** The root of no leaves: the hash of nothing. */

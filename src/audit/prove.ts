@@ -1,7 +1,7 @@
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { inclusionProof } from './merkle.ts'
-import { latestCheckpoint, nodeReader } from './store.ts'
+import { latestCheckpoint, nodeReader, placeOf } from './store.ts'
 
 /** A proof file: what an outsider needs to check one event with no network and no server. */
 export interface ProofFile {
@@ -27,7 +27,8 @@ export interface ProofFile {
 export async function prove(database: Database, vkey: string, event: string): Promise<ProofFile> {
   const { sql } = database
   const [row] = await sql<{ leaf: string; body: string | null; salt: Buffer | null; idx: string | null }[]>`
-    select leaf, body, salt, idx::text from audit_inbox where id = ${event}`
+    select i.leaf, i.body, i.salt, (p.idx + i.seq - p.seq)::text as idx from audit_inbox i
+    left join audit_places p on p.seq = ${sql.unsafe(placeOf)} and i.seq < p.seq + p.count where i.id = ${event}`
   if (!row)
     throw new SallyportError('not_found', `there is no event ${event}`, {
       remedy: '`sallyport audit events` lists the events you may see',

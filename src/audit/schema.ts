@@ -18,7 +18,7 @@ export const auditWriters = pgTable(
   t => [index().on(t.process)],
 )
 
-/** Events, inserted in the transaction that they describe; the sequencer gives `idx`. Body and salt may be erased later. */
+/** Events, inserted in the transaction that they describe. Body and salt may be erased later. */
 export const auditInbox = pgTable(
   'audit_inbox',
   {
@@ -27,23 +27,45 @@ export const auditInbox = pgTable(
     wseq: integer53().notNull(),
     at_ms: integer53().notNull(),
     type: text().notNull(),
-    seq: bigint({ mode: 'number' }).notNull().generatedAlwaysAsIdentity(), // order of insertion; gaps mean nothing
+    seq: integer53().notNull(), // order of insertion: `seq` of its place and how many of its batch stand before it
     body: text(), // canonical JSON
     salt: bytes(),
     leaf: text().notNull(), // canonical JSON of {v, type, at_ms, writer, wseq, prev, body_hash}
-    idx: integer53(), // null until sequenced
     subject_id: text(), // for search only
     session_id: text(),
     resource: text(),
   },
   t => [
-    uniqueIndex().on(t.writer, t.wseq),
-    uniqueIndex('audit_inbox_idx').on(t.idx).where(sql`idx is not null`),
     uniqueIndex().on(t.seq),
-    index('audit_inbox_waiting').on(t.seq).where(sql`idx is null`),
-    index().on(t.type, t.at_ms),
+    index().on(t.type, t.seq),
     index('audit_inbox_session').on(t.session_id).where(sql`session_id is not null`),
     index('audit_inbox_subject').on(t.subject_id).where(sql`subject_id is not null`),
+  ],
+)
+
+/** Most events of one batch: so far apart lie the numbers of two places. */
+export const placeWidth = 4096
+
+/**
+ * Where batches stand: the events that one statement inserted, `seq` to `seq + count - 1`, have the indices from `idx` on.
+ * One narrow row for many events, so that sequencing writes nothing for each of them.
+ */
+export const auditPlaces = pgTable(
+  'audit_places',
+  {
+    seq: bigint({ mode: 'number' }) // order of insertion; gaps mean nothing
+      .primaryKey()
+      .generatedAlwaysAsIdentity({ startWith: placeWidth, increment: placeWidth }),
+    writer: text().notNull(),
+    wseq: integer53().notNull(), // of the first event
+    count: integer().notNull(),
+    idx: integer53(), // of the first event; null until sequenced
+  },
+  t => [
+    uniqueIndex().on(t.writer, t.wseq),
+    uniqueIndex('audit_places_idx').on(t.idx).where(sql`idx is not null`),
+    index('audit_places_waiting').on(t.seq).where(sql`idx is null`),
+    check('audit_places_count', sql`${t.count} between 1 and 4096`),
   ],
 )
 

@@ -5,15 +5,14 @@ import type { Secret } from '../secret.ts'
 import type { CheckpointCopy } from './copy.ts'
 import { appendTo, checkCopy, checkOwnTree, type LogProblem, LogRefusal } from './guard.ts'
 import { Head } from './head.ts'
-import { chainStart, parseLeaf } from './leaf.ts'
 import { SessionLock } from './lock.ts'
-import { leafHash } from './merkle.ts'
 import { checkpointText, parseVkey, signNote, type Verifier, vkey } from './note.ts'
-import type { Sql } from './store.ts'
+import { anyWaiting, type BrokenChain, waitingPlaces } from './waiting.ts'
 
 const lockId = [0x5a11, 9] as const
 const pollMs = 500
 const standbyMs = 1000 // another one leads, or a problem stands
+const batchEvents = 20_000
 const paceMs = 100 // between checkpoints while little happens: one for many events
 
 export interface SequencerOptions {
@@ -26,26 +25,13 @@ export interface SequencerOptions {
   readonly origin: string
   readonly copy: CheckpointCopy
   readonly logger: Logger
+  /** About how many events get their places at once. */
   readonly batch?: number
 }
 
 /** The name of a deployment's log. */
 export function originOf(deployment: string): string {
   return `sallyport/${deployment.replace(/[^A-Za-z0-9._-]+/g, '-')}`
-}
-
-interface Waiting {
-  id: string
-  seq: string
-  writer: string
-  wseq: string
-  leaf: string
-}
-
-/** An event whose turn has come, with the hash of its leaf. */
-interface Ready {
-  readonly seq: string
-  readonly hash: Buffer
 }
 
 /**
@@ -59,7 +45,7 @@ export class Sequencer {
   readonly #lock: SessionLock
   #epoch = -1
   #head: Head | null = null
-  readonly #brokenWriters = new Set<string>()
+  readonly #broken = new Set<string>()
   #problem: LogProblem | null = null
   #wake: () => void = () => {}
   #woken = false
@@ -94,7 +80,7 @@ export class Sequencer {
       this.#woken = false
       const done = await this.step()
       if (signal.aborted) break
-      if (done === (this.#options.batch ?? 5000)) continue
+      if (done >= (this.#options.batch ?? batchEvents) / 2) continue // there may be more
       const idle = done === 0 && this.leads
       await this.#sleep(done > 0 ? paceMs : idle ? (this.#woken ? 0 : pollMs) : standbyMs, idle, signal)
     }
@@ -143,7 +129,7 @@ export class Sequencer {
       )
     this.#epoch = epoch
     this.#head = await Head.load(database.sql, size)
-    this.#brokenWriters.clear()
+    this.#broken.clear()
     this.#report(null)
     return true
   }
@@ -151,23 +137,28 @@ export class Sequencer {
   async #sequence(): Promise<number> {
     const { database, copy, key, origin } = this.#options
     const head = this.#head!
-    const [some] =
-      await database.sql`select from audit_inbox where idx is null and writer <> all(${[...this.#brokenWriters]}::text[]) limit 1`
-    if (!some) return 0
+    if (!(await anyWaiting(database.sql, [...this.#broken]))) return 0
     const result = await database.sql.begin(async sql => {
       const [state] = await sql<
         { epoch: string; size: string }[]
       >`select epoch::text, size::text from audit_state where id = 1 for update`
       if (Number(state?.epoch) !== this.#epoch || Number(state?.size) !== head.tree.size) return 'fenced'
-      const { ready, broken } = await this.#waiting(sql)
-      if (ready.length === 0) return { count: 0, note: null, broken }
+      const { ready, broken } = await waitingPlaces(sql, [...this.#broken], this.#options.batch ?? batchEvents)
+      for (const { writer } of broken) this.#broken.add(writer)
+      const problem = broken[0] ? chainProblem(broken[0]) : null
+      if (ready.length === 0) return { count: 0, note: null, problem }
       const first = head.tree.size
-      for (const { hash } of ready) head.tree.append(hash)
+      const at: number[] = []
+      for (const { hashes } of ready) {
+        at.push(head.tree.size)
+        for (const hash of hashes) head.tree.append(hash)
+      }
       const updated = await sql`
-        update audit_inbox i set idx = ${first - 1} + u.n from unnest(${`{${ready.map(({ seq }) => seq).join()}}`}::bigint[]) with ordinality as u (seq, n)
-        where i.seq = u.seq and i.idx is null`
+        update audit_places p set idx = u.idx
+        from unnest(${`{${ready.map(({ seq }) => seq).join()}}`}::bigint[], ${`{${at.join()}}`}::bigint[]) as u (seq, idx)
+        where p.seq = u.seq and p.idx is null`
       if (updated.count !== ready.length)
-        throw new Error(`${ready.length} events were to get an index, ${updated.count} did`)
+        throw new Error(`${ready.length} batches were to get a place, ${updated.count} did`)
       await head.flush(sql)
       const size = head.tree.size
       const root = head.tree.root()
@@ -176,7 +167,7 @@ export class Sequencer {
         insert into audit_checkpoints (size, root, note, at_ms)
         values (${size}, ${root}, ${note}, (extract(epoch from clock_timestamp()) * 1000)::bigint)`
       await sql`update audit_state set size = ${size} where id = 1`
-      return { count: ready.length, note, broken }
+      return { count: size - first, note, problem }
     })
     if (result === 'fenced') {
       this.#options.logger.warn('another process has taken over the sequencing of the audit log')
@@ -184,44 +175,8 @@ export class Sequencer {
       return 0
     }
     if (result.note) await appendTo(copy, [result.note])
-    if (result.broken) this.#report(result.broken)
+    if (result.problem) this.#report(result.problem)
     return result.count
-  }
-
-  /** The next events, of each writer only what continues its chain: an event whose forerunner is gone stays and is named. */
-  async #waiting(sql: Sql): Promise<{ ready: Ready[]; broken: LogProblem | null }> {
-    const limit = this.#options.batch ?? 5000
-    const rows = await sql<Waiting[]>`select id, seq::text, writer, wseq::text, leaf from audit_inbox 
-      where idx is null and writer <> all(${[...this.#brokenWriters]}::text[]) order by audit_inbox.seq limit ${limit}`
-    const firsts = new Map<string, Waiting>()
-    for (const row of rows) if (!firsts.has(row.writer)) firsts.set(row.writer, row)
-    const before = await sql<{ writer: string; wseq: string; leaf: string }[]>`
-      select i.writer, i.wseq::text, i.leaf from audit_inbox i
-      join unnest(${[...firsts.keys()]}::text[], ${[...firsts.values()].map(f => Number(f.wseq) - 1)}::bigint[]) as f (writer, wseq)
-      on i.writer = f.writer and i.wseq = f.wseq where i.idx is not null`
-    const chain = new Map(
-      before.map(row => [row.writer, { wseq: Number(row.wseq), hash: leafHash(row.leaf).toString('hex') }]),
-    )
-    const ready: Ready[] = []
-    let broken: LogProblem | null = null
-    for (const row of rows) {
-      const last = chain.get(row.writer) ?? chainStart
-      const leaf = parseLeaf(row.leaf)
-      const follows =
-        leaf?.writer === row.writer &&
-        leaf.wseq === Number(row.wseq) &&
-        leaf.wseq === last.wseq + 1 &&
-        leaf.prev === last.hash
-      if (!follows || this.#brokenWriters.has(row.writer)) {
-        this.#brokenWriters.add(row.writer)
-        broken ??= chainProblem(row, last.wseq)
-        continue
-      }
-      const hash = leafHash(row.leaf)
-      chain.set(row.writer, { wseq: leaf.wseq, hash: hash.toString('hex') })
-      ready.push({ seq: row.seq, hash })
-    }
-    return { ready, broken }
   }
 
   #report(problem: LogProblem | null, error?: unknown): void {
@@ -252,10 +207,10 @@ function databaseProblem(error: Error): LogProblem {
   }
 }
 
-function chainProblem(row: Waiting, wseq: number): LogProblem {
+function chainProblem({ writer, event, wseq }: BrokenChain): LogProblem {
   return {
     code: 'chain_broken',
-    message: `event ${row.id} of writer ${row.writer} does not follow the writer's event ${wseq}: an event before it was deleted or changed`,
+    message: `${event === null ? 'a batch' : `event ${event}`} of writer ${writer} does not follow the writer's event ${wseq}: an event there was deleted or changed`,
     remedy: 'run `sallyport audit verify`; events of other writers go on',
   }
 }

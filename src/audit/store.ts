@@ -1,5 +1,6 @@
 import type postgres from 'postgres'
 import { hashSize } from './merkle.ts'
+import { placeWidth } from './schema.ts'
 import { nodesFrom, type ReadTile } from './tiles.ts'
 
 /** What runs a query: the pool, or a transaction of the driver. */
@@ -57,10 +58,18 @@ export async function tileHashes(sql: Sql, level: number, n: number, width: numb
   return row?.hashes ?? null
 }
 
+/**
+ * Events with their places. INVARIANT: the number of a place is a multiple of `placeWidth`, and its events' numbers lie
+ * between it and the next multiple, so that an event finds its place without a search.
+ */
+export const placeOf = `i.seq - i.seq % ${placeWidth}`
+
 /** The leaves [from, from + width), or null where the log does not have so many. */
 export async function leaves(sql: Sql, from: number, width: number): Promise<string[] | null> {
-  const rows = await sql<
-    { leaf: string }[]
-  >`select leaf from audit_inbox where idx >= ${from} and idx < ${from + width} order by idx`
+  const rows = await sql<{ leaf: string }[]>`
+    select i.leaf from audit_places p join audit_inbox i on i.seq >= p.seq and i.seq < p.seq + p.count
+    where p.idx > ${from - placeWidth} and p.idx < ${from + width}
+      and p.idx + i.seq - p.seq >= ${from} and p.idx + i.seq - p.seq < ${from + width}
+    order by p.idx + i.seq - p.seq`
   return rows.length === width ? rows.map(row => row.leaf) : null
 }

@@ -1,9 +1,10 @@
 import type { Database } from '../db/database.ts'
 import { type Break, CheckpointCopy, openBreak } from './copy.ts'
-import { FlawList, type LogReport } from './flaws.ts'
+import { FlawList, type LogReport, maxFlaws } from './flaws.ts'
 import { emptyRoot, hashSize, leafHash, nodeHash, Tree } from './merkle.ts'
 import { type Checkpoint, openCheckpoint, parseVkey, type Verifier } from './note.ts'
-import type { Sql } from './store.ts'
+import { placeWidth } from './schema.ts'
+import { placeOf, type Sql } from './store.ts'
 import { tileWidth } from './tiles.ts'
 import { EntryChecks, type EntryRow } from './verify-entries.ts'
 
@@ -32,7 +33,12 @@ export async function verifyLog(database: Database, vkey: string, copyPath: stri
       const count = Math.min(page, size - from)
       const hashes = await tiles.leafHashes(from, count)
       const rows = new Map<number, EntryRow>()
-      for (const row of await entryRows(sql, from, count)) rows.set(Number(row.idx), row)
+      for (const row of await entryRows(sql, from, count)) {
+        const idx = Number(row.idx)
+        const other = rows.get(idx)
+        if (other) flaws.add('entry_moved', idx, `events ${other.id} and ${row.id} both stand at index ${idx}`, row.id)
+        else rows.set(idx, row)
+      }
       for (let at = from; at < from + count; at++) {
         const stored = hashes.subarray((at - from) * hashSize, (at - from + 1) * hashSize)
         const tile = stored.length === hashSize ? Buffer.from(stored) : null
@@ -45,9 +51,10 @@ export async function verifyLog(database: Database, vkey: string, copyPath: stri
       await tiles.compareFull()
     }
     await tiles.compareRest()
-    const [beyond] = await sql<
-      { id: string; idx: string }[]
-    >`select id, idx::text from audit_inbox where idx >= ${size} order by audit_inbox.idx limit 1`
+    const [beyond] = await sql<{ id: string; idx: string }[]>`
+      select i.id, (p.idx + i.seq - p.seq)::text as idx from audit_places p
+      join audit_inbox i on i.seq >= p.seq and i.seq < p.seq + p.count
+      where p.idx > ${size - placeWidth} and p.idx + i.seq - p.seq >= ${size} order by p.idx, i.seq limit 1`
     if (beyond)
       flaws.add(
         'entry_moved',
@@ -55,6 +62,7 @@ export async function verifyLog(database: Database, vkey: string, copyPath: stri
         `event ${beyond.id} has index ${beyond.idx}, but the log has ${size} entries`,
         beyond.id,
       )
+    await checkStray(sql, flaws)
     const waiting = await checkWaiting(sql, entries)
     entries.finish()
 
@@ -76,8 +84,21 @@ export async function verifyLog(database: Database, vkey: string, copyPath: stri
 
 async function entryRows(sql: Sql, from: number, count: number): Promise<EntryRow[]> {
   return sql<EntryRow[]>`
-    select id, idx::text, writer, wseq::text, at_ms::text, type, body, salt, leaf, subject_id, session_id, resource
-    from audit_inbox where idx >= ${from} and idx < ${from + count} order by audit_inbox.idx`
+    select i.id, (p.idx + i.seq - p.seq)::text as idx, i.writer, i.wseq::text, i.at_ms::text, i.type, i.body, i.salt, i.leaf,
+      i.subject_id, i.session_id, i.resource
+    from audit_places p join audit_inbox i on i.seq >= p.seq and i.seq < p.seq + p.count
+    where p.idx > ${from - placeWidth} and p.idx < ${from + count}
+      and p.idx + i.seq - p.seq >= ${from} and p.idx + i.seq - p.seq < ${from + count}
+    order by p.idx + i.seq - p.seq, i.seq`
+}
+
+/** Events that no place leads to: whoever moves an event or its place leaves one behind. */
+async function checkStray(sql: Sql, flaws: FlawList): Promise<void> {
+  const rows = await sql<{ id: string }[]>`
+    select i.id from audit_inbox i where not exists (
+      select from audit_places p where p.seq = ${sql.unsafe(placeOf)} and i.seq < p.seq + p.count)
+    order by i.seq limit ${maxFlaws}`
+  for (const { id } of rows) flaws.add('entry_moved', null, `event ${id} stands nowhere: its place was removed`, id)
 }
 
 /** Events that wait must continue their writers' chains, and the writers' rows must say where the chains end. */
@@ -85,8 +106,10 @@ async function checkWaiting(sql: Sql, entries: EntryChecks): Promise<number> {
   let waiting = 0
   for (let last = 0; ; ) {
     const rows = await sql<(EntryRow & { seq: string })[]>`
-      select id, '-1' as idx, writer, wseq::text, at_ms::text, type, body, salt, leaf, subject_id, session_id, resource, seq::text
-      from audit_inbox where idx is null and seq > ${last} order by audit_inbox.seq limit ${page}`
+      select i.id, '-1' as idx, i.writer, i.wseq::text, i.at_ms::text, i.type, i.body, i.salt, i.leaf, i.subject_id, i.session_id,
+        i.resource, i.seq::text
+      from audit_places p join audit_inbox i on i.seq >= p.seq and i.seq < p.seq + p.count
+      where p.idx is null and p.seq > ${last - placeWidth} and i.seq > ${last} order by i.seq limit ${page}`
     if (rows.length === 0) break
     for (const row of rows) entries.check(null, row, leafHash(row.leaf))
     waiting += rows.length

@@ -14,6 +14,7 @@ const read = ['select']
 const controlOnly = (...control: string[]): TableGrants => ({ control, gateway: none, replay: none })
 
 const writesEvents = ['insert', 'select(id, writer, wseq)']
+const writesPlaces = ['insert', 'select(seq)']
 const ownsWriter = ['select', 'insert', 'update(wseq, prev)']
 const lives = ['select', 'insert', 'update(heartbeat_at, generation, ready, facts)']
 const endsSession = 'update(ended_at, end_code, end_reason, last_connection_at)'
@@ -27,10 +28,11 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   // audit: append only for everybody; `body` and `salt` are what an erasure empties
   audit_writers: { control: ownsWriter, gateway: ownsWriter, replay: ownsWriter },
   audit_inbox: {
-    control: ['select', 'insert', 'update(idx, body, salt)'],
+    control: ['select', 'insert', 'update(body, salt)'],
     gateway: writesEvents,
     replay: writesEvents,
   },
+  audit_places: { control: ['select', 'insert', 'update(idx)'], gateway: writesPlaces, replay: writesPlaces },
   audit_tiles: controlOnly('select', 'insert', 'update(width, hashes)'),
   audit_checkpoints: controlOnly('select', 'insert'),
   audit_state: controlOnly('select', 'insert', 'update'),
@@ -158,7 +160,8 @@ export const rowRules: Readonly<Record<string, RowRules>> = {
   // What a process says of itself (its address, its CA) is believed by others.
   processes: { insert: ownProcess, update: ownProcess },
   audit_writers: { insert: `${own} and ${ownLane}`, update: own },
-  audit_inbox: {
+  audit_inbox: { insert: ownLane, update: { control: 'true', gateway: 'false', replay: 'false' } },
+  audit_places: {
     insert: `idx is null and ${ownLane}`,
     update: { control: 'true', gateway: 'false', replay: 'false' },
   },

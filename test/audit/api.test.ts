@@ -119,9 +119,7 @@ describe('the audit log over HTTP', () => {
     const part = (await get('/log/tile/0/001.p/44')).rawPayload
     expect([full.length, part.length]).toEqual([256 * 32, 44 * 32])
     expect((await get('/log/tile/0/001.p/10')).rawPayload).toEqual(part.subarray(0, 320)) // an older partial tile stays readable
-    const rows = await world.test.database.sql<
-      { leaf: string }[]
-    >`select leaf from audit_inbox where idx >= 256 and idx < 300 order by idx`
+    const rows = await world.test.database.sql<{ leaf: string }[]>`select leaf from audit_inbox order by seq offset 256`
     expect(part).toEqual(Buffer.concat(rows.map(row => leafHash(row.leaf))))
     expect((await get('/log/tile/entries/001.p/44')).rawPayload).toEqual(entryBundle(rows.map(row => row.leaf)))
     for (const path of ['0/001', '0/001.p/45', '0/002', '1/001', '0/1', 'entries/001', '../../etc/passwd', '']) {

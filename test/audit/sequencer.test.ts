@@ -25,7 +25,8 @@ describe('the sequencer', () => {
   test('gives indices in the order of insertion, signs, and copies each checkpoint', async () => {
     await world.grow(3)
     await world.grow(600)
-    const rows = await world.database.sql<{ idx: number }[]>`select idx::int from audit_inbox order by seq`
+    const rows = await world.database.sql<{ idx: number }[]>`
+      select (p.idx + i.seq - p.seq)::int as idx from audit_inbox i join audit_places p on i.seq between p.seq and p.seq + p.count - 1 order by i.seq`
     expect(rows.map(row => row.idx)).toEqual(rows.map((_, i) => i))
     const notes = (await lines()).map(line => openCheckpoint(line.note, parseVkey(world.sequencer.vkey)))
     expect(notes.map(note => note?.size)).toEqual([3, 603])
@@ -160,7 +161,8 @@ describe('RE4: the signer refuses to go back', () => {
   async function restore(at: number) {
     const { sql } = world.database
     await world.sequencer.release()
-    await sql`delete from audit_inbox where idx >= ${at}`
+    await sql`delete from audit_inbox where seq >= (select seq from audit_places where idx = ${at})`
+    await sql`delete from audit_places where idx >= ${at}`
     await sql`delete from audit_checkpoints where size > ${at}`
     await sql`update audit_tiles set width = ${at}, hashes = substring(hashes for ${at * 32}) where level = 0 and n = 0`
     await sql`update audit_state set size = ${at}`
@@ -213,7 +215,7 @@ describe('RE4: the signer refuses to go back', () => {
     await sql`delete from audit_checkpoints`
     await sql`delete from audit_tiles`
     await sql`update audit_state set size = 0`
-    await sql`update audit_inbox set idx = null`
+    await sql`update audit_places set idx = null, count = least(count, 13 - wseq)`
     await sql`delete from audit_inbox where wseq > 12`
     await sql`update audit_inbox set leaf = replace(leaf, 'vote.cast', 'vote.lost'), type = 'vote.lost' where wseq = 12`
     const elsewhere = world.sequencerWith({ copy: new CheckpointCopy(`${world.copy.path}.forged`) })

@@ -4,9 +4,11 @@ import { mkdtempSync, readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { prove } from '../../src/audit/prove.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import { createAuditWriter } from '../../src/audit/writer.ts'
+import { openDatabase } from '../../src/db/database.ts'
 import { startEmbedded } from '../../src/db/embedded.ts'
 import { migrate } from '../../src/db/migrate.ts'
 import { verifyProof } from '../../src/evidence/verify.ts'
@@ -17,12 +19,15 @@ import { buildTallLog } from './audit/tall.ts'
 import { figure, quantile } from './live/figure.ts'
 
 /**
- * `npm run bench -- audit [ENTRIES] [LEAVES]`: entries a second appended in batches (this process) while another process
- * gives them their places and signs, as a gateway worker and control do, durable, on the embedded server; how far the
- * signed checkpoints are behind; and proofs out of a log of 10 million entries, of which only those proved have an event.
+ * `npm run bench -- audit [SECONDS] [LEAVES]`: entries are appended in batches (this process, as the gateway's database
+ * user) while another process gives them their places, hashes and signs (as control's), durable, on the embedded server.
+ * An entry is a leaf of the log with a body and columns for search of its own; nothing that a batch leaf covers is counted.
+ * Then proofs out of a log of 10 million entries, of which only those proved have an event.
  */
-const entries = Number(process.argv[2] ?? 100_000)
+const seconds = Number(process.argv[2] ?? 30)
 const leaves = Number(process.argv[3] ?? 10_000_000)
+const entries = Math.min(100_000, seconds * 10_000)
+const offered = 22_000 // entries a second of the sustained run: a tenth more than the budget asks for
 const batch = 1000
 const writers = 2 // transactions at once: one is in the database while the next is being made
 const budgetRate = 20_000
@@ -53,18 +58,39 @@ try {
   const url = server.url('postgres')
   await migrate(url, { control: user('control'), gateway: user('gateway'), replay: user('replay') })
   const { database, sequencer } = openSequencer(url, folder)
-  const writer = createAuditWriter({ database, process_id: 'prc_bench' })
+  const gateway = openDatabase({ url: user('gateway'), max: writers, application: 'bench' })
+  const writer = createAuditWriter({ database: gateway, process_id: 'prc_bench' })
 
-  const append = (count: number) => Promise.all(Array.from({ length: writers }, () => appendOne(count / writers)))
-  const appendOne = async (count: number) => {
-    for (let done = 0; done < count; done += batch) {
-      const events = Array.from({ length: batch }, (_, n) => ({
-        type: 'decisions.batch' as const,
-        body: { root: 'ab'.repeat(32), count: n },
-        resource: 'shop-db',
-      }))
-      await database.db.transaction(tx => writer.recordAll(tx, events))
-    }
+  const appendBatch = () => {
+    const events = Array.from({ length: batch }, (_, n) => ({
+      type: 'decisions.batch' as const,
+      body: { root: 'ab'.repeat(32), count: n },
+      resource: 'shop-db',
+      session_id: 'ses_06c4xk8r3v0qy5t2m1n9h7d8ea',
+    }))
+    return gateway.db.transaction(tx => writer.recordAll(tx, events))
+  }
+  const append = (count: number) =>
+    Promise.all(
+      Array.from({ length: writers }, async () => {
+        for (let done = 0; done < count / writers; done += batch) await appendBatch()
+      }),
+    )
+  /** Appends what the clock says is due, and no faster. */
+  const appendPaced = async (): Promise<number> => {
+    const start = performance.now()
+    let begun = 0
+    await Promise.all(
+      Array.from({ length: writers }, async () => {
+        for (;;) {
+          const at_ms = (begun++ * batch * 1000) / offered
+          if (at_ms >= seconds * 1000) return
+          await sleep(Math.max(0, at_ms - (performance.now() - start)))
+          await appendBatch()
+        }
+      }),
+    )
+    return (performance.now() - start) / 1000
   }
   const rate = async (what: string, count: number, run: () => Promise<unknown>, budget?: number) => {
     const start = performance.now()
@@ -93,28 +119,36 @@ try {
 
   const control = spawn(
     process.execPath,
-    [...process.execArgv, join(import.meta.dirname, 'audit/control.ts'), url.reveal(), folder],
+    [...process.execArgv, join(import.meta.dirname, 'audit/control.ts'), user('control').reveal(), folder],
     { stdio: ['pipe', 'pipe', 'inherit'] },
   )
   await once(control.stdout, 'data')
   const from = 4 * batch + entries
-  await rate('appended while another process sequences', entries, () => append(entries), budgetRate)
-  for (let size = 0; size < from + entries; ) {
-    const [state] = await database.sql<{ size: string }[]>`select size::text from audit_state`
-    size = Number(state!.size)
-  }
+  const count = Math.ceil((seconds * offered) / batch) * batch
+  const size = async () => Number((await database.sql<{ size: string }[]>`select size::text from audit_state`)[0]!.size)
+  await rate(
+    `appended for ${seconds} s while another process sequences, ${offered} a second offered`,
+    count,
+    appendPaced,
+    budgetRate,
+  )
+  const left = from + count - (await size())
+  const ended = performance.now()
+  while ((await size()) < from + count) await sleep(10)
+  figure('audit', 'of them without a place when the last was appended', left, 'entries')
+  figure('audit', 'until those had theirs and were signed', performance.now() - ended, 'ms', { most: budgetBehind_ms })
   control.stdin.end()
   await once(control, 'exit')
   const behind = await database.sql<{ ms: string }[]>`
-    select (c.at_ms - i.at_ms)::text as ms from audit_inbox i
-    cross join lateral (select at_ms from audit_checkpoints where size > i.idx order by size limit 1) c where i.idx >= ${from}`
+    select (c.at_ms - i.at_ms)::text as ms from audit_places p join audit_inbox i on i.seq = p.seq
+    cross join lateral (select at_ms from audit_checkpoints where size > p.idx order by size limit 1) c where p.idx >= ${from}`
   const lags = behind.map(row => Number(row.ms))
   figure('audit', 'an entry waits for its signed checkpoint, median', quantile(lags, 0.5), 'ms')
   figure('audit', 'an entry waits for its signed checkpoint, p99', quantile(lags, 0.99), 'ms', {
     most: budgetBehind_ms,
   })
 
-  const total = from + entries
+  const total = from + count
   await rate('verified', total, async () => {
     const report = await verifyLog(database, sequencer.vkey, join(folder, 'copy'))
     if (!report.ok || report.size !== total) throw new Error(`the log does not verify: ${JSON.stringify(report)}`)
@@ -135,6 +169,7 @@ try {
   }
   figure('audit', `a proof out of ${leaves} entries, median`, quantile(took, 0.5), 'ms')
   figure('audit', `a proof out of ${leaves} entries, p99`, quantile(took, 0.99), 'ms', { most: budgetProof_ms })
+  await gateway.close()
   await database.close()
 } finally {
   await server.stop()

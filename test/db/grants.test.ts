@@ -88,8 +88,9 @@ describe('the grants of the three database users', () => {
   describe('row rules', () => {
     const id = newId('rec')
     let writer = ''
-    const row = (name: string) => `insert into audit_inbox (id, writer, wseq, at_ms, type, leaf)
-      values ('${name}', '${writer}', 1, 1, 'grant.revoked', '{}')`
+    const row = (name: string) => `insert into audit_inbox (id, writer, wseq, at_ms, type, seq, leaf)
+      values ('${name}', '${writer}', 1, 1, 'grant.revoked', 1, '{}')`
+    const place = (idx: string) => `insert into audit_places (writer, wseq, count, idx) values ('${writer}', 1, 1, ${idx})`
     const decision = (name: string, point: string, batch = 'null') => `insert into decisions
       (id, at_ms, point, effect, code, input_digest, input, result, reasons, batch)
       values ('${name}', 1, '${point}', 'allow', 'policy', '', '{}', '{}', '[]', ${batch})`
@@ -127,6 +128,9 @@ describe('the grants of the three database users', () => {
     test('RE4: nobody appends an event, or moves a chain, under the name of another role', async () => {
       await refused('gateway', row('evt_forged'))
       await refused('replay', row('evt_forged'))
+      await refused('gateway', place('null'))
+      await refused('replay', place('null'))
+      await refused('control', place('7'))
       await as('gateway', async sql => {
         expect((await sql`update audit_writers set wseq = 9 where writer = ${writer}`).count).toBe(0)
         expect(await sql`select from audit_writers where writer = ${writer} for update`).toHaveLength(0)

@@ -77,7 +77,7 @@ async function accessed(age_s: number, options: { live?: boolean } = {}) {
     )
     told.push(await audit.record(tx, { type: 'session.ended', body: { code: 'expired' }, session_id: ses }))
   })
-  await sql`update audit_inbox set idx = seq where idx is null` // as the sequencer does
+  await sql`update audit_places set idx = seq where idx is null` // as the sequencer does
   return { sub, dec, action, req, grt, tkt, ses, rec, told }
 }
 type Accessed = Awaited<ReturnType<typeof accessed>>
@@ -211,7 +211,7 @@ describe('retention of the logs', () => {
       return ids
     })
     const { sql } = owner.database
-    await sql`update audit_inbox set idx = seq where idx is null`
+    await sql`update audit_places set idx = seq where idx is null`
     await sweep()
     expect(await left(old)).toEqual(gone)
     const said = () => sql`select id from audit_inbox where id = any(${tried}::text[]) and body is not null`

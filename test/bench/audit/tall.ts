@@ -13,7 +13,7 @@ const rowsAtOnce = 256
  * `size / events`-th entry has an event in the inbox. @returns the ids of those.
  */
 export async function buildTallLog(database: Database, size: number, events: number): Promise<string[]> {
-  await database.sql`truncate audit_inbox, audit_tiles, audit_checkpoints, audit_state, audit_writers`
+  await database.sql`truncate audit_inbox, audit_places, audit_tiles, audit_checkpoints, audit_state, audit_writers`
   const sink = await database.sql`copy audit_tiles (level, n, width, hashes) from stdin (format binary)`.writable()
   const write = (bytes: Buffer) =>
     new Promise<void>((resolve, reject) => sink.write(bytes, error => (error ? reject(error) : resolve())))
@@ -53,8 +53,11 @@ export async function buildTallLog(database: Database, size: number, events: num
   await database.sql`insert into audit_state (id, epoch, size) values (1, 1, ${size})`
   const places = ids.map((_, i) => i * step)
   await database.sql`
-    insert into audit_inbox (id, writer, wseq, at_ms, type, leaf, idx)
-    select id, 'prc_tall.0', n + 1, 0, 'vote.cast', leaf, n from unnest(
+    insert into audit_places (seq, writer, wseq, count, idx) overriding system value
+    select n * 4096, 'prc_tall.0', n + 1, 1, n from unnest(${places}::bigint[]) as e (n)`
+  await database.sql`
+    insert into audit_inbox (id, writer, wseq, at_ms, type, seq, leaf)
+    select id, 'prc_tall.0', n + 1, 0, 'vote.cast', n * 4096, leaf from unnest(
       ${ids}::text[], ${places}::bigint[], ${places.map(leafOf)}::text[]) as e (id, n, leaf)`
   await database.sql`analyze`
   return ids
