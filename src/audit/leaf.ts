@@ -90,19 +90,21 @@ export const chainStart: ChainEnd = { wseq: 0, hash: '' }
  * @throws SallyportError `internal` for a body that says two things or is too large.
  */
 export function bodyText(id: string, event: NewEvent): string {
-  const about = { id, subject_id: event.subject_id, session_id: event.session_id, resource: event.resource }
-  const body: { [key: string]: Json | undefined } = { ...event.body }
-  for (const [key, value] of Object.entries(about)) {
-    if (value === undefined) continue
-    if (body[key] !== undefined && body[key] !== value) {
-      throw new SallyportError('internal', `an event of type ${event.type} says two things about its ${key}`)
-    }
-    body[key] = value
-  }
+  const body: { [key: string]: Json | undefined } = Object.assign({}, event.body)
+  add(body, 'id', id, event)
+  if (event.subject_id !== undefined) add(body, 'subject_id', event.subject_id, event)
+  if (event.session_id !== undefined) add(body, 'session_id', event.session_id, event)
+  if (event.resource !== undefined) add(body, 'resource', event.resource, event)
   const text = canonical(body)
   if (text.length * 3 > maxBody && Buffer.byteLength(text) > maxBody)
     throw new SallyportError('internal', `an event of type ${event.type} is larger than ${maxBody} bytes`)
   return text
+}
+
+function add(body: { [key: string]: Json | undefined }, key: string, value: string, event: NewEvent): void {
+  if (body[key] !== undefined && body[key] !== value)
+    throw new SallyportError('internal', `an event of type ${event.type} says two things about its ${key}`)
+  body[key] = value
 }
 
 export interface SearchColumns {

@@ -5,20 +5,18 @@ import { hash } from 'node:crypto'
  */
 export const hashSize = 32
 
-/** What is hashed is put together here; longer leaves get a buffer of their own. */
-const scratch = Buffer.allocUnsafeSlow(4096)
-
 /** RFC 6962 §2.1: SHA-256(0x00 ‖ leaf). */
 export function leafHash(leaf: string | Uint8Array): Buffer {
-  if (typeof leaf === 'string' && leaf.length * 3 < scratch.length) {
-    scratch[0] = 0
-    return hash('sha256', scratch.subarray(0, 1 + scratch.write(leaf, 1, 'utf8')), 'buffer')
-  }
-  const bytes = typeof leaf === 'string' ? Buffer.from(leaf, 'utf8') : leaf
-  const input = Buffer.allocUnsafe(bytes.length + 1)
+  if (typeof leaf === 'string') return Buffer.from(leafHashHex(leaf), 'hex')
+  const input = Buffer.allocUnsafe(leaf.length + 1)
   input[0] = 0
-  input.set(bytes, 1)
+  input.set(leaf, 1)
   return hash('sha256', input, 'buffer')
+}
+
+/** The same of a text, in hex: of all ways the one that costs least. */
+export function leafHashHex(leaf: string): string {
+  return hash('sha256', `\0${leaf}`, 'hex')
 }
 
 const nodeInput = Buffer.allocUnsafeSlow(1 + 2 * hashSize)

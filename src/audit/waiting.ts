@@ -1,5 +1,5 @@
 import { type ChainEnd, chainStart, parseLeaf } from './leaf.ts'
-import { leafHash } from './merkle.ts'
+import { leafHashHex } from './merkle.ts'
 import type { Sql } from './store.ts'
 
 /** A batch whose turn has come, with the hashes of its leaves. */
@@ -75,7 +75,7 @@ async function chainEnds(sql: Sql, rows: readonly WaitingRow[]): Promise<Map<str
     cross join lateral (
       select q.* from audit_places q where q.writer = f.writer and q.wseq < f.wseq and q.idx is not null order by q.wseq desc limit 1) as p
     join audit_inbox i on i.seq = p.seq + p.count - 1`
-  return new Map(before.map(row => [row.writer, { wseq: Number(row.wseq), hash: leafHash(row.leaf).toString('hex') }]))
+  return new Map(before.map(row => [row.writer, { wseq: Number(row.wseq), hash: leafHashHex(row.leaf) }]))
 }
 
 /** @returns the hashes of a batch that continues its writer's chain, or which of its leaves does not. */
@@ -92,10 +92,9 @@ function follow(row: WaitingRow, last: ChainEnd): { hashes: Buffer[]; end: Chain
       leaf.prev !== hash
     )
       return n
-    const of = leafHash(text)
-    hashes.push(of)
+    hash = leafHashHex(text)
+    hashes.push(Buffer.from(hash, 'hex'))
     wseq = leaf.wseq
-    hash = of.toString('hex')
   }
   return hashes.length === row.count ? { hashes, end: { wseq, hash } } : leaves.length
 }

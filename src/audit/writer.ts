@@ -5,7 +5,7 @@ import { SallyportError } from '../errors.ts'
 import { newIds } from '../ids.ts'
 import type { AuditWriter, NewEvent } from './events.ts'
 import { bodyHash, bodyText, eventColumns, leafText, newSalts, saltBytes } from './leaf.ts'
-import { leafHash } from './merkle.ts'
+import { leafHashHex } from './merkle.ts'
 import { placeWidth } from './schema.ts'
 
 export interface BatchWriter extends AuditWriter {
@@ -73,7 +73,7 @@ export function createAuditWriter(options: { database: Database; process_id: str
       for (let i = 0; i < events.length; i++) {
         const body_hash = bodyHash(salts.subarray(i * saltBytes, (i + 1) * saltBytes), bodies[i]!)
         const leaf = leafText({ v: 1, type: events[i]!.type, at_ms, writer, wseq: wseq + 1 + i, prev: last, body_hash })
-        last = leafHash(leaf).toString('hex')
+        last = leafHashHex(leaf)
         leaves.push(leaf)
       }
       const about = events.map(eventColumns)

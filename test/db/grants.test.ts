@@ -90,7 +90,8 @@ describe('the grants of the three database users', () => {
     let writer = ''
     const row = (name: string) => `insert into audit_inbox (id, writer, wseq, at_ms, type, seq, leaf)
       values ('${name}', '${writer}', 1, 1, 'grant.revoked', 1, '{}')`
-    const place = (idx: string) => `insert into audit_places (writer, wseq, count, idx) values ('${writer}', 1, 1, ${idx})`
+    const place = (idx: string) =>
+      `insert into audit_places (writer, wseq, count, idx) values ('${writer}', 1, 1, ${idx})`
     const decision = (name: string, point: string, batch = 'null') => `insert into decisions
       (id, at_ms, point, effect, code, input_digest, input, result, reasons, batch)
       values ('${name}', 1, '${point}', 'allow', 'policy', '', '{}', '{}', '[]', ${batch})`
