@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { sql } from 'drizzle-orm'
 import { buildApi } from './api/server.ts'
 import { Approvals } from './approvals/approvals.ts'
+import { measureReviews } from './approvals/metrics.ts'
 import { decisionOfRequests, requestClass } from './approvals/retention.ts'
 import { CheckpointCopy } from './audit/copy.ts'
 import { originOf, Sequencer } from './audit/sequencer.ts'
@@ -102,6 +103,9 @@ export function startControl(config: Config): Promise<Running> {
       notices.listen('requests', async payload => {
         if (payload !== null) await slack.requestChanged((JSON.parse(payload) as { id: string }).id)
       })
+      notices.listen('reviews', async payload => {
+        if (payload !== null) await slack.requestChanged((JSON.parse(payload) as { request_id: string }).request_id)
+      })
     }
 
     const app = await buildApi({
@@ -146,6 +150,7 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'recovery', every_ms: 1_000, run: () => endDueRecovery(revisionStore) },
       { name: 'policy notices', every_ms: 1_000, run: () => deliverNotices(database, message => tell(message)) },
       { name: 'requests', every_ms: 1_000, run: () => approvals.expireDue() },
+      { name: 'reviews', every_ms: 10_000, run: () => measureReviews(database) },
       { name: 'sessions', every_ms: 1_000, run: () => sessions.sweep() },
       { name: 'groups', every_ms: 1_000, run: () => identity.refreshDue() },
       { name: 'decisions', every_ms: 2_000, run: () => batchDecisions(database, audit) },

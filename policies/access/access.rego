@@ -82,9 +82,14 @@ default security_stages := []
 security_stages := [{"approvers": [people.security], "quorum": 1, "channel": "db-approvals"}] if input.role in {"admin", "root"}
 
 terms := {
-	"grant": {"max_s": max_s},
+	"grant": grant,
 	"session": {"max_s": max_s, "idle_s": 900, "max_connections": 20, "from": ["0.0.0.0/0", "::/0"]},
 }
+
+# Where a review is asked for, somebody looks afterwards at what was done: the files of this package say for which roles.
+grant := {"max_s": max_s, "review": review} if review
+
+else := {"max_s": max_s}
 
 # The longest time that one of the subject's groups gives for this role on this resource; undefined when none does.
 max_s := max({s | some group in input.subject.groups; s := max_s_of(group)})

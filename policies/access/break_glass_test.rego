@@ -46,3 +46,19 @@ test_it_is_short if {
 	r.effect == "deny"
 	rules(r) == {"access.too-long"}
 }
+
+test_every_broken_glass_is_looked_at_within_a_day if {
+	r := broken(emergency(["on-call"], why))
+	r.grant.review == {"reviewers": ["dbas", "security-admins"], "due_s": 86400, "channel": "db-approvals"}
+}
+
+test_it_is_looked_at_whatever_is_asked_for_later if {
+	every stage in ["ticket", "connect", "live"] {
+		broken(object.union(emergency(["on-call"], why), {"stage": stage})).grant.review
+	}
+}
+
+test_what_others_approved_is_not_looked_at_again if {
+	r := access.result with input as question(["engineers"], "admin") with data.roles as roles
+	not r.grant.review
+}

@@ -28,6 +28,8 @@ own := {
 	"requests.cancel",
 	"requests.list",
 	"requests.read",
+	"reviews.list",
+	"reviews.read",
 	"sessions.end",
 	"sessions.list",
 	"sessions.read",
@@ -56,14 +58,16 @@ audit := {
 	"recordings.read",
 	"requests.list",
 	"requests.read",
+	"reviews.list",
+	"reviews.read",
 	"sessions.list",
 	"sessions.read",
 	"status.read",
 	"subjects.list",
 }
 
-# What approvers need to see before they decide.
-approvers := {"requests.read"}
+# What approvers and reviewers need to see before they decide.
+approvers := {"requests.read", "reviews.read"}
 
 # What ends, keeps or hands out: the owners of these policies.
 security := {

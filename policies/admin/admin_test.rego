@@ -66,8 +66,10 @@ test_only_security_admins_steer_the_policy if {
 }
 
 test_dbas_read_the_requests_they_decide if {
-	effect(question(["dbas"], "requests.read", false)) == "allow"
-	effect(question(["engineers"], "requests.read", false)) == "deny"
+	every call in {"requests.read", "reviews.read"} {
+		effect(question(["dbas"], call, false)) == "allow"
+		effect(question(["engineers"], call, false)) == "deny"
+	}
 }
 
 test_a_machine_lists_resources if {
@@ -85,7 +87,7 @@ test_the_program_is_nobody if {
 }
 
 test_lists_show_everybodys_only_to_auditors if {
-	every call in {"requests.list", "grants.list", "sessions.list", "decisions.list", "recordings.list", "tokens.list"} {
+	every call in {"requests.list", "grants.list", "sessions.list", "decisions.list", "recordings.list", "reviews.list", "tokens.list"} {
 		effect(question(["engineers", "dbas"], call, true)) == "allow"
 		effect(question(["engineers", "dbas"], call, false)) == "deny"
 	}

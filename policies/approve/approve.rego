@@ -1,7 +1,9 @@
 # METADATA
-# title: Who may press Approve or Deny
+# title: Who may press Approve or Deny, and who may answer a review
 # description: |
-#   Votes are counted by the program against the terms of `access`; this point says whether a press counts at all.
+#   Votes are counted by the program against the terms of `access`; this point says whether a press counts at all. A review
+#   of what was done under a grant is answered here too: `input.answer` is accept or flag then, and `input.approvers` are
+#   the reviewers that `access` named when it gave the grant.
 package sallyport.approve
 
 # METADATA
@@ -48,7 +50,7 @@ deny contains {"rule": rego.metadata.rule().custom.rule, "message": "you cannot 
 }
 
 # METADATA
-# title: A person votes once
+# title: A person votes once, and who voted for it does not review it
 # custom: { rule: approve.once }
 deny contains {"rule": rego.metadata.rule().custom.rule, "message": "you have voted on this request already"} if {
 	some vote in input.votes

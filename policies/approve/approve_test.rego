@@ -52,3 +52,29 @@ test_an_empty_list_means_nobody if {
 	r := approve.result with input as object.union(question(person("sub_dba", ["dbas"])), {"approvers": []})
 	r.effect == "deny"
 }
+
+reviewing(subject, answer) := object.union(question(subject), {"answer": answer})
+
+test_a_reviewer_accepts_or_flags if {
+	every answer in ["accept", "flag"] {
+		r := approve.result with input as reviewing(person("sub_dba", ["dbas"]), answer)
+		r.effect == "allow"
+	}
+}
+
+test_nobody_reviews_what_they_did if {
+	every id in ["sub_eng", "sub_boss"] {
+		r := approve.result with input as reviewing(person(id, ["dbas"]), "accept")
+		{x.rule | some x in r.reasons} == {"approve.own"}
+	}
+}
+
+test_who_approved_it_does_not_review_it if {
+	r := approve.result with input as reviewing(person("sub_voted", ["dbas"]), "accept")
+	r.effect == "deny"
+}
+
+test_a_machine_reviews_nothing if {
+	r := approve.result with input as reviewing({"id": "sub_named", "kind": "machine", "groups": ["dbas"]}, "accept")
+	r.effect == "deny"
+}

@@ -5,7 +5,7 @@ import type { SubjectFacts } from '../identity/facts.ts'
 import { knownGroups } from '../identity/known-groups.ts'
 import { groupsSaid } from '../policy/explain.ts'
 import { type AccessPlan, type Asking, accessPlan, rolePlan, rolesNamed } from '../policy/plan.ts'
-import { ApprovalTerms, MaskRule, RecordingResult } from '../policy/points.ts'
+import { ApprovalTerms, MaskRule, RecordingResult, ReviewTerms } from '../policy/points.ts'
 import { type Resources, resourceFacts } from '../policy/resources.ts'
 import { revisionSources } from '../policy/revision-sources.ts'
 import type { Weigh } from '../policy/weigh.ts'
@@ -31,6 +31,7 @@ const Access = {
   ),
   approval: OrNull(ApprovalTerms),
   max_s: OrNull(T.Integer()),
+  review: OrNull(ReviewTerms),
   session: OrNull(
     T.Object({
       max_s: T.Integer(),
@@ -186,8 +187,8 @@ export function planRoutes(app: Api, deps: PlanDeps): void {
   )
 }
 
-function answerOf({ role, effect, code, reasons, approval, max_s, session }: AccessPlan) {
-  return { role, effect, code, reasons: [...reasons], approval, max_s, session }
+function answerOf({ role, effect, code, reasons, approval, max_s, review, session }: AccessPlan) {
+  return { role, effect, code, reasons: [...reasons], approval, max_s, review, session }
 }
 
 const queryOf = (request: FastifyRequest): Record<string, string> => ({ ...(request.query as Record<string, string>) })

@@ -29,6 +29,7 @@ import { rateKey } from './rate-key.ts'
 import { recordingRoutes } from './recordings.ts'
 import { requestRoutes } from './requests.ts'
 import { resourceRoutes } from './resources.ts'
+import { reviewRoutes } from './reviews.ts'
 import { sessionRoutes } from './sessions.ts'
 import { slackRoutes } from './slack.ts'
 import { statusRoutes } from './status.ts'
@@ -59,6 +60,7 @@ const areas = [
   resourceRoutes,
   requestRoutes,
   grantRoutes,
+  reviewRoutes,
   ticketRoutes,
   sessionRoutes,
   recordingRoutes,

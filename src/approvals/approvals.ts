@@ -11,6 +11,8 @@ import type { ApprovalPorts, EndedGrant, Ground } from './ports.ts'
 import type { Cast } from './question.ts'
 import { redecideGrant, redecideRequest, suspectGrants } from './redecide.ts'
 import { type Refused, refuse } from './refusal.ts'
+import { remindReviews, reviewPage } from './review.ts'
+import { answerReview, type Looked, type Reviewed } from './review-answer.ts'
 import { grants, requests } from './schema.ts'
 import { closeRequest, type RequestRow, revokeGrant } from './settle.ts'
 import { endGrants, expireRequests, sweepPage } from './sweep.ts'
@@ -48,6 +50,13 @@ export class Approvals {
     const counted = await this.#act(tx => vote(this.#ground, tx, cast))
     if (!counted.refused || counted.code === 'conflict') this.#ports.onChanged?.(cast.request_id)
     return counted
+  }
+
+  /** Answers a review: what was done under a grant was looked at. */
+  async answerReview(looked: Looked): Promise<Reviewed | Refused> {
+    const reviewed = await this.#act(tx => answerReview(this.#ground, tx, looked))
+    if (!reviewed.refused) this.#ports.onChanged?.(reviewed.review.request_id)
+    return reviewed
   }
 
   /** Takes a question back: one's own, or with the Permit of `admin` for `requests.cancel` anybody's. */
@@ -118,10 +127,12 @@ export class Approvals {
     for (let more = true; more; ) {
       const requests = await this.#act(tx => expireRequests(this.#ground, tx))
       const ended = await this.#act(tx => endGrants(this.#ground, tx))
+      const late = await this.#act(tx => remindReviews(this.#ground, tx))
       for (const id of requests) this.#ports.onChanged?.(id)
       for (const grant of ended) this.#ports.onGrantEnded?.(grant)
-      swept += requests.length + ended.length
-      more = requests.length === sweepPage || ended.length === sweepPage
+      for (const review of late) this.#ports.onChanged?.(review.request_id)
+      swept += requests.length + ended.length + late.length
+      more = requests.length === sweepPage || ended.length === sweepPage || late.length === reviewPage
     }
     return swept
   }

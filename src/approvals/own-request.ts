@@ -1,32 +1,40 @@
 import type { Tx } from '../db/database.ts'
 import { holdersOf } from '../identity/holders.ts'
+import type { SubjectFacts } from '../policy/points.ts'
 import type { Cast, Question } from './question.ts'
-import { requestersOf } from './question.ts'
 import { type Refused, refuse } from './refusal.ts'
+import type { RequestRow } from './settle.ts'
 
 /**
- * What keeps this person from answering, whatever policy says.
- * INVARIANT: nobody answers what they asked themselves: not through another door, not for a machine whose token they
- * issued, and not by such a machine.
+ * What keeps this person from answering for what was asked, whatever policy says.
+ * INVARIANT: nobody answers what they asked themselves, and nobody reviews what they did: not through another door, not
+ * for a machine whose token they issued, and not by such a machine.
  */
+export async function ownProblem(
+  tx: Tx,
+  who: Pick<SubjectFacts, 'id' | 'on_behalf_of'>,
+  request: Pick<RequestRow, 'subject_id' | 'on_behalf_of' | 'created_at'>,
+  what: { readonly own: string; readonly machine: string; readonly remedy: string },
+): Promise<Refused | undefined> {
+  const acting = [who.id, who.on_behalf_of]
+  const asking = [request.subject_id, request.on_behalf_of]
+  if (acting.some(id => id !== null && asking.includes(id))) return refuse('policy_denied', what.own, what.remedy)
+  const askers = await holdersOf(tx, asking, request.created_at)
+  for (const holder of await holdersOf(tx, acting, request.created_at))
+    if (askers.has(holder)) return refuse('policy_denied', what.machine, what.remedy)
+  return undefined
+}
+
+/** What keeps this person from voting, whatever policy says. */
 export async function problemWith(tx: Tx, q: Question, cast: Cast): Promise<Refused | undefined> {
   const { approver } = cast
   const { request, recorded } = q
-  const acting = [approver.id, approver.on_behalf_of]
-  const asking = requestersOf(q)
-  if (acting.some(id => id !== null && asking.includes(id)))
-    return refuse(
-      'policy_denied',
-      'nobody answers a request of their own, through whatever door',
-      'ask another approver',
-    )
-  const askers = await holdersOf(tx, asking, request.created_at)
-  for (const holder of await holdersOf(tx, acting, request.created_at)) {
-    if (!askers.has(holder)) continue
-    const message =
-      'whoever issued the API token of a machine answers nothing that it asks, and it nothing that they ask'
-    return refuse('policy_denied', message, 'ask another approver')
-  }
+  const own = await ownProblem(tx, approver, request, {
+    own: 'nobody answers a request of their own, through whatever door',
+    machine: 'whoever issued the API token of a machine answers nothing that it asks, and it nothing that they ask',
+    remedy: 'ask another approver',
+  })
+  if (own !== undefined) return own
   if (cast.expected_hash !== undefined && cast.expected_hash !== request.hash)
     return refuse('conflict', 'what you saw is not what this request asks for')
   if (recorded.some(vote => vote.approver === approver.id)) {

@@ -6,10 +6,11 @@ import type { LogClass, Needed } from '../policy/log/log-class.ts'
 export const decisionOfRequests: Needed = (id: SQL) => sql`
   exists (select from requests r where r.decision_id = ${id})
   or exists (select from votes v where v.decision_id = ${id})
-  or exists (select from grants g where g.decision_id = ${id})`
+  or exists (select from grants g where g.decision_id = ${id})
+  or exists (select from reviews v where ${id} in (v.decision_id, v.answer_decision_id))`
 
 /**
- * Requests with their votes and grant, from the end of whatever ended last of them.
+ * Requests with their votes, grant and review, from the end of whatever ended last of them. One whose review is open stays.
  * @param options.grant what tickets and sessions need of a grant
  * @param options.forget called before the rows go: what a higher room keeps of these requests
  */
@@ -25,6 +26,7 @@ export function requestClass(options: {
         select r.id from requests r
         where r.ended_at < ${before} and not exists (
           select from grants g where g.request_id = r.id and (g.ended_at is null or g.ended_at >= ${before} or ${options.grant(sql`g.id`)}))
+          and not exists (select from reviews v where v.request_id = r.id and (v.answered_at is null or v.answered_at >= ${before}))
         order by r.ended_at, r.id limit ${limit} for update of r skip locked`)
       return rows.map(row => row.id)
     },
@@ -33,10 +35,12 @@ export function requestClass(options: {
       const events = await tx.execute<{ id: string }>(sql`
         select e.id from audit_inbox e
         where e.type in ('request.created', 'request.approved', 'request.denied', 'request.expired', 'request.cancelled',
-            'vote.cast', 'vote.refused', 'grant.started', 'grant.revoked', 'grant.ended')
-          and (e.type <> 'vote.refused' or e.at_ms < ${before_ms})
+            'vote.cast', 'vote.refused', 'grant.started', 'grant.revoked', 'grant.ended',
+            'review.opened', 'review.overdue', 'review.answered', 'review.refused')
+          and (e.type not in ('vote.refused', 'review.refused') or e.at_ms < ${before_ms})
           and e.body is not null and e.body::jsonb ->> 'request_id' = ${these}`)
       await options.forget(tx, ids)
+      await tx.execute(sql`delete from reviews where request_id = ${these}`)
       await tx.execute(sql`delete from votes where request_id = ${these}`)
       await tx.execute(sql`delete from grants where request_id = ${these}`)
       await tx.execute(sql`delete from requests where id = ${these}`)

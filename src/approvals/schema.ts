@@ -18,6 +18,9 @@ import { decisions } from '../policy/schema.ts'
 
 const at = () => timestamp({ withTimezone: true })
 
+/** What came of looking at a grant: nothing wrong, or something to follow up. */
+export type ReviewAnswer = 'accept' | 'flag'
+
 export type RequestState = 'pending' | 'approved' | 'denied' | 'expired' | 'cancelled'
 
 export const requests = pgTable(
@@ -131,5 +134,50 @@ export const grants = pgTable(
     ),
     index().on(t.subject_id, t.resource, t.role, t.ends_at),
     check('grants_interval', sql`${t.ends_at} > ${t.starts_at}`),
+  ],
+)
+
+/** What policy wanted looked at afterwards: opened with its grant, answered once, never by whom it is about. */
+export const reviews = pgTable(
+  'reviews',
+  {
+    id: text().primaryKey(), // rvw_…
+    grant_id: text()
+      .notNull()
+      .references(() => grants.id),
+    request_id: text().notNull(),
+    subject_id: text().notNull(), // of the request (foreign key), so that a check can keep the answer from being theirs
+    reviewers: jsonb().$type<string[]>().notNull(), // groups and subjects that policy named when it gave the grant
+    channel: text().notNull(),
+    decision_id: text()
+      .notNull()
+      .references(() => decisions.id), // the `access` decision that gave the grant
+    opened_at: at().notNull().defaultNow(),
+    due_at: at().notNull(),
+    overdue_at: at(), // set once that was announced
+    answer: text().$type<ReviewAnswer>(),
+    answered_at: at(),
+    answered_by: text().references(() => subjects.id),
+    answer_reason: text(),
+    answer_via: text(),
+    answer_decision_id: text().references(() => decisions.id),
+  },
+  t => [
+    uniqueIndex().on(t.grant_id),
+    uniqueIndex().on(t.request_id),
+    index('reviews_open').on(t.due_at).where(sql`answered_at is null`),
+    index().on(t.decision_id), // asked for when a decision is deleted
+    index().on(t.answer_decision_id),
+    foreignKey({
+      name: 'reviews_of_request',
+      columns: [t.request_id, t.subject_id],
+      foreignColumns: [requests.id, requests.subject_id],
+    }),
+    check('reviews_not_own', sql`${t.answered_by} <> ${t.subject_id}`),
+    check('reviews_answer', sql`${t.answer} in ('accept','flag')`),
+    check(
+      'reviews_answered',
+      sql`num_nulls(${t.answer}, ${t.answered_at}, ${t.answered_by}, ${t.answer_reason}, ${t.answer_via}, ${t.answer_decision_id}) in (0, 6)`,
+    ),
   ],
 )

@@ -5,6 +5,7 @@ import { notify } from '../db/notices.ts'
 import { newId } from '../ids.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { EndedGrant, Ground } from './ports.ts'
+import { openReview } from './review.ts'
 import { grants, type RequestState, requests } from './schema.ts'
 
 export type RequestRow = typeof requests.$inferSelect
@@ -101,6 +102,8 @@ export async function approveRequest(
       decision_id: decision.id,
     })
     .returning()
+  const review = decision.result?.grant?.review
+  if (review !== undefined) await openReview(ground, tx, grant!, review, decision.id)
   await tellRequests(tx, request.id, 'approved')
   await tellGrants(tx, grant!, 'started')
   return grant!

@@ -1,4 +1,4 @@
-import { and, inArray } from 'drizzle-orm'
+import { and, eq, inArray } from 'drizzle-orm'
 import type { Queryable } from '../db/database.ts'
 import { subjects } from '../identity/schema.ts'
 import { factsOf, mayAct } from '../identity/subjects.ts'
@@ -15,4 +15,10 @@ export async function loadSubjects(q: Queryable, ids: readonly string[]): Promis
     .from(subjects)
     .where(and(inArray(subjects.id, [...new Set(ids)]), mayAct))
   return new Map(rows.map(row => [row.id, factsOf(row)]))
+}
+
+/** One of them as they are known, also when they may not act any more: what they did is still to be looked at. */
+export async function loadKnown(q: Queryable, id: string): Promise<SubjectFacts | undefined> {
+  const [row] = await q.select().from(subjects).where(eq(subjects.id, id))
+  return row === undefined ? undefined : factsOf(row)
 }

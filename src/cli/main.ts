@@ -96,6 +96,21 @@ program
   .action(async (id: string, o: { reason: string }) => (await import('./access.ts')).revoke(client(), id, o.reason))
 
 program
+  .command('reviews')
+  .description('what was done on nobody else’s word and still has to be looked at')
+  .option('--all', 'also those that are answered')
+  .action(async (o: { all?: boolean }) => (await import('./reviews.ts')).listReviews(client(), o))
+program
+  .command('review <review>')
+  .description('show one, or answer it: never what one did oneself')
+  .option('--accept', 'nothing was wrong')
+  .option('--flag', 'something has to be followed up')
+  .option('-m, --reason <text>', 'what you looked at, and what you found')
+  .action(async (id: string, o: { accept?: boolean; flag?: boolean; reason?: string }) =>
+    (await import('./reviews.ts')).review(client(), id, o),
+  )
+
+program
   .command('connect <resource> [args...]')
   .description('start the right client with a ticket; arguments after -- go to it')
   .option('-r, --role <role>', 'the role, where you have several')

@@ -14,6 +14,7 @@ interface AccessAnswer {
   }[]
   readonly approval: Approval | null
   readonly max_s: number | null
+  readonly review: { readonly reviewers: readonly string[]; readonly due_s: number } | null
   readonly session: {
     readonly idle_s: number
     readonly max_connections: number
@@ -128,7 +129,7 @@ export async function plan(
 }
 
 function sayRole(role: PlanAnswer['roles'][number]): void {
-  const { effect, reasons, approval, max_s, session, recording, masks, keep_s, replay } = role
+  const { effect, reasons, approval, max_s, review, session, recording, masks, keep_s, replay } = role
   say(`\n${plain(role.role)}: ${effect === 'deny' ? 'no' : effect === 'ask' ? 'when approved' : 'at once'}`)
   const line = (what: string, text: string) => say(`  ${what.padEnd(10)} ${text}`)
   for (const { message, rule, at } of reasons)
@@ -136,6 +137,8 @@ function sayRole(role: PlanAnswer['roles'][number]): void {
   if (effect === 'deny') return
   if (approval !== null) line('approves', stagesOf(approval))
   if (max_s !== null) line('lasts', `${span(max_s)} at most`)
+  if (review !== null)
+    line('reviewed', `by ${review.reviewers.map(plain).join(' or ')}, within ${span(review.due_s)} after its end`)
   if (session !== null) {
     const watched = session.moderators === undefined ? '' : `, watched by ${session.moderators.map(plain).join(', ')}`
     line('session', `${session.max_connections} connections, ends after ${span(session.idle_s)} idle${watched}`)

@@ -94,6 +94,16 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     gateway: read,
     replay: read,
   },
+  reviews: {
+    control: [
+      'select',
+      'insert',
+      'update(overdue_at, answer, answered_at, answered_by, answer_reason, answer_via, answer_decision_id)',
+      'delete',
+    ],
+    gateway: none,
+    replay: none,
+  },
 
   // sessions: control deletes what retention ends
   tickets: {

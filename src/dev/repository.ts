@@ -8,6 +8,7 @@ import { starterHostKey, type Web } from './web/start.ts'
 const shopAddress = '127.0.0.1:5455'
 const webAddress = '127.0.0.1:5457'
 const webEntry = /\nweb-1:\n(?: .*\n)+/
+const shopEntry = /^shop-db:\n(?: .*\n)+/m
 
 export interface Targets {
   readonly shopPort: number
@@ -32,8 +33,10 @@ export function makePolicyRepository(folder: string, starter: string, targets: T
   cpSync(starter, draft, { recursive: true })
   const resources = join(draft, 'resources/data.yaml')
   const { shopPort, web } = targets
-  const starterText = readFileSync(resources, 'utf8').replaceAll(shopAddress, `127.0.0.1:${shopPort}`)
-  writeFileSync(resources, web === undefined ? starterText.replace(webEntry, '') : withWeb(starterText, web))
+  const shopText = withProduction(readFileSync(resources, 'utf8')).replaceAll(shopAddress, `127.0.0.1:${shopPort}`)
+  writeFileSync(resources, web === undefined ? shopText.replace(webEntry, '') : withWeb(shopText, web))
+  const roles = join(draft, 'roles/data.yaml')
+  if (existsSync(roles)) writeFileSync(roles, openInProduction(readFileSync(roles, 'utf8')))
   try {
     if (exists) return renew(folder, draft)
     git(draft, 'init', '--quiet', '--initial-branch=main')
@@ -62,6 +65,27 @@ function renew(folder: string, draft: string): Made {
   if (!untouched) return 'offered'
   git(folder, 'merge', '--quiet', '--ff-only', 'starter')
   return 'updated'
+}
+
+/** The same shop once more, labelled as production: what the policies ask for there can be tried. */
+function withProduction(text: string): string {
+  return text.replace(
+    shopEntry,
+    entry => `${entry}\n${entry.replace('shop-db:', 'shop-prod:').replace('env: staging', 'env: production')}`,
+  )
+}
+
+/** Who has a role on the shop may ask for it there too. */
+function openInProduction(text: string): string {
+  return text
+    .replaceAll(
+      /^ {4}- labels: \{ env: staging \}\n {6}max_s: (\d+)\n/gm,
+      '    - { labels: { env: staging }, max_s: $1 }\n    - { labels: { env: production }, max_s: $1 }\n',
+    )
+    .replaceAll(
+      /^ {4}- labels: \{ env: staging, class: customer-data \}\n {6}max_s: (\d+)\n/gm,
+      '$&    - labels: { env: production }\n      max_s: $1\n',
+    )
 }
 
 /** Nobody but root may log others in, so that on most machines every role is the one login. */

@@ -6,6 +6,7 @@ import type {
   Reason,
   RecordingSettings,
   ResourceFacts,
+  ReviewTerms,
   SubjectFacts,
 } from './points.ts'
 import { rolesGiven } from './resources.ts'
@@ -30,6 +31,8 @@ export interface AccessPlan {
   readonly approval: ApprovalTerms | null
   /** The longest that may be asked for; null where the data gives the role to none of their groups. */
   readonly max_s: number | null
+  /** Who looks afterwards at what was done, and until when. */
+  readonly review: ReviewTerms | null
   readonly session: {
     max_s: number
     idle_s: number
@@ -84,6 +87,7 @@ export function accessPlan(weigh: Weigh, asking: Asking, role: string, data: Pol
     reasons,
     approval: effect === 'ask' ? (result?.approval ?? null) : null,
     max_s: result?.grant?.max_s ?? max_s,
+    review: effect === 'deny' ? null : (result?.grant?.review ?? null),
     session: effect === 'deny' ? null : (result?.session ?? null),
   }
 }

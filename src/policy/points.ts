@@ -73,14 +73,15 @@ export const AccessInput = T.Object(
 export const ApproveInput = T.Object(
   {
     subject: SubjectFacts, // who presses the button
-    answer: T.Union([T.Literal('approve'), T.Literal('deny')]),
+    // a vote on a request: approve, deny; a review of what was done under its grant: accept, flag
+    answer: T.Union([T.Literal('approve'), T.Literal('deny'), T.Literal('accept'), T.Literal('flag')]),
     via: Text,
     stage: T.Integer(),
     request: RequestFacts,
     requester: SubjectFacts,
     resource: ResourceFacts,
     role: Text,
-    approvers: T.Array(Text), // groups and subjects of this stage's terms, now
+    approvers: T.Array(Text), // groups and subjects of this stage's terms, now; of a review: its reviewers
     votes: T.Array(VoteFacts),
     time: Time,
   },
@@ -180,12 +181,18 @@ export const ApprovalTerms = T.Object(
   closed,
 )
 
+/** Somebody looks afterwards at what was done under the grant; `due_s` counts from its end. */
+export const ReviewTerms = T.Object(
+  { reviewers: T.Array(Text, { minItems: 1 }), due_s: T.Integer({ minimum: 60, maximum: 2_592_000 }), channel: Text },
+  closed,
+)
+
 export const AccessResult = T.Object(
   {
     effect: Effect,
     reasons: Reasons,
     approval: T.Optional(ApprovalTerms),
-    grant: T.Optional(T.Object({ max_s: Seconds }, closed)),
+    grant: T.Optional(T.Object({ max_s: Seconds, review: T.Optional(ReviewTerms) }, closed)),
     session: T.Optional(
       T.Object(
         {
@@ -267,6 +274,7 @@ export type ActionFacts = Static<typeof ActionFacts>
 export type MaskRule = Static<typeof MaskRule>
 export type RecordingSettings = Static<typeof RecordingResult>
 export type ApprovalTerms = Static<typeof ApprovalTerms>
+export type ReviewTerms = Static<typeof ReviewTerms>
 export type Reason = Static<typeof ReasonResult> & { readonly at?: string }
 
 /** Why a decision came out as it did when policy did not say so itself. `policy`: policy said so. */

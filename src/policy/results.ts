@@ -13,6 +13,7 @@ const maxResultChars = 4 << 20
 const sets: ReadonlySet<string> = new Set([
   'reasons',
   'approvers',
+  'reviewers',
   'rules',
   'alerts',
   'erase',

@@ -97,3 +97,17 @@ async function rowsAsViews(q: Queryable, rows: Awaited<ReturnType<typeof session
     open_connections: openOf.get(session.id) ?? 0,
   }))
 }
+
+/** The sessions of each of these grants, oldest first. */
+export async function sessionsOfGrants(q: Queryable, grant_ids: readonly string[]): Promise<Map<string, string[]>> {
+  const found = new Map<string, string[]>()
+  if (grant_ids.length === 0) return found
+  const rows = await q
+    .select({ id: sessions.id, grant_id: sessions.grant_id })
+    .from(sessions)
+    .where(inArray(sessions.grant_id, [...grant_ids]))
+    .orderBy(sessions.id)
+    .limit(1000)
+  for (const { id, grant_id } of rows) found.set(grant_id, [...(found.get(grant_id) ?? []), id])
+  return found
+}

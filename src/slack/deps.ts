@@ -21,7 +21,7 @@ export interface SlackDeps {
   /** IANA zone in which instants are written. */
   readonly zone: string
   readonly database: Database
-  readonly approvals: Pick<Approvals, 'ask' | 'vote'>
+  readonly approvals: Pick<Approvals, 'ask' | 'vote' | 'answerReview'>
   readonly identity: Pick<Identity, 'bySlack' | 'slackOf' | 'bindSlack'>
   readonly resources: Pick<Resources, 'list' | 'rolesOf'>
   readonly engine: Pick<Engine, 'decide'>

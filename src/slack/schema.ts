@@ -15,7 +15,7 @@ export const slackMessages = pgTable(
     request_id: text()
       .notNull()
       .references(() => requests.id),
-    purpose: text().notNull(), // approvers:<stage> | requester
+    purpose: text().notNull(), // approvers:<stage> | requester | review | review:overdue | review:flagged
     channel: text().notNull(),
     ts: text(), // null until posted
     state: text().notNull(), // the request's state and number of votes that `wanted` shows

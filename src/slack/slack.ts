@@ -8,13 +8,15 @@ import { admit, forgetSeen, type SlackRequest } from './door.ts'
 import { askView } from './modal.ts'
 import { Outbox, quiet } from './outbox.ts'
 import { type Answer, DirectReceiver } from './receiver.ts'
+import { answerReviewForm, openReviewForm } from './review-answer.ts'
+import { reviewForm } from './review-message.ts'
 import { answerSubmission } from './submission.ts'
 import { syncRequest, unsynced } from './sync.ts'
 
 export interface Slack {
   /** One request from Slack, with the raw bytes of its body. */
   handle(request: SlackRequest): Promise<Answer>
-  /** A request was made or changed (ports of approvals, NOTIFY `requests`): Slack is brought up to date. */
+  /** A request was made or changed (ports of approvals, NOTIFY `requests` and `reviews`): Slack is brought up to date. */
   requestChanged(id: string): Promise<void>
   /** Posts plain text to a channel. @throws when Slack did not take it: whoever says it tries again. */
   say(channel: string, text: string): Promise<void>
@@ -61,6 +63,10 @@ export function createSlack(deps: SlackDeps): Slack {
   app.view<ViewSubmitAction>({ callback_id: askView, type: 'view_submission' }, args =>
     answerSubmission(deps, args, changed),
   )
+  app.view<ViewSubmitAction>({ callback_id: reviewForm, type: 'view_submission' }, args =>
+    answerReviewForm(deps, args, changed),
+  )
+  app.action({ type: 'block_actions', action_id: /^review_(accept|flag)$/ }, args => openReviewForm(deps, args))
   app.action({ type: 'block_actions', action_id: /^(approve|deny)$/ }, args => answerClick(deps, args, changed))
 
   let swept = 0

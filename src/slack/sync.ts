@@ -1,5 +1,6 @@
 import { and, eq, ne, sql } from 'drizzle-orm'
-import { requests } from '../approvals/schema.ts'
+import { type ReviewView, reviewOfRequest } from '../approvals/review-view.ts'
+import { requests, reviews } from '../approvals/schema.ts'
 import { type RequestView, readRequest } from '../approvals/view.ts'
 import { canonical, type Json } from '../canonical.ts'
 import type { Tx } from '../db/database.ts'
@@ -7,6 +8,7 @@ import { getDecision } from '../policy/log/decision-store.ts'
 import type { Message } from './blocks.ts'
 import type { SlackDeps } from './deps.ts'
 import { approverMessage, requesterMessage } from './request-message.ts'
+import { flaggedMessage, overdueMessage, reviewMessage } from './review-message.ts'
 import { slackMessages } from './schema.ts'
 
 const page = 100
@@ -19,11 +21,14 @@ export async function syncRequest(deps: SlackDeps, id: string): Promise<void> {
   await deps.database.db.transaction(async tx => {
     // A share lock keeps the request as it is until this is committed, so that an older view never replaces a newer one.
     const [row] = await tx.select({ id: requests.id }).from(requests).where(eq(requests.id, id)).for('share')
+    await tx.select({ id: reviews.id }).from(reviews).where(eq(reviews.request_id, id)).for('share')
     const request = row && (await readRequest(tx, id))
     if (!request) return
-    for (const wanted of await wantedMessages(deps, tx, request)) await want(tx, request, wanted)
+    const review = await reviewOfRequest(tx, id)
+    const state = stateOf(request, review)
+    for (const wanted of [...(await wantedMessages(deps, tx, request)), ...reviewMessages(deps, review)])
+      await want(tx, request, state, wanted)
     // Whatever is left (its account was unlinked since) is as good as it gets: the sweep must not find it again.
-    const state = stateOf(request)
     await tx
       .update(slackMessages)
       .set({ state })
@@ -34,12 +39,19 @@ export async function syncRequest(deps: SlackDeps, id: string): Promise<void> {
 /** Requests whose messages were never written down, or show an older state: a lost notice costs a second, no more. */
 export async function unsynced({ database }: SlackDeps): Promise<string[]> {
   const rows = await database.sql<{ id: string }[]>`
-    select r.id from requests r
+    select r.id from requests r left join reviews w on w.request_id = r.id
     where r.created_at > now() - interval '40 days' and (
       (r.state = 'pending' and not exists (select from slack_messages m where m.request_id = r.id))
+      or (w.id is not null and not exists (
+        select from slack_messages m where m.request_id = r.id and m.purpose = 'review'))
       or exists (
         select from slack_messages m where m.request_id = r.id
-        and m.state <> r.state || '/' || (select count(*) from votes v where v.request_id = r.id)))
+        and m.state <> r.state || '/' || (select count(*) from votes v where v.request_id = r.id) || case
+          when w.id is null then ''
+          when w.answer = 'accept' then '/accepted'
+          when w.answer = 'flag' then '/flagged'
+          when w.overdue_at is not null then '/overdue'
+          else '/open' end))
     order by r.id limit ${page}`
   return rows.map(row => row.id)
 }
@@ -81,6 +93,18 @@ async function wantedMessages(deps: SlackDeps, tx: Tx, request: RequestView): Pr
   return wanted
 }
 
+/** A review is posted when it opens, once more when it is overdue, and once more when something was flagged. */
+function reviewMessages(deps: SlackDeps, review: ReviewView | undefined): Wanted[] {
+  if (review === undefined) return []
+  const { channel } = review
+  const wanted = [{ purpose: 'review', channel, message: reviewMessage(review, deps) }]
+  if (review.overdue_at_ms !== null)
+    wanted.push({ purpose: 'review:overdue', channel, message: overdueMessage(review, deps) })
+  if (review.state === 'flagged')
+    wanted.push({ purpose: 'review:flagged', channel, message: flaggedMessage(review, deps.zone) })
+  return wanted
+}
+
 /** The first stage that has fewer approvals than its quorum. For display: the vote itself is judged by policy. */
 function currentStage(request: RequestView): number {
   const stages = request.terms?.stages ?? []
@@ -91,13 +115,12 @@ function currentStage(request: RequestView): number {
 }
 
 /** What `unsynced` compares. */
-function stateOf(request: RequestView): string {
-  return `${request.state}/${request.votes.length}`
+function stateOf(request: RequestView, review: ReviewView | undefined): string {
+  return `${request.state}/${request.votes.length}${review === undefined ? '' : `/${review.state}`}`
 }
 
-async function want(tx: Tx, request: RequestView, { purpose, channel, message }: Wanted): Promise<void> {
+async function want(tx: Tx, request: RequestView, state: string, { purpose, channel, message }: Wanted): Promise<void> {
   const wanted = canonical(message as unknown as Json)
-  const state = stateOf(request)
   await tx
     .insert(slackMessages)
     .values({ request_id: request.id, purpose, channel, wanted, state })
@@ -108,11 +131,12 @@ async function want(tx: Tx, request: RequestView, { purpose, channel, message }:
     })
 }
 
-/** Whether this message of ours carries the buttons of this request. */
+/** Whether this message of ours carries the buttons of this request, or of its review. */
 export async function carries(
   deps: SlackDeps,
   request_id: string,
   place: { channel: string; ts: string },
+  buttons: 'approvers' | 'review' = 'approvers',
 ): Promise<boolean> {
   const rows = await deps.database.db
     .select({ purpose: slackMessages.purpose })
@@ -124,5 +148,5 @@ export async function carries(
         eq(slackMessages.ts, place.ts),
       ),
     )
-  return rows.some(row => row.purpose.startsWith('approvers:'))
+  return rows.some(row => row.purpose.split(':')[0] === buttons && row.purpose !== 'review:flagged')
 }

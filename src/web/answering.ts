@@ -1,4 +1,4 @@
-import type { Me, RequestEntry } from './types.ts'
+import type { Me, RequestEntry, ReviewEntry } from './types.ts'
 
 /** The stage that answers now, or undefined when nobody has to. */
 export function stageOf(request: RequestEntry): number | undefined {
@@ -27,4 +27,11 @@ export function whoAnswers(request: RequestEntry): string {
   if (stage === undefined) return 'an approver'
   const names = stage.approvers.join(', ')
   return stage.quorum === 1 ? names : `${stage.quorum} of ${names}`
+}
+
+/** Whether this person is among those who are to look at it. Policy decides at the click. */
+export function mayReview(review: ReviewEntry, me: Me): boolean {
+  const { id, groups } = me.subject
+  if (review.answer !== null || review.subject.id === id || review.on_behalf_of === id) return false
+  return [id, ...groups].some(name => review.reviewers.includes(name))
 }

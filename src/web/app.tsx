@@ -14,15 +14,16 @@ import {
   Title,
 } from '@mantine/core'
 import { Link, Route, Switch, useLocation } from 'wouter'
-import { waitsForMe } from './answering.ts'
+import { mayReview, waitsForMe } from './answering.ts'
 import { call, useLoaded } from './api.ts'
 import { AccessPage } from './pages/access.tsx'
 import { LinkSlackPage } from './pages/link-slack.tsx'
 import { RequestPage } from './pages/request.tsx'
 import { RequestsPage } from './pages/requests.tsx'
+import { ReviewsPage } from './pages/reviews.tsx'
 import { SessionsPage } from './pages/sessions.tsx'
 import { SignInPage } from './pages/sign-in.tsx'
-import type { Me, Page, RequestEntry } from './types.ts'
+import type { Me, Page, RequestEntry, ReviewEntry } from './types.ts'
 
 export function App() {
   const me = useLoaded<Me>('/api/me', 60_000)
@@ -35,6 +36,8 @@ function Signed({ me }: { me: Me }) {
   const [location] = useLocation()
   const pending = useLoaded<Page<RequestEntry>>('/api/requests?state=pending', 5_000)
   const waiting = (pending.value?.items ?? []).filter(request => waitsForMe(request, me)).length
+  const reviews = useLoaded<Page<ReviewEntry>>('/api/reviews?state=open', 15_000)
+  const unseen = (reviews.value?.items ?? []).filter(review => mayReview(review, me)).length
   const signOut = () =>
     void call('POST', '/auth/logout', {}).finally(() =>
       location === '/' ? window.location.reload() : window.location.assign('/'),
@@ -43,6 +46,7 @@ function Signed({ me }: { me: Me }) {
     { path: '/', label: 'Access', count: 0 },
     { path: '/requests', label: 'Requests', count: waiting },
     { path: '/sessions', label: 'Sessions', count: 0 },
+    { path: '/reviews', label: 'Reviews', count: unseen },
   ]
   const here = (path: string) => (path === '/' ? location === '/' : location.startsWith(path))
   return (
@@ -126,6 +130,9 @@ function Signed({ me }: { me: Me }) {
             <Route path="/requests/:id">{params => <RequestPage id={params.id} me={me} />}</Route>
             <Route path="/sessions">
               <SessionsPage me={me} />
+            </Route>
+            <Route path="/reviews">
+              <ReviewsPage me={me} />
             </Route>
             <Route path="/link" component={LinkSlackPage} />
             <Route>

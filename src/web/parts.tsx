@@ -96,6 +96,10 @@ const stateColors: Record<string, string> = {
   expired: 'gray',
   cancelled: 'gray',
   live: 'green',
+  open: 'yellow',
+  overdue: 'red',
+  accepted: 'green',
+  flagged: 'red',
 }
 
 export function StateBadge({ state }: { state: string }) {

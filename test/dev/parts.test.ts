@@ -76,13 +76,13 @@ describe('the policy repository', () => {
     const make = (with_: typeof web | undefined) =>
       makePolicyRepository(join(folder, 'policies'), policies, { shopPort: 6001, web: with_ })
     const resources = () => Object.keys(parse(git('show', 'main:resources/data.yaml')) as object)
-    expect([make(undefined), make(undefined), resources()]).toEqual(['made', 'kept', ['shop-db']])
-    expect([make(web), make(web), resources()]).toEqual(['updated', 'kept', ['shop-db', 'web-1']])
+    expect([make(undefined), make(undefined), resources()]).toEqual(['made', 'kept', ['shop-db', 'shop-prod']])
+    expect([make(web), make(web), resources()]).toEqual(['updated', 'kept', ['shop-db', 'shop-prod', 'web-1']])
     expect(git('status', '--porcelain')).toBe('')
     writeFileSync(join(folder, 'policies/mine.md'), 'mine')
     git('add', '--all')
     git('-c', 'user.name=a', '-c', 'user.email=a@example.test', 'commit', '-qm', 'mine')
-    expect([make({ ...web, port: 6004 }), resources()]).toEqual(['offered', ['shop-db', 'web-1']])
+    expect([make({ ...web, port: 6004 }), resources()]).toEqual(['offered', ['shop-db', 'shop-prod', 'web-1']])
     git('-c', 'user.name=a', '-c', 'user.email=a@example.test', 'merge', '-q', '--no-edit', 'starter')
     expect(git('show', 'main:resources/data.yaml')).toContain('127.0.0.1:6004')
     expect([readFileSync(join(folder, 'policies/mine.md'), 'utf8'), make({ ...web, port: 6004 })]).toEqual([
@@ -108,7 +108,10 @@ describe('the policy repository', () => {
     const login = { reader: 'me', operator: 'me', root: 'me' }
     expect(server).toMatchObject({ address: '127.0.0.1:6003', options: { host_keys: ['ssh-ed25519 AAAA'], login } })
     makePolicyRepository(join(folder, 'without'), policies, { shopPort: 6001, web: undefined })
-    expect(Object.keys(parse(readFileSync(join(folder, 'without/resources/data.yaml'), 'utf8')))).toEqual(['shop-db'])
+    expect(Object.keys(parse(readFileSync(join(folder, 'without/resources/data.yaml'), 'utf8')))).toEqual([
+      'shop-db',
+      'shop-prod',
+    ])
   })
 
   test('a folder of that name which is no repository is not touched', () => {

@@ -9,7 +9,13 @@ export interface DevPerson {
 
 export const devPeople: readonly DevPerson[] = [
   { sub: 'erin', name: 'Erin Engineer', email: 'erin@example.test', title: 'Engineer', groups: ['engineers'] },
-  { sub: 'eli', name: 'Eli Engineer', email: 'eli@example.test', title: 'Engineer', groups: ['engineers'] },
+  {
+    sub: 'eli',
+    name: 'Eli Engineer',
+    email: 'eli@example.test',
+    title: 'Engineer, on call',
+    groups: ['engineers', 'on-call'],
+  },
   { sub: 'dana', name: 'Dana Dba', email: 'dana@example.test', title: 'DBA, approves', groups: ['dbas', 'engineers'] },
   { sub: 'ava', name: 'Ava Auditor', email: 'ava@example.test', title: 'Auditor', groups: ['auditors'] },
   { sub: 'sam', name: 'Sam Security', email: 'sam@example.test', title: 'Security', groups: ['security-admins'] },
