@@ -70,8 +70,9 @@ export async function review(
 function show(r: ReviewEntry): void {
   const { name, email } = r.subject
   const who = `${plain(name)}${email === null ? '' : ` <${plain(email)}>`}`
+  const has = r.ends_at_ms > Date.now() ? 'has' : 'had'
   say(
-    `${who} had ${plain(r.role)} on ${plain(r.resource)} from ${instant(r.opened_at_ms)} until ${instant(r.ends_at_ms)}`,
+    `${who} ${has} ${plain(r.role)} on ${plain(r.resource)} from ${instant(r.opened_at_ms)} until ${instant(r.ends_at_ms)}`,
   )
   say(`  reason     ${plain(r.reason)}`)
   say(`  state      ${plain(r.state)}, due ${instant(r.due_at_ms)}`)

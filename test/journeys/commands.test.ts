@@ -52,6 +52,25 @@ describe('the command line', () => {
     expect(await ok('erin', 'revoke', grant, '-m', 'done early')).toContain('Revoked.')
   })
 
+  test('reviews, review: what was done on nobody else’s word', async () => {
+    const why = 'checkout is down, restarting the queue'
+    expect(await refused('eli', 'request', 'shop-prod', '-r', 'break-glass', '-m', 'short', '-f', '5m')).toContain(
+      'twenty',
+    )
+    await ok('eli', 'request', 'shop-prod', '-r', 'break-glass', '-m', why, '-f', '5m')
+    const review = /rvw_\w+/.exec(await ok('dana', 'reviews'))![0]
+    expect(await ok('dana', 'review', review)).toContain(why)
+    const own = await world.person.eli.cli('review', review, '--flag', '-m', 'mine')
+    expect(own.stderr).toContain('nobody reviews what they did')
+    const early = await world.person.dana.cli('review', review, '--accept', '-m', 'fine')
+    expect(early.stderr).toContain('the grant still lasts')
+    expect(await ok('dana', 'review', review, '--flag', '-m', 'who asked for this?')).toContain(
+      'The review is flagged.',
+    )
+    expect(await ok('dana', 'reviews')).toContain('Nothing waits for a review.')
+    expect(await ok('eli', 'reviews', '--all')).toContain('flagged')
+  })
+
   test('connect --print gives what any other client needs, and connect passes arguments on', async () => {
     await world.grant(world.person.erin)
     const printed = await ok('erin', 'connect', 'shop-db', '--print')
