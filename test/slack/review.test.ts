@@ -123,7 +123,7 @@ test('AP12: while Slack is down a review is opened and answered, and Slack shows
   const { request, grant } = granted(await world.ask(erin, { role: 'break-glass', duration_s: 900, reason }))
   await world.slack.requestChanged(request.id)
   const review = (await reviewOfRequest(world.db, request.id))!
-  granted(await world.approvals.revoke({ grant_id: grant.id, by: erin, reason: 'done' }))
+  granted(await world.approvals.revoke({ grant_id: grant!.id, by: erin, reason: 'done' }))
   const dana = (await world.identity.bySlack('T0TEST', 'U0DANA'))!
   granted(
     await world.approvals.answerReview({
