@@ -82,6 +82,18 @@ export function send(protocol: InnerProtocol, payload: Buffer, recipient?: numbe
   sendPacket(protocol, write.finalize(packet))
 }
 
+/** Sends one message in pieces, each of which is copied once only: straight into the packet. */
+export function sendPieces(protocol: InnerProtocol, pieces: readonly Buffer[]): void {
+  const { write } = protocol._packetRW
+  let at = write.allocStart
+  const packet = write.alloc(pieces.reduce((sum, piece) => sum + piece.length, 0))
+  for (const piece of pieces) {
+    packet.set(piece, at)
+    at += piece.length
+  }
+  sendPacket(protocol, write.finalize(packet))
+}
+
 /** Sends one message in the middle of a key exchange too, where only few kinds are allowed. */
 export function sendNow(protocol: InnerProtocol, payload: Buffer): void {
   const { write } = protocol._packetRW

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Client, Connection } from 'ssh2'
-import { type InnerProtocol, inner, messages, send, sendNow } from './inside.ts'
+import { type InnerProtocol, inner, messages, send, sendNow, sendPieces } from './inside.ts'
 import { type SshLimits, sshLimits } from './limits.ts'
 import { field, u8, u32 } from './wire/fields.ts'
 
@@ -11,6 +11,10 @@ const ignored = Buffer.concat([u8(2), field('')])
 const keepAlive = Buffer.concat([u8(80), field('keepalive@openssh.com'), u8(1)])
 /** What one chunk of a socket may hold before its reading stops. */
 const mostKept = 4096
+/** Less than this is written as it comes: somebody types. */
+const littleBytes = 4096
+/** More than this is not gathered, so that the peer has something to do. */
+const gatheredBytes = 256 * 1024
 
 export type Peer = Connection | Client
 
@@ -33,6 +37,8 @@ export class Transport {
   #unanswered = 0
   /** Bytes that wait for the end of a key exchange. */
   #queued = 0
+  /** Of this turn of the event loop, not written yet. */
+  #gathered = 0
   #waiting: (() => void)[] = []
 
   constructor(peer: Peer, socket: Socket, limits: SshLimits = sshLimits) {
@@ -82,8 +88,45 @@ export class Transport {
   /** Sends a message; with `recipient` its channel number is replaced on the way. */
   send(payload: Buffer, recipient?: number): void {
     if (!this.isOpen) return
-    if (this.#protocol._kexinit !== undefined) this.#queued += payload.length
+    this.#about(payload.length)
     send(this.#protocol, payload, recipient)
+  }
+
+  /** The same, of a message in pieces. */
+  sendPieces(pieces: readonly Buffer[], bytes: number): void {
+    if (!this.isOpen) return
+    this.#about(bytes)
+    sendPieces(this.#protocol, pieces)
+  }
+
+  /** What is sent meanwhile leaves in one write. */
+  together(run: () => void): void {
+    this.#socket.cork()
+    try {
+      run()
+    } finally {
+      this.#socket.uncork()
+    }
+  }
+
+  /** A third of what a copy costs is the writing of packets: what one turn of the event loop brings is written together. */
+  #about(bytes: number): void {
+    if (this.#protocol._kexinit !== undefined) this.#queued += bytes
+    if (bytes < littleBytes && this.#gathered === 0) return
+    if (this.#gathered === 0) {
+      this.#socket.cork()
+      setImmediate(() => this.#write())
+    }
+    this.#gathered += bytes
+    if (this.#gathered < gatheredBytes) return
+    this.#socket.uncork()
+    this.#socket.cork()
+    this.#gathered = bytes
+  }
+
+  #write(): void {
+    this.#gathered = 0
+    this.#socket.uncork()
   }
 
   /** Last words: OpenSSH shows them to the person. Works during a key exchange too. */

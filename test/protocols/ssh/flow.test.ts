@@ -12,16 +12,24 @@ function between(window: number, packet: number) {
   let mayTake = window
   let unread = 0
   const taken: Buffer[] = []
+  const messages: string[] = []
   const state = { maySend: window, taken, sent: 0 }
   const from = { send: (payload: Buffer) => void (state.maySend += payload.readUInt32BE(5)) }
   const to = {
-    send: (payload: Buffer) => {
-      const { bytes } = readData(payload)
-      if (payload[0] !== M.data || bytes.length > mayTake || bytes.length > packet)
+    sendPieces: (pieces: readonly Buffer[], length: number) => {
+      const payload = Buffer.concat(pieces)
+      const { bytes, code } = readData(payload)
+      if (
+        payload.length !== length ||
+        payload[0] !== (code === null ? M.data : M.extendedData) ||
+        bytes.length > mayTake ||
+        bytes.length > packet
+      )
         throw new Error(`${bytes.length} bytes, where the window is ${mayTake} and a packet has ${packet}`)
       mayTake -= bytes.length
       unread += bytes.length
       taken.push(Buffer.from(bytes))
+      messages.push(`${code ?? 'data'}: ${bytes}`)
     },
   }
   const flow = new Flow(from as unknown as Transport, to as unknown as Transport)
@@ -34,7 +42,12 @@ function between(window: number, packet: number) {
     mayTake += now
     flow.adjusted(now)
   }
-  return { flow, state, read, readAll: () => read(unread), unread: () => unread }
+  return { flow, state, messages, read, readAll: () => read(unread), unread: () => unread }
+}
+
+function inPieces(bytes: number): Buffer[] {
+  const first = bytes >>> 2
+  return [Buffer.alloc(first), Buffer.alloc(0), Buffer.alloc(bytes - first)]
 }
 
 const step = fc.oneof(
@@ -62,7 +75,7 @@ describe('the windows of a direction', () => {
               const sent = Math.min(each.bytes, state.maySend)
               state.maySend -= sent
               flow.received(sent)
-              flow.change(sent, Buffer.alloc(each.becomes))
+              flow.change(sent, inPieces(each.becomes))
               expected += each.becomes
             }
           }
@@ -87,11 +100,21 @@ describe('the windows of a direction', () => {
       state.maySend -= now
       sent += now
       flow.received(now)
-      flow.change(now, sent === whole ? Buffer.alloc(whole) : Buffer.alloc(0))
+      flow.change(now, sent === whole ? [Buffer.alloc(whole)] : [])
     }
     while (unread() > 0) readAll()
     expect(state.taken.reduce((sum, bytes) => sum + bytes.length, 0)).toBe(whole)
     expect(state.maySend).toBe(1024)
+  })
+
+  test('pieces go on in messages as large as the receiver takes, in order, each of one stream', () => {
+    const { flow, messages, readAll } = between(8, 5)
+    flow.change(0, [Buffer.from('abc'), Buffer.from('defg')])
+    flow.inject(Buffer.from('!!'), 1)
+    flow.change(0, [Buffer.from('hi')])
+    expect(messages).toEqual(['data: abcde', 'data: fg', '1: !'])
+    readAll()
+    expect(messages.slice(3)).toEqual(['1: !', 'data: hi'])
   })
 
   test('who sends more than was granted is cut', () => {

@@ -1,6 +1,6 @@
 import type { Transport } from '../transport.ts'
 import { FieldError } from '../wire/fields.ts'
-import { adjustMessage, dataMessage } from './messages.ts'
+import { adjustMessage, dataHead } from './messages.ts'
 
 const most = 0xffff_ffff
 const mostQueued = 4 * 1024 * 1024
@@ -90,11 +90,15 @@ export class Flow {
 
   /** Bytes of the sender, perhaps changed, behind what waits already. */
   forward(bytes: Buffer, code: number | null = null): void {
+    this.#wait(bytes, code)
+    this.#flush()
+  }
+
+  #wait(bytes: Buffer, code: number | null): void {
     if (this.#receiverClosed) return
     this.#queued += bytes.length
     if (this.#queued > mostQueued) throw new FieldError('more was to be sent than the receiver takes')
     this.#waiting.push({ bytes, code })
-    this.#flush()
   }
 
   /** Bytes that the sender did not send. */
@@ -104,15 +108,17 @@ export class Flow {
   }
 
   /**
-   * So many bytes of the sender become these: fewer where something is kept back or refused, more where what was kept back
+   * So many bytes of the sender become these pieces: fewer where something is kept back or refused, more where what was kept back
    * goes on or something is written differently.
    */
-  change(sent: number, bytes: Buffer, code: number | null = null): void {
+  change(sent: number, pieces: readonly Buffer[]): void {
+    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
     this.#spare += sent
-    const kept = Math.min(this.#spare, bytes.length)
+    const kept = Math.min(this.#spare, bytes)
     this.#spare -= kept
-    this.#owed += bytes.length - kept
-    if (bytes.length > 0) this.forward(bytes, code)
+    this.#owed += bytes - kept
+    for (const piece of pieces) if (piece.length > 0) this.#wait(piece, null)
+    this.#flush()
     if (this.#spare >= worthSaying || this.#granted < worthSaying) this.#grant(0)
   }
 
@@ -148,13 +154,31 @@ export class Flow {
         next()
         continue
       }
-      const take = Math.min(next.bytes.length, this.#credit, this.#packet)
-      if (take === 0 && next.bytes.length > 0) return
-      this.#credit -= take
-      this.#queued -= take
-      this.#to.send(dataMessage(this.#toId, next.bytes.subarray(0, take), next.code))
-      if (take === next.bytes.length) this.#waiting.shift()
-      else this.#waiting[0] = { bytes: next.bytes.subarray(take), code: next.code }
+      if (next.bytes.length > 0 && Math.min(this.#credit, this.#packet) === 0) return
+      const pieces = this.#next(next.code)
+      const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
+      this.#credit -= length
+      this.#queued -= length
+      const head = dataHead(this.#toId, length, next.code)
+      this.#to.sendPieces([head, ...pieces], head.length + length)
     }
+  }
+
+  /** What the next message carries: of one stream, from the front of what waits, as much as the receiver takes. */
+  #next(code: number | null): Buffer[] {
+    const pieces: Buffer[] = []
+    let room = Math.min(this.#credit, this.#packet)
+    for (let next = this.#waiting[0]; typeof next === 'object' && next.code === code; next = this.#waiting[0]) {
+      if (room === 0 && pieces.length > 0) break
+      const piece = next.bytes.subarray(0, room)
+      pieces.push(piece)
+      room -= piece.length
+      if (piece.length < next.bytes.length) {
+        this.#waiting[0] = { bytes: next.bytes.subarray(piece.length), code }
+        break
+      }
+      this.#waiting.shift()
+    }
+    return pieces
   }
 }

@@ -73,7 +73,7 @@ export class Lane {
 
   #run(acts: readonly (() => void)[]): void {
     try {
-      for (const act of acts) act()
+      this.#to.together(() => this.#from.together(() => acts.forEach(act => void act())))
     } catch (error) {
       this.#failed(error as Error)
     }

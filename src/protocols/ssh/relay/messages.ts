@@ -99,9 +99,17 @@ export function adjustMessage(recipient: number, bytes: number): Buffer {
 }
 
 export function dataMessage(recipient: number, bytes: Buffer, code: number | null): Buffer {
-  return code === null
-    ? Buffer.concat([u8(M.data), u32(recipient), field(bytes)])
-    : Buffer.concat([u8(M.extendedData), u32(recipient), u32(code), field(bytes)])
+  return Buffer.concat([dataHead(recipient, bytes.length, code), bytes])
+}
+
+/** What stands before the bytes of a data message. */
+export function dataHead(recipient: number, length: number, code: number | null): Buffer {
+  const head = Buffer.allocUnsafe(code === null ? 9 : 13)
+  head[0] = code === null ? M.data : M.extendedData
+  head.writeUInt32BE(recipient, 1)
+  if (code !== null) head.writeUInt32BE(code, 5)
+  head.writeUInt32BE(length, head.length - 4)
+  return head
 }
 
 export function requestMessage(recipient: number, type: string, wantReply: boolean, ...rest: Buffer[]): Buffer {

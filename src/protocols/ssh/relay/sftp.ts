@@ -46,7 +46,7 @@ export class SftpInspector implements Inspector {
     })
     if (!read) return
     lanes.client.push(() => {
-      toTarget.change(bytes.length, Buffer.concat(onward))
+      toTarget.change(bytes.length, onward)
       for (const said of words) toClient.inject(Buffer.from(said), stderr)
       if (answers.length > 0) toClient.inject(Buffer.concat(answers))
     })
@@ -86,7 +86,7 @@ export class SftpInspector implements Inspector {
       this.#record(told.files)
       onward.push(...this.#welcomed(told.bytes))
     })
-    if (read) lanes.target.push(() => toClient.change(bytes.length, Buffer.concat(onward)))
+    if (read) lanes.target.push(() => toClient.change(bytes.length, onward))
   }
 
   #welcomed(bytes: readonly Buffer[]): readonly Buffer[] {
