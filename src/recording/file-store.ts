@@ -1,13 +1,18 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { syncFolder } from './journal-fs.ts'
 import { checkName, checkRecording, type KeepingStore } from './store.ts'
+
+const mostRemembered = 10_000
 
 /** Segments as files: written beside, synced, renamed, and the folder synced too. */
 export class FileStore implements KeepingStore {
   readonly name: string
   readonly locks = false
   readonly #root: string
+  #rooted: Promise<void> | undefined
+  readonly #synced = new Set<string>()
 
   constructor(root: string) {
     this.#root = root
@@ -17,7 +22,7 @@ export class FileStore implements KeepingStore {
   async put(name: string, bytes: Buffer): Promise<void> {
     const path = this.#path(name)
     const folder = dirname(path)
-    const made = await mkdir(folder, { recursive: true, mode: 0o700 })
+    await this.#ready(folder)
     const beside = join(folder, `.${randomBytes(8).toString('hex')}.tmp`)
     try {
       const file = await open(beside, 'wx', 0o600)
@@ -33,9 +38,6 @@ export class FileStore implements KeepingStore {
       throw error
     }
     await syncFolder(folder)
-    // Each new folder is a name in the one above: the store itself may be as new as the recording's place in it.
-    for (let at = folder; made !== undefined && at.length >= made.length; at = dirname(at))
-      await syncFolder(dirname(at))
   }
 
   async get(name: string, maxBytes: number): Promise<Buffer> {
@@ -92,17 +94,31 @@ export class FileStore implements KeepingStore {
     return null
   }
 
+  /**
+   * Makes a recording's folder. INVARIANT: when it resolves the folder is on the disk, also where another put has made it and
+   * is still about to sync the one above.
+   */
+  async #ready(folder: string): Promise<void> {
+    this.#rooted ??= makeFolders(this.#root).catch(error => {
+      this.#rooted = undefined
+      throw error
+    })
+    await this.#rooted
+    const made = await mkdir(folder, { recursive: true, mode: 0o700 })
+    if (made === undefined && this.#synced.has(folder)) return
+    await syncFolder(this.#root)
+    if (this.#synced.size >= mostRemembered) this.#synced.clear()
+    this.#synced.add(folder)
+  }
+
   #path(name: string): string {
     checkName(name)
     return join(this.#root, name)
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
+/** Each new folder is a name in the one above. */
+async function makeFolders(path: string): Promise<void> {
+  const made = await mkdir(path, { recursive: true, mode: 0o700 })
+  for (let at = path; made !== undefined && at.length >= made.length; at = dirname(at)) await syncFolder(dirname(at))
 }

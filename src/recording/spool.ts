@@ -1,7 +1,8 @@
 import { access, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { ownerPattern, ownName, stateOfOwner } from '../db/owner-name.ts'
 import { isId } from '../ids.ts'
+import { syncFolder } from './journal-fs.ts'
 
 /**
  * The spool: one folder for each process that journals, named by its process id, with one `owner.<host>.<pid>.<start>` file.
@@ -19,11 +20,13 @@ interface Owner {
   readonly name: string
 }
 
-/** Makes this process's own folder. */
+/** Makes this process's own folder. INVARIANT: it is on the disk before anything in it is, or a sync in it would promise nothing. */
 export async function createSpool(root: string, processId: string): Promise<string> {
   const path = join(root, processId)
-  await mkdir(path, { recursive: true, mode: 0o700 })
+  const made = await mkdir(path, { recursive: true, mode: 0o700 })
   await writeFile(join(path, ownFile()), '', { mode: 0o600, flag: 'wx' })
+  await syncFolder(path)
+  for (let at = path; made !== undefined && at.length >= made.length; at = dirname(at)) await syncFolder(dirname(at))
   return path
 }
 

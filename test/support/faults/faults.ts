@@ -35,6 +35,7 @@ export type Fault =
 
 export const faultKinds = ['fails', 'half', 'unanswered', 'dies', 'torn'] as const
 
+const mostSteps = 100_000
 const current = new AsyncLocalStorage<Faults>()
 
 /** What a process that is no more would have done. */
@@ -173,18 +174,22 @@ function fault(code: string, what: string): Error {
 
 /**
  * Runs with a fault at each step in turn, until a run has fewer steps than that.
- * @param stride 1 for all; a slice of them with more. @returns how many steps a clean run has.
+ * @param stride 1 for all; a slice of them with more. @returns how many steps a clean run has, or a slice came to.
  */
 export async function everyFault(
   make: Omit<FaultOptions, 'at' | 'root'> & {
     readonly root?: (at: number) => string
     readonly from?: number
     readonly stride?: number
+    /** At most so many runs, for a slice that does not go on until one passes clean. */
+    readonly runs?: number
   },
   run: (faults: Faults) => Promise<void>,
 ): Promise<number> {
-  const { from = 1, stride = 1, root, ...options } = make
-  for (let at = from; at < 100_000; at += stride) {
+  const { from = 1, stride = 1, runs = Number.POSITIVE_INFINITY, root, ...options } = make
+  let steps = 0
+  for (let at = from, n = 0; n < runs; at += stride, n++) {
+    if (at > mostSteps) throw new Error('it never passes clean')
     const faults = new Faults({ ...options, at, ...(root === undefined ? {} : { root: root(at) }) })
     try {
       await run(faults)
@@ -193,6 +198,7 @@ export async function everyFault(
       throw new Error(`${faults.toString()}: ${said}`, { cause: error })
     }
     if (faults.struck === undefined) return faults.steps
+    steps = faults.at
   }
-  throw new Error('it never passes clean')
+  return steps
 }
