@@ -17,6 +17,11 @@ export function stateOfOwner(name: string): 'alive' | 'dead' | 'elsewhere' {
   return startName(Number(pid)) === start ? 'alive' : 'dead'
 }
 
+/** Which boot of a machine the process of such a name belongs to; '' where the system does not say. */
+export function bootOf(name: string): string {
+  return name.split('.')[0]?.split('-').at(-2) ?? ''
+}
+
 /** What names of owners look like, as part of a pattern. */
 export const ownerPattern = '[A-Za-z0-9-]*\\.\\d+\\.[A-Za-z0-9-]+'
 

@@ -1,4 +1,4 @@
-import { and, desc, eq, inArray, sql } from 'drizzle-orm'
+import { and, desc, eq, inArray, isNull, sql } from 'drizzle-orm'
 import type { AuditWriter } from '../audit/events.ts'
 import type { Database, Tx } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
@@ -47,6 +47,8 @@ export interface PartEnd {
   readonly ending: 'clean' | 'lost' | 'recovered'
   readonly reason: string
   readonly gaps: readonly { from_seq: number; to_seq: number }[]
+  /** What came after `last_seq`, if anything did, is lost, and nobody knows how much it was. */
+  readonly tail_missing_from?: number | null
 }
 
 /** The rows that the writing side keeps: parts, keys, segments. Each call is one transaction. */
@@ -127,7 +129,7 @@ export class Catalog {
           end_reason: end.reason,
           last_seq: end.last_seq,
           gaps: end.gaps.map(gap => ({ ...gap })),
-          tail_missing_from: null,
+          tail_missing_from: end.tail_missing_from ?? null,
         })
         .where(isPart(end))
     })
@@ -143,17 +145,39 @@ export class Catalog {
     return last === undefined ? { n: 0, hash: '', last_seq: 0 } : { ...last, n: last.n + 1 }
   }
 
-  async partById(
-    partId: string,
-  ): Promise<
-    { recording_id: string; part: number; layer: Layer; gaps: { from_seq: number; to_seq: number }[] } | undefined
+  async partById(partId: string): Promise<
+    | {
+        recording_id: string
+        part: number
+        layer: Layer
+        gaps: { from_seq: number; to_seq: number }[]
+        ended_at_seq: number | null
+      }
+    | undefined
   > {
-    const { recording_id, part, layer, gaps } = recordingParts
+    const { recording_id, part, layer, gaps, last_seq } = recordingParts
     const [row] = await this.#database.db
-      .select({ recording_id, part, layer, gaps })
+      .select({ recording_id, part, layer, gaps, ended_at_seq: last_seq })
       .from(recordingParts)
       .where(eq(recordingParts.part_id, partId))
     return row
+  }
+
+  /** Ids of the parts of a spool that have not ended. */
+  async openPartsOf(spool: string): Promise<string[]> {
+    const rows = await this.#database.db
+      .select({ part_id: recordingParts.part_id })
+      .from(recordingParts)
+      .where(and(eq(recordingParts.process_id, spool), isNull(recordingParts.ended_at)))
+    return rows.map(row => row.part_id)
+  }
+
+  /** Ends parts in which nothing was ever recorded; one that was never begun is no error. */
+  async endUnused(partIds: readonly string[], reason: string): Promise<void> {
+    for (const id of partIds) {
+      const row = await this.partById(id)
+      if (row !== undefined) await this.endPart({ ...row, last_seq: 0, ending: 'lost', reason, gaps: [] })
+    }
   }
 
   /** Whether this process is one of ours that has not been heard of for a while. */

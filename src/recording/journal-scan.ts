@@ -4,7 +4,14 @@ import { type Frame, journalMagic, parseFrame } from './format.ts'
 export type Scanned =
   | { readonly frame: Frame; readonly offset: number }
   /** The file has nothing to be believed from here on. */
-  | { readonly cut: { readonly offset: number; readonly reason: string } }
+  | { readonly cut: Cut }
+
+export interface Cut {
+  readonly offset: number
+  readonly reason: string
+  /** The last write did not get there as a whole: nobody was told that it had. */
+  readonly torn: boolean
+}
 
 const chunkBytes = 1024 * 1024
 
@@ -15,13 +22,15 @@ export async function* scanJournal(path: string, range: { from?: number; to?: nu
     const size = Math.min((await file.stat()).size, range.to ?? Number.POSITIVE_INFINITY)
     let offset = Math.max(range.from ?? 0, journalMagic.length)
     if (size < journalMagic.length || !(await readAt(file, 0, journalMagic.length)).equals(journalMagic)) {
-      yield { cut: { offset: 0, reason: 'it does not begin as a journal of version 1' } }
+      yield {
+        cut: { offset: 0, reason: 'it does not begin as a journal of version 1', torn: size < journalMagic.length },
+      }
       return
     }
     while (offset < size) {
       let bytes = await readAt(file, offset, Math.min(chunkBytes, size - offset))
       if (bytes.length === 0) {
-        yield { cut: { offset, reason: 'the file became shorter while it was read' } }
+        yield { cut: { offset, reason: 'the file became shorter while it was read', torn: false } }
         return
       }
       let at = 0
@@ -33,13 +42,14 @@ export async function* scanJournal(path: string, range: { from?: number; to?: nu
           continue
         }
         if ('bad' in parsed || offset + at + parsed.need > size) {
-          yield { cut: { offset: offset + at, reason: 'bad' in parsed ? parsed.bad : 'the last frame is torn' } }
+          const torn = !('bad' in parsed)
+          yield { cut: { offset: offset + at, reason: torn ? 'the last frame is torn' : parsed.bad, torn } }
           return
         }
         if (at > 0) break
         bytes = await readAt(file, offset, parsed.need)
         if (bytes.length < parsed.need) {
-          yield { cut: { offset, reason: 'the last frame is torn' } }
+          yield { cut: { offset, reason: 'the last frame is torn', torn: true } }
           return
         }
       }

@@ -14,7 +14,7 @@ import type { SessionFacts, SessionRecorder } from './recorder.ts'
 import { type Recovered, recoverSpool } from './recovery.ts'
 import type { Layer } from './segment.ts'
 import { Shipper } from './shipper.ts'
-import { claimSpool, createSpool, otherSpools, ownerState, ownsSpool, removeSpool } from './spool.ts'
+import { claimSpool, createSpool, isOurs, otherSpools, ownerState, ownsSpool, removeSpool } from './spool.ts'
 import type { Store } from './store.ts'
 
 const log = logger('recording')
@@ -62,6 +62,8 @@ export class Journal {
   readonly #shipper: Shipper
   readonly #recorders = new Set<PartRecorder>()
   readonly #claimed = new Set<string>()
+  /** Parts of which the database never said whether it has them: nothing is recorded in them, and they are ended if it has. */
+  readonly #doubtful = new Set<string>()
   #recovering: Promise<Recovered[]> | undefined
   #closed = false
   #taken = false
@@ -130,10 +132,11 @@ export class Journal {
     await this.#writer.revive()
     const begun = [await this.#newPart('masked')]
     if (facts.settings.originals === 'sealed') begun.push(await this.#newPart('originals'))
-    const opened = await this.#options.catalog.openParts(
-      facts,
-      begun.map(part => part.row),
-    )
+    const rows = begun.map(part => part.row)
+    const opened = await this.#options.catalog.openParts(facts, rows).catch(error => {
+      for (const { part_id } of rows) this.#doubtful.add(part_id)
+      throw error
+    })
     const started = performance.now()
     const second =
       begun[1] === undefined ? null : this.#recorder(facts, begun[1], opened[1]!, { started, originals: null })
@@ -163,6 +166,7 @@ export class Journal {
     this.#closed = true
     await Promise.all([...this.#recorders].map(recorder => recorder.close('the gateway is stopping')))
     await this.#recovering?.catch(() => {})
+    await this.#endDoubtful()
     const empty = await this.#shipper.drain(timeoutMs)
     await this.#shipper.stop()
     await this.#writer.close().catch(() => {})
@@ -240,16 +244,28 @@ export class Journal {
     for (const recorder of [...this.#recorders]) recorder.lost(reason)
   }
 
+  async #endDoubtful(): Promise<void> {
+    const ids = [...this.#doubtful]
+    if (ids.length === 0) return
+    try {
+      await this.#options.catalog.endUnused(ids, 'the session could not start')
+      for (const id of ids) this.#doubtful.delete(id)
+    } catch (error) {
+      log.warn({ err: error }, 'parts that were perhaps begun could not be ended yet; it is tried again')
+    }
+  }
+
   async #recover(): Promise<Recovered[]> {
     if (!this.#closed && !this.#taken && !(await ownsSpool(this.#folder))) {
       this.#taken = true
       this.#writer.lose(takenOver)
     }
+    await this.#endDoubtful()
     const done: Recovered[] = []
     let left = 0
     for (const folder of await otherSpools(this.#options.spool_root, this.#options.process_id)) {
       const state = await ownerState(folder.owner)
-      const mine = this.#claimed.has(folder.process_id) // taken over, and not finished at the last try
+      const mine = this.#claimed.has(folder.process_id) && isOurs(folder) // taken over, perhaps without being told so, and not finished at the last try
       if (state === 'alive' && !mine) continue
       left += folder.bytes
       try {
@@ -259,9 +275,13 @@ export class Journal {
           !(await this.#options.catalog.isDead(folder.process_id, this.#options.dead_after_s ?? 20))
         )
           continue
-        if (this.#closed || !(await claimSpool(folder))) continue
+        if (this.#closed) continue
         this.#claimed.add(folder.process_id)
-        const recovered = await recoverSpool(folder.path, this.#options)
+        if (!(await claimSpool(folder))) {
+          this.#claimed.delete(folder.process_id)
+          continue
+        }
+        const recovered = await recoverSpool(folder.path, this.#options, folder.process_id)
         log.info({ spool: folder.process_id, ...recovered }, 'a spool was recovered')
         this.#claimed.delete(folder.process_id)
         done.push(recovered)

@@ -4,7 +4,7 @@ import type { Catalog, Head } from './catalog.ts'
 import { type Frame, frameKind, payloadOf } from './format.ts'
 import { scanJournal } from './journal-scan.ts'
 import { copyRecords, hashOf, type Layer, segmentTarget } from './segment.ts'
-import { journalFiles, removeSpool } from './spool.ts'
+import { isOfOtherBoot, journalFiles, removeSpool } from './spool.ts'
 import { type Store, segmentName } from './store.ts'
 
 const log = logger('recording')
@@ -22,6 +22,8 @@ interface Found {
   gaps: { from_seq: number; to_seq: number }[]
   end: { ending: 'clean' | 'lost'; reason: string } | undefined
   deleted: boolean
+  /** The last seq that its end was noted with, where it has ended. */
+  readonly ended_at_seq: number | null
 }
 
 export interface Recovered {
@@ -36,16 +38,26 @@ export interface Recovered {
  * they are into `records` segments. It can be killed at any point and run again: what was shipped is skipped by its seq.
  * @throws when store or database are away; the folder stays, and the next run goes on.
  */
-export async function recoverSpool(folder: string, deps: { store: Store; catalog: Catalog }): Promise<Recovered> {
+export async function recoverSpool(
+  folder: string,
+  deps: { store: Store; catalog: Catalog },
+  processId: string,
+): Promise<Recovered> {
   const recovery = new Recovery(deps.store, deps.catalog)
   const cuts: string[] = []
+  let unknownTail = (await isOfOtherBoot(folder))
+    ? 'the machine went down, and what was not on its disk yet is lost'
+    : ''
   for (const path of await journalFiles(folder)) {
     for await (const scanned of scanJournal(path)) {
       if ('frame' in scanned) await recovery.take(scanned.frame)
-      else cuts.push(`${path} at ${scanned.cut.offset}: ${scanned.cut.reason}`)
+      else {
+        cuts.push(`${path} at ${scanned.cut.offset}: ${scanned.cut.reason}`)
+        if (!scanned.cut.torn) unknownTail ||= 'a part of its journal cannot be read'
+      }
     }
   }
-  await recovery.finish(cuts)
+  await recovery.finish({ processId, unknownTail, torn: cuts.length > 0 })
   if (recovery.unknown > 0) {
     // The database does not know these parts (restored from an older backup, say): nothing is thrown away.
     await rename(folder, `${folder}.unclaimed`)
@@ -97,14 +109,24 @@ class Recovery {
     else if (this.#held > heldBytes) await this.#ship(this.#largest())
   }
 
-  async finish(cuts: readonly string[]): Promise<void> {
+  /** INVARIANT: what nobody knows is said: where the end of the journal is not what it was, `tail_missing_from` tells so. */
+  async finish(given: {
+    readonly processId: string
+    readonly unknownTail: string
+    readonly torn: boolean
+  }): Promise<void> {
+    const { processId, unknownTail, torn } = given
+    for (const id of await this.#catalog.openPartsOf(processId)) await this.#part(Buffer.from(id, 'hex')) // nothing of them is here
+    const why = unknownTail || (torn ? 'the journal was cut at its first bad record' : '')
+    const reason = `the process that recorded it died${why === '' ? '' : `; ${why}`}`
     for (const part of this.#found.values()) {
       if (part === null) continue
       await this.#ship(part)
-      const { recording_id, part: number, gaps } = part
-      const torn = cuts.length > 0 ? '; the journal was cut at its first bad record' : ''
-      const end = part.end ?? { ending: 'recovered' as const, reason: `the process that recorded it died${torn}` }
-      if (!part.deleted) await this.#catalog.endPart({ recording_id, part: number, last_seq: part.seen, ...end, gaps })
+      const { recording_id, part: number, gaps, seen } = part
+      if (part.deleted || part.ended_at_seq === seen) continue
+      const tail_missing_from = part.end === undefined && unknownTail !== '' ? seen + 1 : null
+      const end = part.end ?? { ending: 'recovered' as const, reason }
+      await this.#catalog.endPart({ recording_id, part: number, last_seq: seen, ...end, gaps, tail_missing_from })
     }
   }
 

@@ -155,7 +155,7 @@ export class Sealer {
         ending: ended ? part.ending! : 'missing',
         ...chain,
         gaps: part.gaps,
-        tail_missing_from: ended ? null : chain.last_seq + 1,
+        tail_missing_from: ended ? part.tail_missing_from : chain.last_seq + 1,
       })
     }
     return parts

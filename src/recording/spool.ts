@@ -1,6 +1,6 @@
 import { access, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { ownerPattern, ownName, stateOfOwner } from '../db/owner-name.ts'
+import { bootOf, ownerPattern, ownName, stateOfOwner } from '../db/owner-name.ts'
 import { isId } from '../ids.ts'
 import { syncFolder } from './journal-fs.ts'
 
@@ -14,6 +14,8 @@ export interface SpoolFolder {
   readonly owner: Owner
   readonly bytes: number
 }
+
+const otherBoot = 'other-boot'
 
 interface Owner {
   readonly file: string
@@ -64,12 +66,25 @@ export async function ownerState(owner: Owner): Promise<'alive' | 'dead' | 'else
 /** Takes a dead process's folder over. @returns false when somebody else was faster. */
 export async function claimSpool(folder: SpoolFolder): Promise<boolean> {
   try {
+    // Whoever goes on with it, should this process die too, must know that its end may never have reached the disk.
+    if (bootOf(folder.owner.name) !== bootOf(ownName()))
+      await writeFile(join(folder.path, otherBoot), '', { mode: 0o600 })
     await rename(join(folder.path, folder.owner.file), join(folder.path, ownFile()))
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
     throw error
   }
+}
+
+/** Whether this process owns a folder. */
+export function isOurs(folder: SpoolFolder): boolean {
+  return folder.owner.file === ownFile()
+}
+
+/** Whether the machine went down since: then what its process had not synced is gone, and nobody knows how much that was. */
+export async function isOfOtherBoot(path: string): Promise<boolean> {
+  return (await readdir(path)).includes(otherBoot)
 }
 
 /** The journal files of a folder, oldest first. */

@@ -37,7 +37,12 @@ async function play(facts: SessionFacts) {
  * A process that records `count` events, of which the first `shipped` reach the store, and is then killed: it ships nothing
  * more, nothing of it is closed, and its spool folder, as the kernel has it now, is all that is left.
  */
-async function killed(facts: SessionFacts, count: number, shipped: number) {
+async function killed(
+  facts: SessionFacts,
+  count: number,
+  shipped: number,
+  boot: 'this boot' | 'another boot' = 'this boot',
+) {
   const side = await world.process()
   const { store } = world
   let dead = shipped === 0
@@ -61,7 +66,7 @@ async function killed(facts: SessionFacts, count: number, shipped: number) {
   for (let i = shipped + 1; i <= count; i++) recorder.append([statement(i)])
   const folder = join(spool(), side.process_id)
   cpSync(join(root, side.process_id), folder, { recursive: true })
-  orphan(spool(), side.process_id)
+  orphan(spool(), side.process_id, boot)
   await world.die(side)
   const files = readdirSync(folder)
     .filter(name => name.endsWith('.journal'))
@@ -137,7 +142,23 @@ describe('RE2: a process that was killed', () => {
     const played = await play(facts)
     expect(played.length).toBeGreaterThan(0)
     expect(played.length).toBeLessThan(10)
+    expect(played.at(-1)).toMatchObject({ kind: 'gap', from_seq: played.length, to_seq: null })
+    expect((await row(facts)).seal.parts).toMatchObject([
+      { ending: 'recovered', last_seq: played.length - 1, tail_missing_from: played.length },
+    ])
     expect((await reader.verify(facts.session_id)).ok).toBe(true)
+  })
+
+  test('RE2: where the machine went down with it, the seal says that what was not on the disk may be missing', async () => {
+    const facts = sessionFacts()
+    await killed(facts, 10, 4, 'another boot')
+    await recover()
+    await world.sealer.sealDue()
+    expect((await row(facts)).seal.parts).toMatchObject([{ ending: 'recovered', last_seq: 10, tail_missing_from: 11 }])
+    expect((await play(facts)).map(event => event['i'] ?? event.kind)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 'gap'])
+    expect((await world.events(facts.session_id)).at(-1)?.body).toMatchObject({
+      tail_missing: [{ part: 1, from_seq: 11 }],
+    })
   })
 
   test('RE2: recovery that is itself killed goes on where it stopped', async () => {

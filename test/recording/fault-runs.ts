@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createAuditWriter } from '../../src/audit/writer.ts'
 import type { Database } from '../../src/db/database.ts'
+import { newId } from '../../src/ids.ts'
 import { Catalog } from '../../src/recording/catalog.ts'
 import { FileStore } from '../../src/recording/file-store.ts'
 import type { Journal, JournalOptions } from '../../src/recording/journal.ts'
@@ -101,12 +103,17 @@ export async function recordAtEveryFault({ world, folder, kind, power, ...slice 
   return await everyFault(
     { kind, machine: power !== undefined, root: at => join(folder, `record-${name}-${at}`), ...slice },
     async faults => {
-      const attempt = new Try(world, faults, await world.process(), true)
-      const journal = await faults.during(() => attempt.record().catch(() => undefined))
+      const attempt = new Try(world, faults, await newProcess(world), true)
+      const journal = await faults.during(() =>
+        attempt.record().catch(error => {
+          if (faults.struck === undefined) throw error
+          return undefined
+        }),
+      )
       if (power !== undefined && faults.struck !== undefined) faults.reset(power)
       await abandon(faults, journal)
       if (faults.dead) {
-        await died(attempt)
+        await died(attempt, power !== undefined)
         await recover(attempt)
       } else await journal?.close(2_000)
       await checkRecording(attempt, power === undefined ? attempt.taken : attempt.synced, power !== undefined)
@@ -120,7 +127,7 @@ export async function recoverAtEveryFault({ world, folder, kind, power, ...slice
   return await everyFault(
     { kind, machine: power !== undefined, root: at => join(folder, `recover-${name}-${at}`), ...slice },
     async faults => {
-      const attempt = new Try(world, faults, await world.process())
+      const attempt = new Try(world, faults, await newProcess(world))
       const journal = await world.journal({
         ...attempt.options(attempt.side),
         catalog: new Catalog(attempt.side.database, attempt.side.audit),
@@ -135,21 +142,24 @@ export async function recoverAtEveryFault({ world, folder, kind, power, ...slice
       orphan(attempt.spool, attempt.side.process_id)
       await world.die(attempt.side)
       await journal.close(0) // its process is gone; what it left is as it was
-      const heir = await world.process()
+      const heir = await newProcess(world)
       const second = await faults.during(async () => {
-        const made = await world.journal(attempt.options(heir)).catch(() => undefined)
+        const made = await world.journal(attempt.options(heir)).catch(error => {
+          if (faults.struck === undefined) throw error
+          return undefined
+        })
         await made?.recoverDue().catch(() => {})
         return made
       })
       if (power !== undefined && faults.struck !== undefined) faults.reset(power)
       await abandon(faults, second)
       if (faults.dead) {
-        await died({ world, spool: attempt.spool, side: heir })
-        await died(attempt) // who had taken it over died too
+        await died({ world, spool: attempt.spool, side: heir }, power !== undefined)
+        await died(attempt, power !== undefined) // who had taken it over died too
       } else await second?.recoverDue()
       await recover(attempt)
       await second?.close(500).catch(() => {})
-      await checkRecording(attempt, events)
+      await checkRecording(attempt, events, power !== undefined)
     },
   )
 }
@@ -157,7 +167,7 @@ export async function recoverAtEveryFault({ world, folder, kind, power, ...slice
 /** The seal at every fault: its transaction is done or it is not, and the next round finds out which. */
 export async function sealAtEveryFault({ world, folder, kind, ...slice }: FaultRun): Promise<number> {
   return await everyFault({ kind, root: at => join(folder, `seal-${kind}-${at}`), ...slice }, async faults => {
-    const attempt = new Try(world, faults, await world.process())
+    const attempt = new Try(world, faults, await newProcess(world))
     const journal = await world.journal({
       ...attempt.options(attempt.side),
       catalog: new Catalog(attempt.side.database, attempt.side.audit),
@@ -192,16 +202,25 @@ async function abandon(faults: Faults, journal: Journal | undefined): Promise<vo
   if (faults.dead) await faults.during(async () => journal?.close(0).catch(() => {}))
 }
 
-async function died({ world, spool, side }: Pick<Try, 'world' | 'spool' | 'side'>): Promise<void> {
+/** A gateway process as the database knows it; hundreds of them share one pool. */
+async function newProcess(world: RecordingWorld): Promise<Side> {
+  const { database } = world.gateway
+  const process_id = newId('prc')
+  await world.test.database
+    .sql`insert into processes (id, role, host, pid) values (${process_id}, 'gateway', 'test', ${process.pid})`
+  return { process_id, database, audit: createAuditWriter({ database, process_id }) }
+}
+
+async function died({ world, spool, side }: Pick<Try, 'world' | 'spool' | 'side'>, power = false): Promise<void> {
   await world.die(side)
   try {
-    orphan(spool, side.process_id)
+    orphan(spool, side.process_id, power ? 'another boot' : 'this boot')
   } catch {} // it died before it had one
 }
 
 async function recover(attempt: Try): Promise<void> {
   const { world } = attempt
-  const side = await world.process()
+  const side = await newProcess(world)
   const heir = await world.journal({
     ...attempt.options(side),
     catalog: new Catalog(side.database, side.audit),
@@ -234,10 +253,10 @@ async function checkRecording(attempt: Try, least: number, power = false): Promi
   for (const view of ['masked', 'clear'] as const) {
     const played: Played[] = []
     for await (const event of reader.events(facts.session_id, { view })) played.push(event)
-    // What the kernel had is there to the end; what the disk never had is a hole that is said.
-    if (power) while (played.at(-1)?.kind === 'gap' && played.at(-1)?.['to_seq'] === null) played.pop()
     const parts = [...new Set(played.map(event => event.part))].map(n => played.filter(event => event.part === n))
     for (const part of parts) {
+      // What the kernel had is there to the end; what the disk never had is a hole that is said.
+      if (power && part.at(-1)?.kind === 'gap' && part.at(-1)?.['to_seq'] === null) part.pop()
       const seqs = part.map(event => event['i'])
       assert.deepEqual(
         seqs,

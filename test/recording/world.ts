@@ -135,9 +135,13 @@ export async function until(what: () => boolean | Promise<boolean>, ms = 10_000)
   }
 }
 
-/** Makes a spool folder look like that of a process that is gone. */
-export function orphan(root: string, processId: string): void {
+/** Makes a spool folder look like that of a process that is gone, or of one from before the machine went down. */
+export function orphan(root: string, processId: string, boot: 'this boot' | 'another boot' = 'this boot'): void {
   const folder = join(root, processId)
   const owner = readdirSync(folder).find(name => name.startsWith('owner.'))!
-  renameSync(join(folder, owner), join(folder, owner.replace(/\.\d+\.\d+$/, '.999999999.1')))
+  const gone = owner.replace(/\.\d+\.\d+$/, '.999999999.1')
+  renameSync(
+    join(folder, owner),
+    join(folder, boot === 'this boot' ? gone : gone.replace(/-[^-]*-(\d*\.)/, '-0ther-$1')),
+  )
 }
