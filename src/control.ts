@@ -22,11 +22,12 @@ import { logger } from './log.ts'
 import type { Engine } from './policy/engine.ts'
 import type { GateOptions } from './policy/gate.ts'
 import { batchDecisions } from './policy/log/decision-batch.ts'
-import { keepDecisionDays } from './policy/log/decision-days.ts'
+import { keepDecisionDays, RecentDays } from './policy/log/decision-days.ts'
 import { decisionClass } from './policy/log/decision-retention.ts'
 import { DecisionExports } from './policy/log/export/exports.ts'
 import { openSinks } from './policy/log/export/open.ts'
 import type { LogClass, Needed } from './policy/log/log-class.ts'
+import { countDecisionLogs, decisionLogs } from './policy/log/metrics.ts'
 import { countActivation, countLook, countRefusal } from './policy/metrics.ts'
 import type { GitOptions } from './policy/repository/git.ts'
 import { deliverNotices, pruneNotices } from './policy/repository/notices.ts'
@@ -145,6 +146,7 @@ export function startControl(config: Config): Promise<Running> {
     const store = await openStore(config)
     const sealer = new Sealer({ database, audit, sessionsEnded: ids => sessionsEnded(database, ids) })
     const retention = new Retention({ database, audit, engine, decisions, store, logs: logClasses() })
+    const days = new RecentDays(30)
     const ticks: Job[] = [
       { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => look(tracker) },
       { name: 'recovery', every_ms: 1_000, run: () => endDueRecovery(revisionStore) },
@@ -153,7 +155,8 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'reviews', every_ms: 10_000, run: () => measureReviews(database) },
       { name: 'sessions', every_ms: 1_000, run: () => sessions.sweep() },
       { name: 'groups', every_ms: 1_000, run: () => identity.refreshDue() },
-      { name: 'decisions', every_ms: 2_000, run: () => batchDecisions(database, audit) },
+      { name: 'decisions', every_ms: 2_000, run: () => batchDecisions(database, audit, days.next()) },
+      { name: 'decision logs', every_ms: 5_000, run: async () => countDecisionLogs(await decisionLogs(database)) },
       { name: 'seals', every_ms: 5_000, run: () => sealer.sealDue() },
     ]
     const exporting = new DecisionExports({

@@ -1,6 +1,8 @@
 import { desc, sql } from 'drizzle-orm'
 import { Type as T } from 'typebox'
 import { processes } from '../db/schema.ts'
+import type { DecisionLogState } from '../policy/log/decision-log.ts'
+import { exportStates } from '../policy/log/export/state.ts'
 import { readState } from '../policy/repository/policy-state.ts'
 import type { Api, BaseDeps } from './deps.ts'
 
@@ -19,8 +21,28 @@ const ProcessAnswer = T.Object({
   ready: T.String(),
   generation: T.Union([T.Integer(), T.Null()]),
   heartbeat_at_ms: T.Integer(),
+  /** Of the decisions that it makes: how many are not in the database yet, and why somebody must look. */
+  decisions: T.Union([
+    T.Object({
+      waiting: T.Integer(),
+      oldest_s: T.Integer(),
+      refused: T.Integer(),
+      alarm: T.Union([T.String(), T.Null()]),
+    }),
+    T.Null(),
+  ]),
   /** Of a gateway, by protocol: what it is built with. */
   builds: T.Record(T.String(), T.Record(T.String(), T.String())),
+})
+
+const Export = T.Object({
+  name: T.String(),
+  behind: T.Integer(), // decisions that it has not delivered
+  lag_s: T.Integer(), // age of the first of them
+  exported_at_ms: T.Union([T.Integer(), T.Null()]),
+  failing_since_ms: T.Union([T.Integer(), T.Null()]),
+  last_error: T.Union([T.String(), T.Null()]),
+  alarm: T.Boolean(), // it fails, or does not come along, for so long that somebody was told
 })
 
 export interface StatusDeps extends BaseDeps {
@@ -45,6 +67,7 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
             development: T.Boolean(),
             revision: T.Union([Revision, T.Null()]),
             processes: T.Array(ProcessAnswer),
+            exports: T.Array(Export),
             promises: T.Array(T.String()),
           }),
         },
@@ -79,8 +102,10 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
           ready,
           generation,
           heartbeat_at_ms: heartbeat_at.getTime(),
+          decisions: (facts['decisions'] ?? null) as DecisionLogState | null,
           builds: (facts['builds'] ?? {}) as Record<string, Record<string, string>>,
         })),
+        exports: await exportStates(deps.database.db),
         promises: [...held, ...deps.status.promises],
       }
     },

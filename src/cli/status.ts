@@ -37,7 +37,17 @@ interface StatusAnswer {
     readonly ready: string
     readonly generation: number | null
     readonly heartbeat_at_ms: number
+    readonly decisions: { readonly waiting: number; readonly oldest_s: number; readonly alarm: string | null } | null
     readonly builds: Readonly<Record<string, Readonly<Record<string, string>>>>
+  }[]
+  readonly exports: readonly {
+    readonly name: string
+    readonly behind: number
+    readonly lag_s: number
+    readonly exported_at_ms: number | null
+    readonly failing_since_ms: number | null
+    readonly last_error: string | null
+    readonly alarm: boolean
   }[]
   readonly promises: readonly string[]
 }
@@ -69,5 +79,29 @@ export async function status(client: Client): Promise<void> {
     }),
   )
   for (const line of new Set(builds)) say(line)
+  for (const { id, role, decisions } of answer.processes) {
+    if (decisions === null || (decisions.alarm === null && decisions.oldest_s < 2)) continue
+    const waiting = `${decisions.waiting} decisions wait for the database, the oldest for ${decisions.oldest_s} s`
+    say(
+      `${decisions.alarm === null ? 'note' : 'ALARM'}: ${role} ${id}: ${decisions.alarm === null ? waiting : `${decisions.alarm}; ${waiting}`}`,
+    )
+  }
+  if (answer.exports.length > 0)
+    table(
+      ['export', 'delivered', 'behind', 'lag', 'state'],
+      answer.exports.map(e => [
+        e.name,
+        e.exported_at_ms === null ? 'never' : instant(e.exported_at_ms),
+        String(e.behind),
+        `${e.lag_s} s`,
+        stateOf(e),
+      ]),
+    )
   for (const line of answer.promises) say(`note: ${line}`)
+}
+
+function stateOf({ alarm, failing_since_ms, last_error, lag_s }: StatusAnswer['exports'][number]): string {
+  const mark = alarm ? 'ALARM: ' : ''
+  if (failing_since_ms !== null) return `${mark}fails since ${instant(failing_since_ms)}: ${last_error ?? 'no reason'}`
+  return alarm ? `${mark}it is ${lag_s} seconds behind` : 'delivers'
 }

@@ -1,11 +1,5 @@
-import { mkdtempSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { sql } from 'drizzle-orm'
 import { openDatabase } from '../../src/db/database.ts'
-import { startEmbedded } from '../../src/db/embedded.ts'
-import { migrate } from '../../src/db/migrate.ts'
 import {
   type DecisionFilter,
   type DecisionPlace,
@@ -13,8 +7,8 @@ import {
   readDecisions,
   searchDecisions,
 } from '../../src/policy/log/decision-store.ts'
-import { Secret } from '../../src/secret.ts'
 import { fillLog, shape } from './decision-log/fill.ts'
+import { startBenchDatabase } from './live/database.ts'
 import { figure, quantile } from './live/figure.ts'
 
 /**
@@ -27,23 +21,24 @@ const days = Number(process.argv[3] ?? 180)
 const runs = 7
 const budget_ms = 200
 
-const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
-const server = await startEmbedded({
-  name: 'the bench database',
-  dataDir: join(folder, 'pg'),
-  port: 0,
-  superuser: 'owner',
+const server = await startBenchDatabase({
   durable: false, // while it is filled; reading is what is measured
-  settings: { max_wal_size: '8GB', maintenance_work_mem: '1GB', checkpoint_timeout: '30min', autovacuum: 'off' },
+  settings: {
+    shared_buffers: '2GB',
+    max_wal_size: '16GB',
+    wal_level: 'minimal',
+    max_wal_senders: '0',
+    maintenance_work_mem: '512MB',
+    checkpoint_timeout: '30min',
+    autovacuum: 'off',
+  },
 })
 try {
-  const user = (role: string) => server.url('postgres', { name: `sallyport_${role}`, password: new Secret('bench') })
-  const roles = { control: user('control'), gateway: user('gateway'), replay: user('replay') }
-  await migrate(server.url('postgres'), roles)
-  const owner = openDatabase({ url: server.url('postgres'), max: 2, application: 'bench fill' })
+  const fill = Array.from({ length: 2 }, () => openDatabase({ url: server.url, max: 1, application: 'bench fill' }))
+  const owner = fill[0]!
   const start = performance.now()
   const now_ms = Date.now()
-  await fillLog(owner, { entries, days, now_ms })
+  await fillLog(fill, { entries, days, now_ms })
   figure('decision-log', `filled with ${entries} entries`, (performance.now() - start) / 1000, 's')
   const [size] = await owner.sql<{ heap: string; whole: string }[]>`
     select sum(pg_table_size(c.oid)) as heap, sum(pg_total_relation_size(c.oid)) as whole from pg_class c
@@ -51,7 +46,7 @@ try {
   figure('decision-log', 'an entry on disk', Number(size!.heap) / entries, 'B')
   figure('decision-log', 'and its indexes', (Number(size!.whole) - Number(size!.heap)) / entries, 'B')
 
-  const control = openDatabase({ url: roles.control, max: 4, application: 'bench' })
+  const control = openDatabase({ url: server.urls.control, max: 4, application: 'bench' })
   const day_ms = 86_400_000
   const old = { from_ms: now_ms - (days - 2) * day_ms, to_ms: now_ms - (days - 5) * day_ms }
   const pages: [string, DecisionFilter, { some?: boolean; after?: DecisionPlace }?][] = [
@@ -61,7 +56,7 @@ try {
     ['of a resource', { resource: shape.resource(3) }],
     ['denied', { effect: 'deny' }],
     ['asked', { effect: 'ask' }],
-    ['of a session', { session_id: shape.session(now_ms, days, 123) }],
+    ['of a session', { session_id: shape.session(now_ms, days, days - 9, entries) }],
     ['of a revision, the oldest', { revision: '1' }],
     ['of a rule that made many', { rule: 'action.reader-write' }],
     ['of a rule that made few', { rule: 'access.rare' }],
@@ -69,6 +64,7 @@ try {
     ['three days, old', old],
     ['with a word of many', { text: 'customers' }],
     ['with a word of few', { text: 'needle7' }],
+    ['with the beginning of most words', { text: 'c' }],
     ['with a word and the beginning of another', { text: 'customers need' }],
     ['of a subject, denied', { subject_id: shape.subject(7), effect: 'deny' }],
     [
@@ -116,8 +112,7 @@ try {
   const plan = performance.now()
   await control.db.execute(sql`explain select id from action_decisions where batch is null order by at_ms limit 2000`)
   figure('decision-log', `planned over ${days} partitions`, performance.now() - plan, 'ms')
-  await Promise.all([control.close(), owner.close()])
+  await Promise.all([control.close(), ...fill.map(each => each.close())])
 } finally {
   await server.stop()
-  await rm(folder, { recursive: true, force: true })
 }

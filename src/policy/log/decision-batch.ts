@@ -1,10 +1,10 @@
-import { isNull, sql } from 'drizzle-orm'
+import { and, isNull, sql } from 'drizzle-orm'
 import type { AuditWriter } from '../../audit/events.ts'
 import { merkleRoot } from '../../audit/merkle.ts'
 import { canonical, digest } from '../../canonical.ts'
 import type { Database } from '../../db/database.ts'
 import { actionDecisions, decisions } from '../schema.ts'
-import { columnsOf, type StoredDecision, type Table } from './decision-store.ts'
+import { columnsOf, type StoredDecision, type Table } from './decision-filter.ts'
 
 const batchRows = 2000
 
@@ -37,19 +37,25 @@ export function decisionLeaf(row: StoredDecision): string {
  * Puts decisions that no event covers yet under one, so that each can be shown to be as it was written down:
  * `decisions.batch` carries the RFC 6962 root over their leaves, ordered by id; action decisions and the others go under
  * events of their own. Control runs it every second or two; two at once take different rows.
+ * @param from the first day of decisions on actions that is looked at.
  * @returns how many decisions the events cover, 0 when none waited.
  */
-export async function batchDecisions(database: Database, audit: AuditWriter): Promise<number> {
-  return (await batchTable(database, audit, decisions)) + (await batchTable(database, audit, actionDecisions))
+export async function batchDecisions(
+  database: Database,
+  audit: AuditWriter,
+  from: string | null = null,
+): Promise<number> {
+  const others = await batchTable(database, audit, decisions, null)
+  return others + (await batchTable(database, audit, actionDecisions, from))
 }
 
-function batchTable(database: Database, audit: AuditWriter, table: Table): Promise<number> {
+function batchTable(database: Database, audit: AuditWriter, table: Table, from: string | null): Promise<number> {
   return database.db.transaction(async tx => {
     const day = table === actionDecisions ? sql<string>`${actionDecisions.day}::text` : sql<null>`null`
     const rows = await tx
       .select({ ...columnsOf(table), day })
       .from(table as typeof decisions)
-      .where(isNull(table.batch))
+      .where(and(isNull(table.batch), from === null ? undefined : sql`day >= ${from}::date`))
       .orderBy(table.at_ms)
       .limit(batchRows)
       .for('update', { skipLocked: true })
@@ -61,10 +67,11 @@ function batchTable(database: Database, audit: AuditWriter, table: Table): Promi
       body: { count: rows.length, first: rows[0]!.id, last: rows.at(-1)!.id, root: root.toString('hex') },
     })
     const ids = sql`${sql.param(rows.map(row => row.id))}::text[]`
+    const oldest = rows.reduce((day, row) => (row.day !== null && row.day < day ? row.day : day), '9999-12-31')
     await tx.execute(
       table === actionDecisions
         ? sql`update action_decisions d set batch = ${event}
-            from unnest(${ids}, ${sql.param(rows.map(row => row.day))}::text[]::date[]) as b (id, day) where d.id = b.id and d.day = b.day`
+            from unnest(${ids}, ${sql.param(rows.map(row => row.day))}::text[]::date[]) as b (id, day) where d.id = b.id and d.day = b.day and d.day >= ${oldest}::date`
         : sql`update decisions set batch = ${event} where id = any(${ids})`,
     )
     return rows.length

@@ -1,5 +1,5 @@
-import { sql } from 'drizzle-orm'
-import type { Database } from '../../db/database.ts'
+import { type SQL, sql } from 'drizzle-orm'
+import type { Database, Queryable } from '../../db/database.ts'
 import { isId } from '../../ids.ts'
 
 const digits = '0123456789abcdefghjkmnpqrstvwxyz'
@@ -7,6 +7,8 @@ const digits = '0123456789abcdefghjkmnpqrstvwxyz'
 const nobodysDay = '1970-01-01'
 /** Days that have their partition before they come: so long the job may fail before rows lie with the rest. */
 const daysAhead = 7
+/** What a grant and with it a session may last at most (data-schema.ts), and a day for clocks. */
+export const longestSession_days = 31
 
 /**
  * The day of an action decision: that on which its session began, which the session's id says. INVARIANT: whichever
@@ -33,4 +35,46 @@ export async function keepDecisionDays(database: Database): Promise<{ made: numb
   const [made] = await database.db.execute<{ n: number }>(sql`select decision_days.make(${daysAhead}) as n`)
   const [dropped] = await database.db.execute<{ n: number }>(sql`select decision_days.drop_empty() as n`)
   return { made: made!.n, dropped: dropped!.n }
+}
+
+/**
+ * The days that a turn of something that is done again and again looks at: those on which a session that lives may have
+ * begun, and once in so many turns all, for what comes late. To plan a statement over all partitions takes a processor
+ * longer than to run it.
+ */
+export class RecentDays {
+  readonly #every: number
+  #turn = 0
+
+  constructor(every: number) {
+    this.#every = every
+  }
+
+  /** The first day of the next turn; null: all days. */
+  next(now_ms = Date.now()): string | null {
+    return this.#turn++ % this.#every === 0 ? null : dateOf(now_ms - (longestSession_days + 1) * 86_400_000)
+  }
+}
+
+/** The days that have a partition, in their order. */
+export interface KeptDays {
+  readonly days: readonly string[]
+}
+
+export async function keptDays(db: Queryable): Promise<KeptDays> {
+  const rows = await db.execute<{ day: string }>(sql`
+    select to_date(substr(c.relname, 2), 'YYYYMMDD')::text as day from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'action_decisions'::regclass and c.relname ~ '^d[0-9]{8}$' order by 1`)
+  return { days: rows.map(row => row.day) }
+}
+
+/** Rows that lie with the rest: of no day that has a partition. Written so that no partition is looked at for them. */
+export function withoutPartition({ days }: KeptDays): SQL {
+  const gaps = days.flatMap((day, i) => {
+    const next = days[i + 1]
+    if (next === undefined) return [sql`day > ${day}::date`]
+    return Date.parse(next) - Date.parse(day) > 86_400_000 ? [sql`(day > ${day}::date and day < ${next}::date)`] : []
+  })
+  const [first] = days
+  return first === undefined ? sql`true` : sql`(${sql.join([sql`day < ${first}::date`, ...gaps], sql` or `)})`
 }

@@ -6,7 +6,8 @@ import type { Database } from '../../db/database.ts'
 import { SallyportError } from '../../errors.ts'
 import { actionDecisions, decisions, revisions } from '../schema.ts'
 import { decisionLeaf } from './decision-batch.ts'
-import { columnsOf, getDecision } from './decision-store.ts'
+import { columnsOf } from './decision-filter.ts'
+import { getDecision } from './decision-store.ts'
 
 const Nullable = T.Union([T.String(), T.Null()])
 const Whole = T.Union([T.Integer(), T.Null()])

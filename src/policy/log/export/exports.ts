@@ -3,9 +3,10 @@ import type { AuditWriter } from '../../../audit/events.ts'
 import type { Database, Tx } from '../../../db/database.ts'
 import { faultMessage, logger } from '../../../log.ts'
 import { decisionExports } from '../../schema.ts'
+import { RecentDays } from '../decision-days.ts'
 import { decisionEvent, type EventLabels } from '../decision-event.ts'
 import { countExport } from './metrics.ts'
-import { behind, lastPlace, placeDecisions, placedAfter } from './places.ts'
+import { behind, firstPlace, lastPlace, placeDecisions, placedAfter } from './places.ts'
 import type { Placed, Sink } from './sink.ts'
 
 const log = logger('policy')
@@ -14,6 +15,8 @@ const readAtOnce = 500
 const maxDeliveries = 40
 const lease_s = 60
 const alarmAfter_s = 60
+/** An export that takes what it is given, and has not taken what was decided so long ago. */
+export const lateAfter_s = 300
 const firstPause_ms = 1_000
 const longestPause_ms = 300_000
 
@@ -39,6 +42,7 @@ export class DecisionExports {
   readonly #random: () => number
   readonly #failures = new Map<string, { count: number; until_ms: number }>()
   readonly #stopping = new AbortController()
+  readonly #days = new RecentDays(60)
   #registered = false
 
   constructor(options: ExportOptions) {
@@ -52,7 +56,8 @@ export class DecisionExports {
     const { database, sinks } = this.#options
     if (!this.#registered) await this.#register()
     if (sinks.length === 0) return
-    while ((await placeDecisions(database)) > 0);
+    const from = this.#days.next()
+    while ((await placeDecisions(database, from)) > 0);
     await Promise.all(sinks.map(sink => this.#turn(sink)))
   }
 
@@ -72,10 +77,11 @@ export class DecisionExports {
     const { database, sinks } = this.#options
     const names = sinks.map(sink => sink.name)
     await database.db.transaction(async tx => {
+      const seq = await firstPlace(tx)
       if (names.length > 0)
         await tx
           .insert(decisionExports)
-          .values(names.map(name => ({ name })))
+          .values(names.map(name => ({ name, seq })))
           .onConflictDoNothing()
       const gone = await tx
         .delete(decisionExports)
@@ -93,10 +99,24 @@ export class DecisionExports {
     if (pause === undefined || pause.until_ms <= this.#now()) await this.#deliver(sink)
     const [row] = await database.db.select().from(decisionExports).where(eq(decisionExports.name, sink.name))
     if (row === undefined) return
-    countExport(sink.name, {
-      behind: await behind(database.db, row.seq),
-      failing_since: row.failing_since,
-      now_ms: this.#now(),
+    const { count, lag_s } = await behind(database.db, row.seq)
+    countExport(sink.name, { behind: count, lag_s, failing_since: row.failing_since, now_ms: this.#now() })
+    if (row.failing_since === null) await this.#watch(sink.name, lag_s)
+  }
+
+  /** An export that works and does not come along is an alarm too; one that has caught up is mended. */
+  async #watch(name: string, lag_s: number): Promise<void> {
+    const late = lag_s > lateAfter_s
+    await this.#options.database.db.transaction(async tx => {
+      const [changed] = await tx
+        .update(decisionExports)
+        .set({ alarmed_at: late ? sql`clock_timestamp()` : null })
+        .where(and(eq(decisionExports.name, name), sql`(${decisionExports.alarmed_at} is null) = ${late}`))
+        .returning({ name: decisionExports.name })
+      if (changed === undefined) return
+      if (late) log.error({ export: name, lag_s }, 'decisions are exported too slowly')
+      else log.info({ export: name }, 'decisions are exported again')
+      await this.#tell(tx, name, late ? `it is ${lag_s} seconds behind` : null)
     })
   }
 
@@ -148,11 +168,8 @@ export class DecisionExports {
         throw new Error('another process took this export over')
       await tx
         .update(decisionExports)
-        .set({ seq: to, exported_at: sql`clock_timestamp()`, failing_since: null, alarmed_at: null, last_error: null })
+        .set({ seq: to, exported_at: sql`clock_timestamp()`, failing_since: null, last_error: null })
         .where(eq(decisionExports.name, name))
-      if (before.alarmed_at === null) return
-      log.info({ export: name }, 'decisions are exported again')
-      await this.#tell(tx, name, null)
     })
   }
 

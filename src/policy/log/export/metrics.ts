@@ -8,11 +8,15 @@ function gauge(name: string, help: string): Gauge<'export'> {
 
 export function countExport(
   name: string,
-  is: { readonly behind: number; readonly failing_since: Date | null; readonly now_ms: number },
+  is: { readonly behind: number; readonly lag_s: number; readonly failing_since: Date | null; readonly now_ms: number },
 ): void {
   gauge('sallyport_decision_export_behind', 'Decisions that an export has not delivered yet').set(
     { export: name },
     is.behind,
+  )
+  gauge('sallyport_decision_export_lag_seconds', 'Age of the first decision that an export has not delivered').set(
+    { export: name },
+    is.lag_s,
   )
   gauge('sallyport_decision_export_failing_seconds', 'For how long an export has failed; 0: it works').set(
     { export: name },

@@ -1,0 +1,89 @@
+import { and, or, type SQL, sql } from 'drizzle-orm'
+import type { Queryable } from '../../db/database.ts'
+import { actionDecisions, type decisions } from '../schema.ts'
+import { dayOf, type KeptDays, keptDays, longestSession_days, withoutPartition } from './decision-days.ts'
+import {
+  type Asked,
+  columnsOf,
+  compare,
+  conditionsOf,
+  type DecisionPlace,
+  orderOf,
+  type StoredDecision,
+} from './decision-filter.ts'
+
+const day_ms = 86_400_000
+const longest_ms = (longestSession_days + 1) * day_ms
+/** Days that are looked at together: the first ones often hold a page. */
+const chunks = [1, 3]
+const chunk = 12
+
+/**
+ * A page of the decisions on actions, some days at a time until it is full: a statement over all partitions costs more to
+ * plan than to run, and a planner that errs about a word errs about a few days. INVARIANT: a session lasts no longer than
+ * `longestSession_days`, so what else may belong on the page lies in the days next to those that were read.
+ * @param bound what is beyond this place is on no page that is asked for.
+ */
+export async function actionPage(db: Queryable, asked: Asked, bound?: DecisionPlace): Promise<StoredDecision[]> {
+  const { order, limit, filter } = asked
+  const conditions = conditionsOf(actionDecisions, asked)
+  const beyond = order === 'newest' ? sql.raw('>=') : sql.raw('<=')
+  const upTo = ({ at_ms }: DecisionPlace) => sql`${actionDecisions.at_ms} ${beyond} ${at_ms}::bigint`
+  if (bound !== undefined) conditions.push(upTo(bound))
+  if (filter.session_id !== undefined)
+    return read(db, asked, sql`${actionDecisions.day} = ${dayOf(filter.session_id, 0)}::date`, conditions)
+  const kept = await keptDays(db)
+  const days = daysOf(kept, asked, bound)
+  let found: StoredDecision[] = []
+  for (let at = 0, n = 0; n === 0 || at < days.length; n++) {
+    const some = days.slice(at, at + (chunks[n] ?? chunk))
+    at += some.length
+    const part = n === 0 ? or(within(some), withoutPartition(kept)) : within(some)
+    found = first(asked, found, await read(db, asked, part, conditions))
+    const last = found[limit - 1]
+    if (last === undefined || at >= days.length) continue
+    if (order === 'newest') {
+      // Sessions of days before may have gone on until now.
+      const before = days.slice(at).filter(day => Date.parse(day) >= last.at_ms - longest_ms)
+      return first(asked, found, await read(db, asked, within(before), [...conditions, upTo(last)]))
+    }
+    if (Date.parse(days[at]!) - day_ms > last.at_ms) break // a decision is no older than its session, but for clocks
+  }
+  return found
+}
+
+/** From the first to the last of these days, in either order. @returns undefined for none. */
+function within(days: readonly string[]): SQL | undefined {
+  const [one, other] = [days[0], days.at(-1)].sort()
+  if (one === undefined || other === undefined) return undefined
+  return sql`(${actionDecisions.day} >= ${one}::date and ${actionDecisions.day} <= ${other}::date)`
+}
+
+function first({ order, limit }: Asked, ...found: readonly StoredDecision[][]): StoredDecision[] {
+  return found.flat().sort(compare(order)).slice(0, limit)
+}
+
+/** The days that may hold something of a page, in its order. */
+function daysOf({ days }: KeptDays, { order, filter, after }: Asked, bound?: DecisionPlace): string[] {
+  const older = [filter.to_ms, order === 'newest' ? after?.at_ms : bound?.at_ms]
+  const newer = [filter.from_ms, order === 'newest' ? bound?.at_ms : after?.at_ms]
+  const to_ms = Math.min(...older.filter(ms => ms !== undefined))
+  const from_ms = Math.max(...newer.filter(ms => ms !== undefined))
+  const fit = days.filter(day => Date.parse(day) <= to_ms + day_ms && Date.parse(day) >= from_ms - longest_ms)
+  return order === 'newest' ? fit.reverse() : fit
+}
+
+async function read(
+  db: Queryable,
+  { order, limit }: Asked,
+  part: SQL | undefined,
+  conditions: readonly SQL[],
+): Promise<StoredDecision[]> {
+  if (part === undefined) return []
+  return db
+    .select(columnsOf(actionDecisions))
+    .from(actionDecisions as unknown as typeof decisions)
+    .where(and(part, ...conditions))
+    .orderBy(...orderOf(actionDecisions, order))
+    .limit(limit)
+}
