@@ -13,6 +13,7 @@ import {
   searchDecisions,
 } from '../policy/log/decision-store.ts'
 import { ofOneDecision } from './decision-guard.ts'
+import { decisionHead, headOf } from './decision-head.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
 import { callerOf } from './guard.ts'
@@ -43,26 +44,13 @@ const Query = T.Object(
   closed,
 )
 const Nullable = T.Union([T.String(), T.Null()])
-const Pointers = T.Array(T.String())
-const Summary = T.Object({
-  id: T.String(),
-  at_ms: T.Integer(),
-  point: T.String(),
-  effect: T.String(),
-  code: T.String(),
-  generation: T.Union([T.Integer(), T.Null()]),
-  commit: Nullable,
+const Summary = {
+  ...decisionHead,
   reasons: T.Array(
     T.Object({ rule: T.String(), message: T.String(), remedy: T.Optional(T.String()), at: T.Optional(T.String()) }),
   ),
   subject_id: Nullable,
-  resource: Nullable,
-  session_id: Nullable,
-  request_id: Nullable,
-  count: T.Integer(),
-  erased: Pointers,
-  masked: Pointers,
-})
+}
 
 /** The decision log: search, one of it, all of it. Everybody sees their own; policy says who sees everybody's. */
 export function decisionRoutes(app: Api, deps: BaseDeps): void {
@@ -83,7 +71,7 @@ export function decisionRoutes(app: Api, deps: BaseDeps): void {
       schema: {
         summary: 'Decisions of the caller, or with the right to it of everybody; newest first',
         querystring: Query,
-        response: { 200: T.Object({ items: T.Array(Summary), next: Nullable }) },
+        response: { 200: T.Object({ items: T.Array(T.Object(Summary)), next: Nullable }) },
       },
     },
     async request => {
@@ -128,10 +116,13 @@ export function decisionRoutes(app: Api, deps: BaseDeps): void {
         summary: 'One decision with what it needs to be computed again: commit, digest, canonical input, result',
         params: T.Object({ id: T.String({ maxLength: 64 }) }, closed),
         response: {
-          200: T.Intersect([
-            Summary,
-            T.Object({ digest: Nullable, input_digest: T.String(), input: T.String(), result: T.String() }),
-          ]),
+          200: T.Object({
+            ...Summary,
+            digest: Nullable,
+            input_digest: T.String(),
+            input: T.String(),
+            result: T.String(),
+          }),
         },
       },
     },
@@ -146,8 +137,8 @@ export function decisionRoutes(app: Api, deps: BaseDeps): void {
 }
 
 /** What a list shows: all but what was judged, what came out whole, and how it was checked. */
-function summary({ digest: _, input_digest: __, input: ___, result: ____, batch: _____, ...shown }: StoredDecision) {
-  return shown
+function summary(row: StoredDecision) {
+  return { ...headOf(row), reasons: row.reasons, subject_id: row.subject_id }
 }
 
 /** The cursor's pattern has been checked. */

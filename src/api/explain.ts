@@ -5,23 +5,14 @@ import { getDecision } from '../policy/log/decision-store.ts'
 import { ApprovalTerms } from '../policy/points.ts'
 import { PastRevisions } from '../policy/weigh.ts'
 import { ofOneDecision } from './decision-guard.ts'
+import { decisionHead, headOf } from './decision-head.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
 
 const Nullable = T.Union([T.String(), T.Null()])
 const Answer = T.Object({
-  id: T.String(),
-  at_ms: T.Integer(),
-  point: T.String(),
-  effect: T.String(),
-  code: T.String(),
-  generation: T.Union([T.Integer(), T.Null()]),
-  commit: Nullable,
+  ...decisionHead,
   digest: Nullable,
-  count: T.Integer(),
-  resource: Nullable,
-  session_id: Nullable,
-  request_id: Nullable,
   subject: T.Union([
     T.Object({ id: T.String(), name: Nullable, email: Nullable, groups: T.Array(T.String()) }),
     T.Null(),
@@ -40,8 +31,6 @@ const Answer = T.Object({
   instead: T.Array(T.Object({ kind: T.String(), values: T.Array(T.String()), effect: T.String() })),
   weighed: T.Integer(),
   notes: T.Array(T.String()),
-  erased: T.Array(T.String()),
-  masked: T.Array(T.String()),
 })
 
 /** Why a decision came out as it did, and what would have been needed instead. */
@@ -67,21 +56,9 @@ export function explainRoutes(app: Api, deps: BaseDeps): void {
         return sendError(reply, 'not_found', 'there is no decision of this id', 'look at `sallyport decisions`')
       const revision = row.generation === null ? undefined : await revisions.get(row.generation)
       const { facts, rules, ...why } = explain(row, revision, await knownGroups(db))
-      const { id, at_ms, point, effect, code, generation, commit, digest, count } = row
-      const { resource, session_id, request_id, erased, masked } = row
       return {
-        id,
-        at_ms,
-        point,
-        effect,
-        code,
-        generation,
-        commit,
-        digest,
-        count,
-        resource,
-        session_id,
-        request_id,
+        ...headOf(row),
+        digest: row.digest,
         subject: subjectIn(row.input, row.subject_id),
         facts: [...facts],
         rules: rules.map(({ remedy, at, ...rule }) => ({
@@ -94,8 +71,6 @@ export function explainRoutes(app: Api, deps: BaseDeps): void {
         instead: why.instead.map(each => ({ ...each, values: [...each.values] })),
         weighed: why.weighed,
         notes: [...why.notes],
-        erased,
-        masked,
       }
     },
   )

@@ -214,7 +214,12 @@ function olderThanFloor(): string {
 
 /** Functions of the owner that a role may call, and the schemas they lie in; what is not here may be called by nobody. */
 export const callable: Readonly<Record<DatabaseRole, readonly string[]>> = {
-  control: ['decision_days.make(integer)', 'decision_days.drop_empty()'],
+  control: [
+    'decision_days.make(integer)',
+    'decision_days.drop_empty()',
+    'decision_days.hold_still(date)',
+    'decision_days.drop_day(date)',
+  ],
   gateway: none,
   replay: none,
 }

@@ -2,7 +2,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import { eraseBodies } from '../audit/erase.ts'
 import type { AuditWriter } from '../audit/events.ts'
 import { digest } from '../canonical.ts'
-import type { Database } from '../db/database.ts'
+import type { Database, Tx } from '../db/database.ts'
 import { logFloor_s } from '../db/grants.ts'
 import { logger } from '../log.ts'
 import type { Decision } from '../policy/decision.ts'
@@ -63,10 +63,10 @@ async function sweepClass(
   decision: Decision<'retention'>,
   keep_s: number,
 ): Promise<number> {
-  let deleted = 0
+  let deleted = await sweepWhole(options, kind, decision, keep_s)
   try {
     for (let n = 0; n < maxBatches; n++) {
-      const gone = await deleteBatch(options, kind, decision, keep_s, n === 0)
+      const gone = await deleteBatch(options, kind, decision, keep_s, deleted === 0)
       deleted += gone
       if (gone === 0) break
     }
@@ -76,38 +76,90 @@ async function sweepClass(
   return deleted
 }
 
+/** Parts of which nothing is needed any more; what cannot be dropped now goes row by row, or the next time. */
+async function sweepWhole(
+  options: LogRetentionOptions,
+  kind: LogClass,
+  decision: Decision<'retention'>,
+  keep_s: number,
+): Promise<number> {
+  let deleted = 0
+  try {
+    for (let after = ''; ; ) {
+      const gone = await options.database.db.transaction(async tx => {
+        const before_ms = await expiredBefore(tx, keep_s)
+        const part = await kind.whole?.(tx, before_ms, after)
+        if (part === undefined) return undefined
+        if (deleted === 0) await options.decisions.insert(tx, decision)
+        const { name, drop, ...what } = part
+        await receipt(options, tx, { kind, decision, keep_s, before_ms, bodies_erased: 0, ...what })
+        await drop()
+        return { name, count: part.count }
+      })
+      if (gone === undefined) return deleted
+      deleted += gone.count
+      after = gone.name
+    }
+  } catch (error) {
+    log.warn({ err: error, class: kind.name }, 'no part of this class could be dropped whole; its rows go one by one')
+    return deleted
+  }
+}
+
+async function expiredBefore(tx: Tx, keep_s: number): Promise<number> {
+  const [clock] = await tx.execute<{ ms: string }>(
+    sql`select (extract(epoch from clock_timestamp()) * 1000)::bigint::text as ms`,
+  )
+  return Number(clock!.ms) - keep_s * 1000
+}
+
+interface Gone {
+  readonly kind: LogClass
+  readonly decision: Decision<'retention'>
+  readonly keep_s: number
+  readonly before_ms: number
+  readonly count: number
+  readonly first: string
+  readonly last: string
+  /** Whoever kept one of these ids can show that it went here, and not otherwise. */
+  readonly ids_digest: string
+  readonly bodies_erased: number
+}
+
+async function receipt(
+  { audit }: LogRetentionOptions,
+  tx: Tx,
+  { kind, decision, before_ms, ...gone }: Gone,
+): Promise<void> {
+  const { generation, commit, id } = decision
+  const body = { class: kind.name, before_at_ms: before_ms, generation, commit, decision: id, ...gone }
+  await audit.record(tx, { type: 'log.erased', body })
+}
+
 function deleteBatch(
-  { database, audit, decisions }: LogRetentionOptions,
+  options: LogRetentionOptions,
   kind: LogClass,
   decision: Decision<'retention'>,
   keep_s: number,
   first: boolean,
 ): Promise<number> {
-  return database.db.transaction(async tx => {
-    const [clock] = await tx.execute<{ ms: string }>(
-      sql`select (extract(epoch from clock_timestamp()) * 1000)::bigint::text as ms`,
-    )
-    const before_ms = Number(clock!.ms) - keep_s * 1000
+  return options.database.db.transaction(async tx => {
+    const before_ms = await expiredBefore(tx, keep_s)
     const ids = await kind.expired(tx, before_ms, batch)
     if (ids.length === 0) return 0
-    if (first) await decisions.insert(tx, decision)
+    if (first) await options.decisions.insert(tx, decision)
     const bodies_erased = await eraseBodies(tx, await kind.remove(tx, ids, before_ms))
-    const { generation, commit, id } = decision
-    await audit.record(tx, {
-      type: 'log.erased',
-      body: {
-        class: kind.name,
-        count: ids.length,
-        first: ids[0]!,
-        last: ids.at(-1)!,
-        ids_digest: digest(ids.join('\n')), // whoever kept one of these ids can show that it went here, and not otherwise
-        bodies_erased,
-        before_at_ms: before_ms,
-        keep_s,
-        generation,
-        commit,
-        decision: id,
-      },
+    const [one, last, ids_digest] = [ids[0]!, ids.at(-1)!, digest(ids.join('\n'))]
+    await receipt(options, tx, {
+      kind,
+      decision,
+      keep_s,
+      before_ms,
+      count: ids.length,
+      first: one,
+      last,
+      ids_digest,
+      bodies_erased,
     })
     return ids.length
   })

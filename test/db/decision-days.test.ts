@@ -104,6 +104,37 @@ describe('partitions of action decisions', () => {
     expect(await keepDecisionDays(control)).toMatchObject({ dropped: 1 })
     expect(await days()).not.toContain('d20200102')
   })
+
+  test('a past day goes whole by the hand of control alone, and only where the audit log covers all that it holds', async () => {
+    await world.database.sql`select decision_days.make_one('2020-02-01'), decision_days.make_one('2020-02-02')`
+    for (const [id, day, batch] of [
+      ['dec_covered', '2020-02-01', 'evt_1'],
+      ['dec_open', '2020-02-02', null],
+    ] as const)
+      await insert(world.database, id, day, batch)
+    for (const role of ['gateway', 'replay'] as const) {
+      const database = openDatabase({ url: world.roleUrls[role], max: 1, application: 'test' })
+      for (const call of ['hold_still', 'drop_day'])
+        await expect(database.sql.unsafe(`select decision_days.${call}('2020-02-01')`)).rejects.toMatchObject({
+          code: '42501',
+        })
+      await database.close()
+    }
+    await expect(control.sql`select decision_days.drop_day('2020-02-02')`).rejects.toThrow(
+      '1 decisions of 2020-02-02 are too young',
+    )
+    await world.database
+      .sql`update action_decisions set batch = 'evt_1', at_ms = ${Date.now() - 80_000_000} where id = 'dec_open'`
+    await expect(control.sql`select decision_days.drop_day('2020-02-02')`).rejects.toThrow('too young')
+    for (const day of [nameOf(Date.now()), nameOf(Date.now() - day_ms), 'd20200303', 'd99991231'])
+      await expect(
+        control.sql.unsafe(`select decision_days.drop_day(to_date('${day.slice(1)}', 'YYYYMMDD'))`),
+        day,
+      ).rejects.toThrow('there is no past day')
+    expect(await control.sql`select decision_days.drop_day('2020-02-01') as n`).toEqual([{ n: '1' }])
+    expect(await days()).not.toContain('d20200201')
+    expect(await days()).toContain('d20200202')
+  })
 })
 
 test('rows that were in one table before keep what they say, and each lies in the partition of its session', async () => {

@@ -7,6 +7,7 @@ import type { Decision } from '../../src/policy/decision.ts'
 import type { Engine } from '../../src/policy/engine.ts'
 import { batchDecisions, decisionLeaf } from '../../src/policy/log/decision-batch.ts'
 import { dayOf } from '../../src/policy/log/decision-days.ts'
+import { decisionEvent } from '../../src/policy/log/decision-event.ts'
 import { DecisionLog } from '../../src/policy/log/decision-log.ts'
 import {
   type DecisionFilter,
@@ -155,6 +156,40 @@ describe('the decision log', () => {
     expect(JSON.parse(row!.input)).toMatchObject({ call: 'me', subject: { id: 'sub_ada', claims: '[masked]' } })
     expect(row?.input_digest).toBe(decision.input_digest)
     expect([row?.erased, row?.masked]).toEqual([[], ['/input/subject/claims']])
+  })
+
+  test.each([
+    [{ erase: ['/result'], mask: [] }, []],
+    [{ erase: ['/result/reasons'], mask: [] }, []],
+    [{ erase: [], mask: ['/result/reasons'] }, []],
+    [{ erase: ['/result/reasons/0'], mask: [] }, [{ rule: '[masked]', message: '[masked]' }]],
+    [
+      { erase: [], mask: ['/result/reasons/0/message'] },
+      [{ rule: 'test.rule', message: '[masked]', remedy: 'ask quietly' }],
+    ],
+    [
+      { erase: ['/result/reasons/0/remedy', '/result/reasons/0/message'], mask: [] },
+      [{ rule: 'test.rule', message: '[masked]' }],
+    ],
+    [{ erase: ['/result/reasons/7', '/result/nothing'], mask: ['/results'] }, null],
+  ])('what %j hides of a result is in no column, no word and no export of it', async ({ erase, mask }, reasons) => {
+    const decision = {
+      ...decide('hidden'),
+      reasons: [{ rule: 'test.rule', message: 'quietly refused', remedy: 'ask quietly', at: 'a.rego:1@c' }],
+      result: {
+        effect: 'deny' as const,
+        reasons: [{ rule: 'test.rule', message: 'quietly refused', remedy: 'ask quietly' }],
+      },
+    }
+    const hiding = { decide: () => ({ decision: { result: { erase, mask } } }) } as unknown as Engine
+    const log = new DecisionLog({ database: db.database, engine: hiding })
+    await log.insert(db.database.db, decision)
+    const row = (await getDecision(db.database.db, decision.id))!
+    expect(row.reasons).toEqual(reasons ?? decision.reasons)
+    const found = await searchDecisions(db.database, { session_id: row.session_id!, text: 'refused' }, 1)
+    expect(found.items).toHaveLength(reasons === null ? 1 : 0)
+    const event = decisionEvent(row, { app: 'sallyport', id: 'test', version: '0' })
+    expect(event.includes('refused')).toBe(reasons === null)
   })
 
   test('a batch event carries the Merkle root over its decisions, and each is covered once', async () => {

@@ -75,14 +75,14 @@ describe('a search over the days', () => {
   test('finds each decision once and in order: of sessions that go on over midnight, of days without a partition, of both tables', async () => {
     let seed = 7
     const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647
-    const rows: Row[] = Array.from({ length: 900 }, (_, i) => {
+    const rows: Row[] = Array.from({ length: 360 }, (_, i) => {
       if (i % 9 === 0) return { at_ms: Math.floor(today_ms - random() * 70 * day_ms), began_ms: null }
       const began_ms = Math.floor(today_ms + day_ms - random() * 70 * day_ms)
       const lasted = i % 3 === 0 ? random() * 30 * day_ms : random() * 3_600_000
       return { at_ms: Math.floor(began_ms + lasted - (i % 7 === 0 ? 1500 : 0)), began_ms } // some clocks are behind
     })
     await store('mixed', rows)
-    for (const limit of [7, 100, 1000])
+    for (const limit of [23, 100, 1000])
       expect(
         (await pages({ resource: 'mixed' }, limit)).map(row => row.at_ms),
         `pages of ${limit}`,
@@ -160,7 +160,7 @@ describe('a search over the days', () => {
       '"; drop table decisions',
     ]
     for (const text of hostile)
-      expect(await found(text), JSON.stringify(text)).toBe(text.includes('select') && !/quote|x|A/.test(text) ? 1 : 0)
+      expect(await found(text), JSON.stringify(text)).toBe(text.includes('select') && !/x|A/.test(text) ? 1 : 0)
     expect(await found('select quote')).toBe(1)
     expect(await found('SELECT & Quo')).toBe(1)
     expect(await found(`select ${'x '.repeat(5000)}`)).toBe(0)

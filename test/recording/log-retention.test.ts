@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createAuditWriter } from '../../src/audit/writer.ts'
+import { digest } from '../../src/canonical.ts'
 import { logClasses } from '../../src/control.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
@@ -226,5 +227,64 @@ describe('retention of the logs', () => {
     expect(await left(old)).toEqual(all)
     await sweep()
     expect(await left(old)).toEqual(gone)
+  })
+
+  test('RT1: a day of action decisions of which nothing is needed goes whole, with one receipt; any other goes row by row', async () => {
+    const { sql } = owner.database
+    const days = [9, 8, 7, 6].map(ago => new Date(Date.now() - ago * 86_400_000).toISOString().slice(0, 10))
+    const [whole, younger, uncovered, held] = days as [string, string, string, string]
+    for (const day of days) await sql.unsafe(`select decision_days.make_one('${day}')`)
+    const live = await accessed(6 * 86_400, { live: true })
+    const insert = (
+      id: string,
+      day: string,
+      options: { at_ms?: number; batch?: string | null; session?: string } = {},
+    ) => {
+      const { at_ms = Date.parse(day) + 1000, batch = 'evt_1', session = null } = options
+      return sql`insert into action_decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons, session_id, batch, day)
+        values (${id}, ${at_ms}, 'action', 'allow', 'policy', 'd', '{}', '{}', '[]', ${session}, ${batch}, ${day})`
+    }
+    for (const day of days)
+      for (let i = 0; i < 3; i++) await insert(`dec_${day}_${i}`, day, { at_ms: Date.parse(day) + 9 - i })
+    await insert('dec_young', younger, { at_ms: Date.now() - 1000 })
+    await insert('dec_uncovered', uncovered, { batch: null })
+    await insert('dec_of_living', held, { session: live.ses })
+    const swept = await sweep()
+    expect(swept['decisions']?.deleted).toBeGreaterThanOrEqual(12)
+    const left = await sql`select id from action_decisions where day = any(${days}::text[]::date[]) order by id`
+    expect(left.map(row => row['id']).filter(id => id !== live.action)).toEqual([
+      'dec_of_living',
+      'dec_uncovered',
+      'dec_young',
+    ])
+    const kept =
+      await sql`select c.relname as name from pg_class c where relname = any(${days.map(day => `d${day.replaceAll('-', '')}`)})`
+    expect(kept.map(row => row['name'])).not.toContain(`d${whole.replaceAll('-', '')}`)
+    expect(kept).toHaveLength(3)
+    const receipts = await sql<{ body: Record<string, unknown> }[]>`
+      select body::jsonb as body from audit_inbox where type = 'log.erased' and body::jsonb ->> 'first' = ${`dec_${whole}_2`}`
+    expect(receipts).toHaveLength(1)
+    const ids = [2, 1, 0].map(i => `dec_${whole}_${i}`)
+    expect(receipts[0]!.body).toMatchObject({
+      class: 'decisions',
+      count: 3,
+      last: ids[2],
+      ids_digest: digest(ids.join('\n')),
+    })
+  })
+
+  test('RT2: without its receipt in the log no day is dropped', async () => {
+    const { sql } = owner.database
+    const day = new Date(Date.now() - 12 * 86_400_000).toISOString().slice(0, 10)
+    await sql.unsafe(`select decision_days.make_one('${day}')`)
+    await sql`insert into action_decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons, batch, day)
+      values ('dec_whole', ${Date.parse(day)}, 'action', 'allow', 'policy', 'd', '{}', '{}', '[]', 'evt_1', ${day})`
+    const there = async () => (await sql`select 1 from action_decisions where id = 'dec_whole'`).length
+    await sql`alter table audit_writers rename to audit_writers_away`
+    await sweep()
+    await sql`alter table audit_writers_away rename to audit_writers`
+    expect(await there()).toBe(1)
+    await sweep()
+    expect(await there()).toBe(0)
   })
 })

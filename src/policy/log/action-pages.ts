@@ -1,4 +1,4 @@
-import { and, or, type SQL, sql } from 'drizzle-orm'
+import { and, inArray, or, type SQL, sql } from 'drizzle-orm'
 import type { Queryable } from '../../db/database.ts'
 import { actionDecisions, type decisions } from '../schema.ts'
 import { dayOf, type KeptDays, keptDays, longestSession_days, withoutPartition } from './decision-days.ts'
@@ -52,11 +52,9 @@ export async function actionPage(db: Queryable, asked: Asked, bound?: DecisionPl
   return found
 }
 
-/** From the first to the last of these days, in either order. @returns undefined for none. */
+/** @returns undefined for none. Days between them that have no partition lie with the rest, and are not meant. */
 function within(days: readonly string[]): SQL | undefined {
-  const [one, other] = [days[0], days.at(-1)].sort()
-  if (one === undefined || other === undefined) return undefined
-  return sql`(${actionDecisions.day} >= ${one}::date and ${actionDecisions.day} <= ${other}::date)`
+  return days.length === 0 ? undefined : inArray(actionDecisions.day, [...days])
 }
 
 function first({ order, limit }: Asked, ...found: readonly StoredDecision[][]): StoredDecision[] {

@@ -67,6 +67,11 @@ export function conditionsOf(table: Table, { filter, order, after }: Asked): SQL
   return [...conditions, ...wordConditions(table, filter)]
 }
 
+/** Whether a filter asks for a text that no row can hold, and that the database refuses to compare. */
+export function isUnstorable(filter: Resolved): boolean {
+  return Object.values(filter).some(value => typeof value === 'string' && value.includes('\0'))
+}
+
 /** What of a filter the index of words answers. */
 export function wordConditions(table: Table, { rule, text }: Resolved): SQL[] {
   const conditions: SQL[] = []

@@ -1,6 +1,7 @@
 import { canonical, type Json } from '../../canonical.ts'
 import type { Decision } from '../decision.ts'
 import type { Engine } from '../engine.ts'
+import type { Reason } from '../points.ts'
 import { dayOf } from './decision-days.ts'
 import { wordsOf } from './decision-words.ts'
 import { maskedText as masked } from './hidden.ts'
@@ -46,6 +47,7 @@ export function decisionRow(decision: Decision, count: number, engine: Engine): 
   const answer = engine.decide('decision_log', question).decision.result
   const document = { input: JSON.parse(decision.input) as unknown, result: decision.result as unknown }
   const shown = hide(decision, document, answer?.erase ?? [], answer?.mask ?? [])
+  const reasons = shownReasons(decision, document.result, [...shown.erased, ...shown.masked])
   return {
     id: decision.id,
     at_ms: decision.at_ms,
@@ -58,14 +60,31 @@ export function decisionRow(decision: Decision, count: number, engine: Engine): 
     input_digest: decision.input_digest,
     input: shown.input,
     result: shown.result,
-    reasons: storable(JSON.stringify(decision.reasons)),
+    reasons: storable(JSON.stringify(reasons)),
     ...about,
     count,
     erased: JSON.stringify(shown.erased),
     masked: JSON.stringify(shown.masked),
     day: dayOf(about.session_id, decision.at_ms),
-    words: wordsOf({ resource: about.resource, reasons: decision.reasons }, document.input).join(wordSeparator),
+    words: wordsOf({ resource: about.resource, reasons }, document.input).join(wordSeparator),
   }
+}
+
+/** Reasons stand in the result too: what is hidden there is not said here. */
+function shownReasons({ reasons }: Decision, result: unknown, hidden: readonly string[]): readonly Reason[] {
+  if (!hidden.some(path => /^\/result(\/reasons(\/|$)|$)/.test(path))) return reasons
+  const shown = (result as { reasons?: unknown } | null)?.reasons
+  if (!Array.isArray(shown)) return []
+  if (shown.length === 0) return reasons // the engine's own, where the policy gave none
+  return reasons.map(({ rule, message, remedy, at }, i) => {
+    const left = (typeof shown[i] === 'object' ? shown[i] : null) as Partial<Reason> | null
+    return {
+      rule: left?.rule ?? masked,
+      message: left?.message ?? masked,
+      ...(remedy === undefined || left?.remedy === undefined ? {} : { remedy: left.remedy }),
+      ...(at === undefined || left?.rule !== rule || left.message !== message ? {} : { at }),
+    }
+  })
 }
 
 /** PostgreSQL's jsonb takes no NUL: one in a message must not keep its batch out of the log. `result` has the exact text. */

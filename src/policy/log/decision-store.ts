@@ -10,6 +10,7 @@ import {
   conditionsOf,
   type DecisionFilter,
   type DecisionPlace,
+  isUnstorable,
   orderOf,
   resolved,
   type StoredDecision,
@@ -86,6 +87,7 @@ export async function* readDecisions(db: Queryable, filter: DecisionFilter): Asy
 /** What both tables have first of what fits, put together. */
 async function page(db: Queryable, asked: Asked): Promise<StoredDecision[]> {
   const { filter, limit, order } = asked
+  if (isUnstorable(filter)) return []
   const others = filter.point === 'action' ? [] : await otherPage(db, asked)
   if (filter.point !== undefined && filter.point !== 'action') return others
   return [...others, ...(await actionPage(db, asked, others[limit - 1]))].sort(compare(order)).slice(0, limit)
