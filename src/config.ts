@@ -78,6 +78,31 @@ const DecisionExport = T.Union([
   ),
 ])
 
+const Pace = T.Optional(T.Integer({ minimum: 1, maximum: 86_400 }))
+const OutsidePlace = T.Union([
+  T.Object(
+    {
+      name: ExportName,
+      kind: T.Literal('git'),
+      source: T.String(), // as policy.source
+      branch: T.Optional(T.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$' })), // default main
+      folder: T.Optional(T.String({ pattern: '^[A-Za-z0-9_][A-Za-z0-9_/-]{0,199}$' })),
+      every_s: Pace, // default 60
+      token: T.Optional(Ref),
+      ca: T.Optional(T.String()),
+      ssh: T.Optional(T.Object({ key: Ref, host_keys: T.Array(T.String(), { minItems: 1, maxItems: 20 }) }, closed)),
+    },
+    closed,
+  ),
+  T.Object({ name: ExportName, kind: T.Literal('webhook'), url: Url, secret: Ref, every_s: Pace }, closed),
+  T.Object({ ...BucketSettings.properties, name: ExportName, kind: T.Literal('bucket'), every_s: Pace }, closed),
+  // vkey: what the witness publishes, of type cosignature/v1
+  T.Object(
+    { name: ExportName, kind: T.Literal('witness'), url: Url, vkey: T.String({ maxLength: 300 }), every_s: Pace },
+    closed,
+  ),
+])
+
 export const ConfigSchema = T.Object(
   {
     origin: T.String({
@@ -206,7 +231,13 @@ export const ConfigSchema = T.Object(
       },
       closed,
     ),
-    audit: T.Object({ copy: T.String({ minLength: 1 }) }, closed), // second path for checkpoints
+    audit: T.Object(
+      {
+        copy: T.String({ minLength: 1 }), // second path for checkpoints
+        places: T.Optional(T.Array(OutsidePlace, { maxItems: 16 })), // where checkpoints go besides
+      },
+      closed,
+    ),
     decision_exports: T.Optional(T.Array(DecisionExport, { maxItems: 16 })), // where decisions go besides the database
     zone: T.String(), // IANA zone of input.time
   },

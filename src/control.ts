@@ -6,12 +6,15 @@ import { Approvals } from './approvals/approvals.ts'
 import { measureReviews } from './approvals/metrics.ts'
 import { decisionOfRequests, requestClass } from './approvals/retention.ts'
 import { CheckpointCopy } from './audit/copy.ts'
+import { Publisher } from './audit/places/publisher.ts'
 import { originOf, Sequencer } from './audit/sequencer.ts'
 import { type Base, type Running, runRole } from './base.ts'
 import type { Config } from './config.ts'
 import { packageRoot, packageVersion } from './db/package-root.ts'
 import { pruneProcesses } from './db/processes.ts'
 import { SallyportError } from './errors.ts'
+import { checkpointKeyOf } from './evidence/checkpoint-key.ts'
+import { openPlaces } from './evidence/places.ts'
 import { gatewayEndpoint } from './gateway/endpoint.ts'
 import { Registry } from './gateway/registry.ts'
 import type { Identity } from './identity/door.ts'
@@ -83,14 +86,24 @@ export function startControl(config: Config): Promise<Running> {
       approvals.redecideAll().catch(error => log.error({ err: error }, 'grants were not decided again'))
     engine.onSwitched(() => void again())
 
+    const keyFor = (wanted: string) => checkpointKeyOf(root, originOf(config.deployment), wanted)
     const sequencer = new Sequencer({
       database,
       url,
       key: signingKeys(root, 'checkpoints').privateKey,
+      keyFor,
       origin: originOf(config.deployment),
       copy: new CheckpointCopy(config.audit.copy),
       logger: logger('audit'),
     })
+    const publisher = new Publisher({
+      database,
+      audit,
+      places: await openPlaces(config, { now }),
+      vkey: sequencer.vkey,
+      process_id: row.id,
+    })
+    await publisher.firstLook()
     notices.listen('audit', () => sequencer.wake())
     const stopping = new AbortController()
     const sequencing = sequencer.run(stopping.signal)
@@ -119,7 +132,7 @@ export function startControl(config: Config): Promise<Running> {
       ready: () => sequencer.problem?.message ?? row.state,
       web: join(packageRoot(), 'dist/web'),
       audit,
-      log: { vkey: sequencer.vkey },
+      log: { vkey: sequencer.vkey, problem: () => sequencer.problem },
       slack,
       status: { development: config.development === true, promises: promisesOf(config) },
       approvals,
@@ -168,6 +181,7 @@ export function startControl(config: Config): Promise<Running> {
     })
     ticks.push(...(await shadowTicks(base, registry, tracker)))
     ticks.push({ name: 'exports', every_ms: 1_000, run: () => exporting.run() })
+    ticks.push({ name: 'outside places', every_ms: 1_000, run: () => publisher.run() })
     if (slack !== undefined) ticks.push({ name: 'slack', every_ms: 1_000, run: () => slack.sweep() })
     const jobs: Job[] = [
       { name: 'dead', every_ms: 15_000, run: () => sessions.reapDead() },
@@ -183,6 +197,7 @@ export function startControl(config: Config): Promise<Running> {
     const ticking = startTicks(ticks)
     base.onClose(() => ticking[Symbol.asyncDispose]())
     base.onClose(() => exporting.close()) // first, so that no tick waits for a delivery
+    base.onClose(() => publisher.close())
     const queued = await startJobs({ url, jobs })
     base.onClose(() => queued[Symbol.asyncDispose]())
   })
@@ -329,7 +344,7 @@ function promisesOf(config: Config): string[] {
   if (config.development === true) {
     said.push('one user of this machine holds every key: the promises about separated keys do not hold here')
   }
-  if (config.audit.copy.startsWith(config.data)) {
+  if (config.audit.copy.startsWith(config.data) && (config.audit.places ?? []).length === 0) {
     said.push('checkpoints are copied to the same disk: nothing is claimed against the owner of the database')
   }
   return said

@@ -25,6 +25,7 @@ function referencesOf(config: Config, role: 'control' | 'gateway' | 'replay'): R
         ['policy/webhooks/github', policy.webhooks?.github],
         ['policy/webhooks/gitlab', policy.webhooks?.gitlab],
         ['policy/webhooks/hmac', policy.webhooks?.hmac],
+        ...placeReferences(config.audit),
         ...(config.decision_exports ?? []).map(
           (each, i): Reference =>
             each.kind === 'webhook'
@@ -47,6 +48,25 @@ function referencesOf(config: Config, role: 'control' | 'gateway' | 'replay'): R
         ['recording/originals_identity', recording.originals_identity],
       ]
   }
+}
+
+function placeReferences({ places = [] }: Config['audit']): Reference[] {
+  return places.flatMap((each, i): Reference[] => {
+    const at = `audit/places/${i}`
+    if (each.kind === 'webhook') return [[`${at}/secret`, each.secret]]
+    if (each.kind === 'git')
+      return [
+        [`${at}/token`, each.token],
+        [`${at}/ssh/key`, each.ssh?.key],
+      ]
+    if (each.kind === 'bucket')
+      return [
+        [`${at}/access_key`, each.access_key],
+        [`${at}/secret_key`, each.secret_key],
+        [`${at}/ca`, each.ca === undefined ? undefined : `file:${each.ca}`, publicRef],
+      ]
+    return []
+  })
 }
 
 /** Every role reaches the stores: one writes, one reads, one deletes. */

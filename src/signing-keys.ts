@@ -18,6 +18,14 @@ export function signingKeys(root: RootKey, purpose: SigningPurpose): KeyPair {
   return keyPair(deriveSeed(root, purpose))
 }
 
+/** The keys that checkpoints were and may be signed with: the first that derives from a root, and its successors. */
+export const maxCheckpointKeys = 256
+
+/** Control's n-th checkpoint key: 1 is `signingKeys(root, 'checkpoints')`. No other purpose has a dot in it. */
+export function checkpointKeys(root: RootKey, number: number): KeyPair {
+  return number === 1 ? signingKeys(root, 'checkpoints') : keyPair(deriveSeed(root, `checkpoints.${number}`))
+}
+
 function keyPair(seed: Buffer): KeyPair {
   const privateKey = createPrivateKey({ key: Buffer.concat([pkcs8Prefix, seed]), format: 'der', type: 'pkcs8' })
   seed.fill(0)

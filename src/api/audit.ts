@@ -1,8 +1,11 @@
 import type { FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
+import type { LogProblem } from '../audit/guard.ts'
 import { listEvents } from '../audit/list.ts'
-import { prove } from '../audit/prove.ts'
-import { latestCheckpoint, leaves, tileHashes } from '../audit/store.ts'
+import { publishedCheckpoint } from '../audit/places/published.ts'
+import { prove, proveConsistency } from '../audit/prove.ts'
+import { keysOf } from '../audit/statements.ts'
+import { leaves, tileHashes } from '../audit/store.ts'
 import { entryBundle, parseTilePath, tileWidth } from '../audit/tiles.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
@@ -10,6 +13,7 @@ import { Instant } from './pages.ts'
 
 const closed = { additionalProperties: false }
 const Id = T.Optional(T.String({ minLength: 1, maxLength: 128 }))
+const Size = T.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const Query = T.Object(
   {
     type: Id,
@@ -37,8 +41,8 @@ const EventAnswer = T.Object({
 })
 
 export interface AuditDeps extends BaseDeps {
-  /** `vkey` of the sequencer's key: what outsiders check checkpoints with. */
-  readonly log: { readonly vkey: string }
+  /** `vkey`: a key of the log, which leads to the one that signs now. */
+  readonly log: { readonly vkey: string; readonly problem?: () => LogProblem | null }
 }
 
 /** The audit log: events for people, checkpoint and tiles (C2SP tlog-tiles) for tools that were not written here. */
@@ -80,13 +84,35 @@ export function auditRoutes(app: Api, deps: AuditDeps): void {
     '/api/audit/checkpoint',
     {
       config: { guard: { point: 'admin', call: 'audit.checkpoint' } },
-      schema: { summary: 'The newest checkpoint, a C2SP signed note, and the key that verifies it' },
+      schema: {
+        summary:
+          'The newest checkpoint, a C2SP signed note, the key that verifies it, and how the log came to that key',
+      },
     },
     async (_request, reply) => {
-      const checkpoint = await latestCheckpoint(database.sql)
+      const checkpoint = await publishedCheckpoint(database.sql)
       if (!checkpoint) return sendError(reply, 'not_ready', 'the log has no entry yet')
-      return { checkpoint: checkpoint.note, vkey: deps.log.vkey, size: checkpoint.size, at_ms: checkpoint.at_ms }
+      const { current, notes } = await keysOf(database.sql, deps.log.vkey)
+      return {
+        checkpoint: checkpoint.note,
+        vkey: current,
+        handovers: notes,
+        size: checkpoint.size,
+        at_ms: checkpoint.at_ms,
+      }
     },
+  )
+
+  app.get(
+    '/api/audit/consistency',
+    {
+      config: { guard: { point: 'admin', call: 'audit.prove', target: targetOf } },
+      schema: {
+        summary: 'Shows that the log of one size is the beginning of the log of another; `sallyport verify` checks it',
+        querystring: T.Object({ from: Size, to: T.Optional(Size) }, closed),
+      },
+    },
+    request => proveConsistency(database, deps.log.vkey, request.query),
   )
 
   // the two routes that C2SP tlog-tiles asks for, with the log's prefix /log
@@ -97,7 +123,7 @@ export function auditRoutes(app: Api, deps: AuditDeps): void {
       schema: { summary: 'The newest checkpoint as it is (tlog-tiles)' },
     },
     async (_request, reply) => {
-      const checkpoint = await latestCheckpoint(database.sql)
+      const checkpoint = await publishedCheckpoint(database.sql)
       if (!checkpoint) return sendError(reply, 'not_ready', 'the log has no entry yet')
       return reply.type('text/plain; charset=utf-8').header('cache-control', 'no-store').send(checkpoint.note)
     },

@@ -1,5 +1,8 @@
 import { desc, sql } from 'drizzle-orm'
 import { Type as T } from 'typebox'
+import type { LogProblem } from '../audit/guard.ts'
+import { placeStates } from '../audit/places/state.ts'
+import { latestCheckpoint } from '../audit/store.ts'
 import { processes } from '../db/schema.ts'
 import type { DecisionLogState } from '../policy/log/decision-log.ts'
 import { exportStates } from '../policy/log/export/state.ts'
@@ -45,7 +48,26 @@ const Export = T.Object({
   alarm: T.Boolean(), // it fails, or does not come along, for so long that somebody was told
 })
 
+const LogAnswer = T.Object({
+  size: T.Integer(),
+  checkpoint_at_ms: T.Union([T.Integer(), T.Null()]),
+  /** Why nothing is signed, where this process knows of a reason. */
+  problem: T.Union([T.String(), T.Null()]),
+  places: T.Array(
+    T.Object({
+      name: T.String(),
+      kind: T.String(),
+      size: T.Integer(),
+      behind_entries: T.Integer(),
+      behind_s: T.Number(),
+      failing_s: T.Number(),
+      error: T.Union([T.String(), T.Null()]),
+    }),
+  ),
+})
+
 export interface StatusDeps extends BaseDeps {
+  readonly log?: { readonly problem?: () => LogProblem | null }
   readonly status: {
     readonly development: boolean
     /** What this deployment does not promise, in sentences. */
@@ -68,6 +90,7 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
             revision: T.Union([Revision, T.Null()]),
             processes: T.Array(ProcessAnswer),
             exports: T.Array(Export),
+            log: LogAnswer,
             promises: T.Array(T.String()),
           }),
         },
@@ -90,7 +113,14 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
           : [
               `a RECOVERY policy is in force until ${state.recovery_ends_at?.toISOString()}, put there by ${state.recovery_by}: ${state.recovery_reason}`,
             ]
+      const checkpoint = await latestCheckpoint(deps.database.sql)
       return {
+        log: {
+          size: checkpoint?.size ?? 0,
+          checkpoint_at_ms: checkpoint?.at_ms ?? null,
+          problem: deps.log?.problem?.()?.message ?? null,
+          places: await placeStates(deps.database.sql),
+        },
         deployment: deps.config.deployment,
         development: deps.status.development,
         revision: revision === null ? null : { ...revision },

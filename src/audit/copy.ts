@@ -1,13 +1,14 @@
 import type { KeyObject } from 'node:crypto'
 import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { type Checkpoint, openCheckpoint, openNote, signNote, type Verifier } from './note.ts'
+import { openHandover, parsePoint, pointText } from './handover.ts'
+import { type Checkpoint, linksOf, openCheckpoint, openNote, signNote, type Trust } from './note.ts'
 
 /**
  * The copy of the checkpoints at a second path: JSON Lines `{kind, note}`, only ever appended to, each append flushed to
  * the disk. It should lie where the owner of the database cannot write. A line cut off by a crash is passed over.
  */
-export type CopyLine = { readonly kind: 'checkpoint' | 'break'; readonly note: string }
+export type CopyLine = { readonly kind: 'checkpoint' | 'break' | 'handover'; readonly note: string }
 
 /** A signed break: the log went on at `resumed` although `abandoned` had been signed. */
 export interface Break {
@@ -21,31 +22,36 @@ const tailBytes = 65_536
 const breakTitle = 'sallyport log break' // holds spaces, so that no checkpoint's origin can read the same
 
 export function signBreak(broken: Break, key: KeyObject): string {
-  const line = ({ size, root }: Checkpoint) => `${size} ${root.toString('base64')}`
   return signNote(
-    `${breakTitle}\n${broken.origin}\n${line(broken.abandoned)}\n${line(broken.resumed)}\n${broken.at_ms}\n`,
+    `${breakTitle}\n${broken.origin}\n${pointText(broken.abandoned)}\n${pointText(broken.resumed)}\n${broken.at_ms}\n`,
     broken.origin,
     key,
   )
 }
 
 /** The break of a note with a good signature, or null. */
-export function openBreak(note: string, verifier: Verifier): Break | null {
-  const [title, origin, abandoned, resumed, at] = (openNote(note, verifier) ?? '').split('\n')
-  if (title !== breakTitle || origin !== verifier.name || !/^\d{1,16}$/.test(at ?? '')) return null
-  const point = (text: string | undefined): Checkpoint | null => {
-    const match = /^(\d{1,16}) ([A-Za-z0-9+/]{43}=)$/.exec(text ?? '')
-    return match ? { origin, size: Number(match[1]), root: Buffer.from(match[2]!, 'base64') } : null
+export function openBreak(note: string, trust: Trust): Break | null {
+  for (const { verifier, until } of linksOf(trust)) {
+    const broken = parseBreak(openNote(note, verifier) ?? '', verifier.name)
+    if (broken !== null && broken.abandoned.size <= until) return broken
   }
-  const [from, to] = [point(abandoned), point(resumed)]
+  return null
+}
+
+function parseBreak(text: string, name: string): Break | null {
+  const [title, origin, abandoned, resumed, at] = text.split('\n')
+  if (title !== breakTitle || origin !== name || !/^\d{1,16}$/.test(at ?? '')) return null
+  const [from, to] = [parsePoint(origin, abandoned), parsePoint(origin, resumed)]
   return from && to ? { origin, abandoned: from, resumed: to, at_ms: Number(at) } : null
 }
 
-/** Where the log stands according to one line, or null where this key did not sign it. */
-export function standsAt(line: CopyLine, verifier: Verifier): Checkpoint | null {
-  return line.kind === 'checkpoint'
-    ? openCheckpoint(line.note, verifier)
-    : (openBreak(line.note, verifier)?.resumed ?? null)
+/** Where the log stands according to one line, or null where none of these keys signed it. */
+export function standsAt(line: CopyLine, trust: Trust): Checkpoint | null {
+  if (line.kind === 'checkpoint') return openCheckpoint(line.note, trust)
+  if (line.kind === 'break') return openBreak(line.note, trust)?.resumed ?? null
+  const handover = openHandover(line.note)
+  const known = handover && linksOf(trust).some(link => link.verifier.keyId.equals(handover.to.keyId))
+  return known ? handover.at : null
 }
 
 export class CheckpointCopy {
@@ -117,7 +123,10 @@ export class CheckpointCopy {
 function parseLine(text: string): CopyLine | null {
   try {
     const line = JSON.parse(text) as Partial<CopyLine> | null
-    if ((line?.kind === 'checkpoint' || line?.kind === 'break') && typeof line.note === 'string')
+    if (
+      (line?.kind === 'checkpoint' || line?.kind === 'break' || line?.kind === 'handover') &&
+      typeof line.note === 'string'
+    )
       return { kind: line.kind, note: line.note }
   } catch {
     // a line that a crash cut off

@@ -59,6 +59,7 @@ export const eventTypes = [
   'revision.recovered',
   'revision.recovery_ended',
   'log.resumed',
+  'log.key_rotated',
   'alert.raised',
 ] as const
 

@@ -1,7 +1,8 @@
 import type { CheckpointCopy } from './copy.ts'
 import { standsAt } from './copy.ts'
 import { rootAt } from './merkle.ts'
-import { type Checkpoint, openCheckpoint, type Verifier } from './note.ts'
+import { type Checkpoint, openCheckpoint, type Trust } from './note.ts'
+import { copyStatements } from './statements.ts'
 import { checkpointsAfter, latestCheckpoint, nodeReader, type Sql } from './store.ts'
 
 /** Why the log is not signed further. */
@@ -13,6 +14,8 @@ export interface LogProblem {
     | 'copy_unreadable'
     | 'copy_unwritable'
     | 'chain_broken'
+    | 'key_unknown'
+    | 'outside'
     | 'database'
   readonly message: string
   readonly remedy: string
@@ -27,6 +30,7 @@ export class LogRefusal extends Error {
   }
 }
 
+const restored = 'if you restored a backup, run `sallyport audit resume --from CHECKPOINT`: a signed, visible break'
 const keepEvidence =
   'keep the database and the copy of the checkpoints as they are, run `sallyport audit verify`, and find out who wrote to the database'
 
@@ -34,7 +38,7 @@ const keepEvidence =
  * Checks that the database holds the log that its last checkpoint signs.
  * @throws LogRefusal `damaged` where it does not.
  */
-export async function checkOwnTree(sql: Sql, size: number, verifier: Verifier): Promise<Checkpoint | null> {
+export async function checkOwnTree(sql: Sql, size: number, verifier: Trust): Promise<Checkpoint | null> {
   const damaged = (message: string) => new LogRefusal({ code: 'damaged', message, remedy: keepEvidence })
   const last = await latestCheckpoint(sql)
   if (!last) {
@@ -56,7 +60,7 @@ export async function checkOwnTree(sql: Sql, size: number, verifier: Verifier): 
  * INVARIANT: nothing is signed while the second path knows of more than the database, or of something else (RE4).
  * @returns how many checkpoints the copy lacked.
  */
-export async function checkCopy(sql: Sql, size: number, copy: CheckpointCopy, verifier: Verifier): Promise<number> {
+export async function checkCopy(sql: Sql, size: number, copy: CheckpointCopy, verifier: Trust): Promise<number> {
   const line = await copy.latest().catch((error: Error) => {
     throw new LogRefusal({
       code: 'copy_unreadable',
@@ -77,7 +81,7 @@ export async function checkCopy(sql: Sql, size: number, copy: CheckpointCopy, ve
     throw new LogRefusal({
       code: 'went_back',
       message: `the database has ${size} entries, but ${outside.size} were signed: it went back by ${outside.size - size} (an old backup, or a deletion)`,
-      remedy: 'if you restored a backup, run `sallyport audit resume --from CHECKPOINT`: a signed, visible break',
+      remedy: restored,
     })
   }
   if (outside && !(await rootOf(sql, outside.size)).equals(outside.root)) {
@@ -87,7 +91,19 @@ export async function checkCopy(sql: Sql, size: number, copy: CheckpointCopy, ve
       remedy: keepEvidence,
     })
   }
-  return catchUp(sql, outside?.size ?? 0, copy)
+  const caughtUp = await catchUp(sql, outside?.size ?? 0, copy)
+  await copyStatements(sql, copy).catch(error => {
+    throw unwritable(copy, error as Error)
+  })
+  return caughtUp
+}
+
+/** @throws LogRefusal where an outside place holds something that we signed and that does not fit (places/publisher.ts). */
+export async function checkOutside(sql: Sql): Promise<void> {
+  const [row] = await sql<{ name: string; refused: string }[]>`
+    select name, refused from audit_outside where refused is not null order by name limit 1`
+  if (row)
+    throw new LogRefusal({ code: 'outside', message: `outside place ${row.name}: ${row.refused}`, remedy: restored })
 }
 
 /** Appends the checkpoints that the copy lacks. @throws LogRefusal `copy_unwritable`. */
@@ -109,15 +125,19 @@ export async function catchUp(sql: Sql, from: number, copy: CheckpointCopy): Pro
 export async function appendTo(copy: CheckpointCopy, notes: readonly string[]): Promise<void> {
   try {
     const last = await copy.latest()
-    const at = last?.kind === 'checkpoint' ? sizeOf(last.note) : -1
+    const at = last?.kind === 'checkpoint' ? sizeOf(last.note) : -1 // behind a break or a handover every one is ahead
     await copy.append(notes.filter(note => sizeOf(note) > at).map(note => ({ kind: 'checkpoint', note })))
   } catch (error) {
-    throw new LogRefusal({
-      code: 'copy_unwritable',
-      message: `the checkpoint could not be copied to ${copy.path}: ${(error as Error).message}`,
-      remedy: 'make the path of `audit.copy` writable and give it room; the log goes on by itself then',
-    })
+    throw unwritable(copy, error as Error)
   }
+}
+
+function unwritable(copy: CheckpointCopy, error: Error): LogRefusal {
+  return new LogRefusal({
+    code: 'copy_unwritable',
+    message: `the checkpoint could not be copied to ${copy.path}: ${error.message}`,
+    remedy: 'make the path of `audit.copy` writable and give it room; the log goes on by itself then',
+  })
 }
 
 /** The size that a checkpoint of our own speaks of; -1 for what is none, which the next check finds. */
@@ -126,7 +146,7 @@ function sizeOf(note: string): number {
   return /^\d{1,16}$/.test(size) ? Number(size) : -1
 }
 
-async function rootOf(sql: Sql, size: number): Promise<Buffer> {
+export async function rootOf(sql: Sql, size: number): Promise<Buffer> {
   try {
     return await rootAt(size, nodeReader(sql))
   } catch (error) {

@@ -35,6 +35,9 @@ export function vkey(name: string, key: KeyObject): string {
   return `${checkName(name)}+${idOf(name, raw).toString('hex')}+${Buffer.concat([Buffer.of(ed25519), raw]).toString('base64')}`
 }
 
+/** The same of a key that was read from such a text. */
+export const vkeyText = ({ name, key }: Verifier): string => vkey(name, key)
+
 /** @throws SallyportError `bad_request` when the text is no Ed25519 verifier key or its id does not fit. */
 export function parseVkey(text: string): Verifier {
   const match = /^([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})$/u.exec(text.trim())
@@ -99,9 +102,24 @@ export function parseCheckpoint(text: string): Checkpoint | null {
   return Number.isSafeInteger(checkpoint.size) ? checkpoint : null
 }
 
+/** The keys that have signed a log, each up to the size at which it was handed over (handover.ts). */
+export interface KeyChain {
+  readonly name: string
+  readonly links: readonly { readonly verifier: Verifier; readonly until: number }[]
+}
+
+/** Whom one trusts: one key, or keys that were handed over. */
+export type Trust = Verifier | KeyChain
+
+export const linksOf = (trust: Trust): KeyChain['links'] =>
+  'links' in trust ? trust.links : [{ verifier: trust, until: Number.POSITIVE_INFINITY }]
+
 /** The checkpoint of a note with a good signature whose origin is the signer's name, or null. */
-export function openCheckpoint(note: string, verifier: Verifier): Checkpoint | null {
-  const text = openNote(note, verifier)
-  const checkpoint = text === null ? null : parseCheckpoint(text)
-  return checkpoint?.origin === verifier.name ? checkpoint : null
+export function openCheckpoint(note: string, trust: Trust): Checkpoint | null {
+  for (const { verifier, until } of linksOf(trust)) {
+    const text = openNote(note, verifier)
+    const checkpoint = text === null ? null : parseCheckpoint(text)
+    if (checkpoint?.origin === verifier.name && checkpoint.size <= until) return checkpoint
+  }
+  return null
 }

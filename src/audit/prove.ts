@@ -1,7 +1,9 @@
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
-import { inclusionProof } from './merkle.ts'
-import { latestCheckpoint, nodeReader, placeOf } from './store.ts'
+import { consistencyProof, inclusionProof, rootAt } from './merkle.ts'
+import { publishedCheckpoint } from './places/published.ts'
+import { keysOf } from './statements.ts'
+import { latestCheckpoint, nodeReader, placeOf, type Sql, type StoredCheckpoint } from './store.ts'
 
 /** A proof file: what an outsider needs to check one event with no network and no server. */
 export interface ProofFile {
@@ -18,13 +20,35 @@ export interface ProofFile {
   readonly inclusion: readonly string[]
   /** The key that the sender says signs this log. Who checks should have it from elsewhere. */
   readonly vkey: string
+  /** Signed notes that hand the log over from one key to the next, where it has been. */
+  readonly handovers?: readonly string[]
+}
+
+/** Shows that a log of `from` entries is the beginning of one of `to` entries. */
+export interface ConsistencyFile {
+  readonly format: 'sallyport-consistency-v1'
+  readonly from: LogPoint
+  readonly to: LogPoint
+  /** Base64 hashes, RFC 6962 §2.1.2. */
+  readonly consistency: readonly string[]
+  readonly vkey: string
+  readonly handovers?: readonly string[]
+}
+
+export interface LogPoint {
+  readonly size: number
+  /** Base64. */
+  readonly root: string
+  /** C2SP signed note; null where no checkpoint was signed at just this size. */
+  readonly checkpoint: string | null
 }
 
 /**
- * Proves that an event is in the log, against the newest checkpoint.
+ * Proves that an event is in the log, against the newest checkpoint that is shown.
+ * @param known a key of the log: the file names the one that signs now.
  * @throws SallyportError `not_found`, or `not_ready` where the event has no place in the log yet.
  */
-export async function prove(database: Database, vkey: string, event: string): Promise<ProofFile> {
+export async function prove(database: Database, known: string, event: string): Promise<ProofFile> {
   const { sql } = database
   const [row] = await sql<{ leaf: string; body: string | null; salt: Buffer | null; idx: string | null }[]>`
     select i.leaf, i.body, i.salt, (p.idx + i.seq - p.seq)::text as idx from audit_inbox i
@@ -33,7 +57,7 @@ export async function prove(database: Database, vkey: string, event: string): Pr
     throw new SallyportError('not_found', `there is no event ${event}`, {
       remedy: '`sallyport audit events` lists the events you may see',
     })
-  const checkpoint = row.idx === null ? null : await latestCheckpoint(sql)
+  const checkpoint = row.idx === null ? null : await publishedFor(sql, Number(row.idx))
   if (row.idx === null || checkpoint === null) {
     throw new SallyportError('not_ready', `event ${event} has no place in the log yet`, {
       remedy: 'try again in a second; if it stays so, look at `sallyport status`',
@@ -49,6 +73,50 @@ export async function prove(database: Database, vkey: string, event: string): Pr
     index,
     checkpoint: checkpoint.note,
     inclusion: path.map(hash => hash.toString('base64')),
-    vkey,
+    ...(await keysIn(sql, known)),
+  }
+}
+
+/** Of the checkpoints, the one that is shown, or the newest where that one does not reach so far yet. */
+async function publishedFor(sql: Sql, index: number): Promise<StoredCheckpoint | null> {
+  const shown = await publishedCheckpoint(sql)
+  return shown !== null && shown.size > index ? shown : latestCheckpoint(sql)
+}
+
+async function keysIn(sql: Sql, known: string): Promise<{ vkey: string; handovers?: string[] }> {
+  const { current, notes } = await keysOf(sql, known)
+  return notes.length === 0 ? { vkey: current } : { vkey: current, handovers: notes }
+}
+
+/**
+ * Proves that the log only grew between two sizes.
+ * @param sizes `to` left out: the newest checkpoint that is shown.
+ * @throws SallyportError `bad_request` for sizes that the log does not have, `not_ready` before its first entry.
+ */
+export async function proveConsistency(
+  { sql }: Database,
+  known: string,
+  sizes: { readonly from: number; readonly to?: number | undefined },
+): Promise<ConsistencyFile> {
+  const [shown, newest] = [await publishedCheckpoint(sql), await latestCheckpoint(sql)]
+  if (shown === null || newest === null) throw new SallyportError('not_ready', 'the log has no entry yet')
+  const { from, to = Math.max(shown.size, from) } = sizes
+  if (from > to || to > newest.size)
+    throw new SallyportError('bad_request', `the log has ${newest.size} entries; ${from} to ${to} cannot be compared`, {
+      remedy: 'give two sizes, the smaller one first, neither larger than the log',
+    })
+  const read = nodeReader(sql)
+  const point = async (size: number): Promise<LogPoint> => {
+    const [signed] = await sql<{ note: string }[]>`select note from audit_checkpoints c where c.size = ${size}`
+    const note = size === shown.size ? shown.note : signed?.note
+    return { size, root: (await rootAt(size, read)).toString('base64'), checkpoint: note ?? null }
+  }
+  const path = await consistencyProof(from, to, read)
+  return {
+    format: 'sallyport-consistency-v1',
+    from: await point(from),
+    to: await point(to),
+    consistency: path.map(hash => hash.toString('base64')),
+    ...(await keysIn(sql, known)),
   }
 }

@@ -1,11 +1,13 @@
 import type { KeyObject } from 'node:crypto'
 import { type Database, databaseNow } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
-import { type Break, type CheckpointCopy, signBreak, standsAt } from './copy.ts'
+import { type Break, type CheckpointCopy, type CopyLine, signBreak, standsAt } from './copy.ts'
 import type { AuditWriter } from './events.ts'
 import { checkOwnTree } from './guard.ts'
+import { chainOf } from './handover.ts'
 import { rootAt } from './merkle.ts'
-import { parseVkey, vkey } from './note.ts'
+import { type Checkpoint, parseVkey, type Trust, vkey } from './note.ts'
+import { handoversOf, keepStatement, statements } from './statements.ts'
 import { nodeReader } from './store.ts'
 
 /**
@@ -20,31 +22,39 @@ export async function resumeLog(options: {
   readonly key: KeyObject
   readonly origin: string
   readonly copy: CheckpointCopy
+  /** Checkpoints that outside places hold: one of them may know of more than the copy. */
+  readonly outside?: readonly Checkpoint[] | undefined
   readonly from: number
   readonly reason: string
   readonly subject_id?: string | undefined
 }): Promise<Break> {
   const { database, copy, origin } = options
-  const verifier = parseVkey(vkey(origin, options.key))
+  const kept = await statementsOf(copy)
+  const verifier = chainOf(
+    handoversOf([...(await statements(database.sql)), ...kept]),
+    parseVkey(vkey(origin, options.key)),
+  )
   const latest = await copy.latest()
-  const abandoned = latest && standsAt(latest, verifier)
+  let abandoned = latest && standsAt(latest, verifier)
+  for (const point of options.outside ?? []) if (point.size > (abandoned?.size ?? -1)) abandoned = point
   if (!abandoned) throw new SallyportError('conflict', `${copy.path} holds no signed checkpoint to resume from`)
-  if (abandoned.size !== options.from) {
+  const given = abandoned
+  if (given.size !== options.from) {
     throw new SallyportError(
       'conflict',
-      `the copy ends with the checkpoint for ${abandoned.size} entries, not ${options.from}`,
+      `the last checkpoint that is kept is for ${given.size} entries, not ${options.from}`,
       {
-        remedy: `if that is the one you give up, run \`sallyport audit resume --from ${abandoned.size}\``,
+        remedy: `if that is the one you give up, run \`sallyport audit resume --from ${given.size}\``,
       },
     )
   }
   const resumed = await database.db.transaction(async tx => {
     const [state] = await database.sql<{ size: string }[]>`select size::text from audit_state where id = 1`
     const size = Number(state?.size ?? 0)
-    if (size >= abandoned.size) {
+    if (size >= given.size) {
       throw new SallyportError(
         'conflict',
-        `the log has ${size} entries and did not go back behind ${abandoned.size}: there is nothing to resume`,
+        `the log has ${size} entries and did not go back behind ${given.size}: there is nothing to resume`,
         {
           remedy: 'run `sallyport audit verify`: it names what is wrong',
         },
@@ -58,22 +68,33 @@ export async function resumeLog(options: {
       subject_id: options.subject_id,
       body: {
         reason: options.reason,
-        abandoned: { size: abandoned.size, root: abandoned.root.toString('hex') },
+        abandoned: { size: given.size, root: given.root.toString('hex') },
         resumed: { size, root: root.toString('hex') },
       },
     })
     return { origin, size, root }
   })
-  const broken: Break = { origin, abandoned, resumed, at_ms: await databaseNow(database.sql) }
-  await copy.append([{ kind: 'break', note: signBreak(broken, options.key) }])
+  const broken: Break = { origin, abandoned: given, resumed, at_ms: await databaseNow(database.sql) }
+  const line: CopyLine = { kind: 'break', note: signBreak(broken, options.key) }
+  await copy.append([line])
+  // a restored database may lack what was signed after its backup; the places have to hear of the break
+  for (const each of kept) await keepStatement(database.sql, each, true)
+  await keepStatement(database.sql, line, true)
   return broken
+}
+
+/** The breaks and handovers in the copy. */
+async function statementsOf(copy: CheckpointCopy): Promise<CopyLine[]> {
+  const found: CopyLine[] = []
+  for await (const { kind, note } of copy.lines()) if (kind !== 'checkpoint') found.push({ kind, note })
+  return found
 }
 
 /** A break admits that the log went back; it never covers that its entries were changed. */
 async function checkPrefix(
   { database, copy }: { readonly database: Database; readonly copy: CheckpointCopy },
   size: number,
-  verifier: ReturnType<typeof parseVkey>,
+  verifier: Trust,
 ): Promise<void> {
   const known = new Map<number, Buffer>()
   for await (const line of copy.lines()) {

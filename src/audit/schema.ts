@@ -1,5 +1,16 @@
 import { sql } from 'drizzle-orm'
-import { bigint, check, index, integer, pgTable, primaryKey, text, uniqueIndex } from 'drizzle-orm/pg-core'
+import {
+  bigint,
+  boolean,
+  check,
+  index,
+  integer,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uniqueIndex,
+} from 'drizzle-orm/pg-core'
 import { bytes, integer53, ownerColumn } from '../db/columns.ts'
 
 /**
@@ -81,6 +92,36 @@ export const auditCheckpoints = pgTable('audit_checkpoints', {
   root: bytes().notNull(),
   note: text().notNull(), // C2SP signed note
   at_ms: integer53().notNull(),
+})
+
+/** Signed breaks and handovers of the key, in their order. They go to the copy and to every outside place too. */
+export const auditStatements = pgTable('audit_statements', {
+  number: bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+  kind: text().notNull(), // break, handover
+  note: text().notNull(), // signed note
+  copied: boolean().notNull().default(false), // stands in the copy
+})
+
+/** Cosignatures of witnesses on checkpoints: the line as it stands under the note. */
+export const auditCosignatures = pgTable(
+  'audit_cosignatures',
+  { size: integer53().notNull(), witness: text().notNull(), line: text().notNull() },
+  t => [primaryKey({ columns: [t.size, t.witness] })],
+)
+
+/** The outside places of the configuration: how far each is, who carries there, and what keeps it. */
+export const auditOutside = pgTable('audit_outside', {
+  name: text().primaryKey(),
+  kind: text().notNull(),
+  size: integer53().notNull().default(0), // of the last checkpoint that it took
+  statements: integer53().notNull().default(0), // how many of them it took
+  at: timestamp({ withTimezone: true }), // when it took it
+  failing_since: timestamp({ withTimezone: true }),
+  alarmed_at: timestamp({ withTimezone: true }),
+  last_error: text(),
+  refused: text(), // it knows, signed by us, of more or of something else: nothing more is signed
+  leased_by: text(),
+  leased_until: timestamp({ withTimezone: true }),
 })
 
 /** The sequencer's fence: one row. A sequencer whose epoch is not this one may not write. */

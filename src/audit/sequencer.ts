@@ -3,10 +3,12 @@ import type { Database } from '../db/database.ts'
 import type { Logger } from '../log.ts'
 import type { Secret } from '../secret.ts'
 import type { CheckpointCopy } from './copy.ts'
-import { appendTo, checkCopy, checkOwnTree, type LogProblem, LogRefusal } from './guard.ts'
+import { appendTo, checkCopy, checkOutside, checkOwnTree, type LogProblem, LogRefusal } from './guard.ts'
+import { chainOf } from './handover.ts'
 import { Head } from './head.ts'
 import { SessionLock } from './lock.ts'
-import { checkpointText, parseVkey, signNote, type Verifier, vkey } from './note.ts'
+import { checkpointText, type KeyChain, parseVkey, signNote, vkey } from './note.ts'
+import { keysOf } from './statements.ts'
 import { anyWaiting, type BrokenChain, waitingPlaces } from './waiting.ts'
 
 const lockId = [0x5a11, 9] as const
@@ -19,8 +21,10 @@ export interface SequencerOptions {
   readonly database: Database
   /** Of the same database: the lock has a connection of its own. */
   readonly url: Secret
-  /** Ed25519 private key of the checkpoints. */
+  /** Ed25519 private key of the checkpoints, the first that the log had or the one that signs now. */
   readonly key: KeyObject
+  /** The private half of a key that the log was handed over to, where this host has it. */
+  readonly keyFor?: (vkey: string) => KeyObject | undefined
   /** Name of the log, first line of each checkpoint: see `originOf`. */
   readonly origin: string
   readonly copy: CheckpointCopy
@@ -39,9 +43,10 @@ export function originOf(deployment: string): string {
  * holder of an advisory lock works, and the epoch in `audit_state` fences off one that lost the lock without noticing.
  */
 export class Sequencer {
+  /** Of the key that was configured; `keysOf` says which signs now. */
   readonly vkey: string
   readonly #options: SequencerOptions
-  readonly #verifier: Verifier
+  #signs: { readonly key: KeyObject; readonly chain: KeyChain }
   readonly #lock: SessionLock
   #epoch = -1
   #head: Head | null = null
@@ -54,7 +59,7 @@ export class Sequencer {
     this.#options = options
     this.#lock = new SessionLock(options.url, lockId)
     this.vkey = vkey(options.origin, options.key)
-    this.#verifier = parseVkey(this.vkey)
+    this.#signs = { key: options.key, chain: chainOf([], parseVkey(this.vkey)) }
   }
 
   /** Why nothing is signed at present, or null. */
@@ -114,14 +119,16 @@ export class Sequencer {
       this.#problem = null // another process leads: what stood in our way is its affair now
       return false
     }
+    await checkOutside(database.sql)
     const { epoch, size } = await database.sql.begin(async sql => {
       await sql`insert into audit_state (id) values (1) on conflict do nothing`
       const [state] = await sql<{ epoch: string; size: string }[]>`
         update audit_state set epoch = epoch + 1 where id = 1 returning epoch::text, size::text`
       return { epoch: Number(state!.epoch), size: Number(state!.size) }
     })
-    await checkOwnTree(database.sql, size, this.#verifier)
-    const caughtUp = await checkCopy(database.sql, size, copy, this.#verifier)
+    this.#signs = await this.#keys()
+    await checkOwnTree(database.sql, size, this.#signs.chain)
+    const caughtUp = await checkCopy(database.sql, size, copy, this.#signs.chain)
     if (caughtUp > 0)
       logger.warn(
         { checkpoints: caughtUp, copy: copy.path },
@@ -134,9 +141,24 @@ export class Sequencer {
     return true
   }
 
+  /** INVARIANT: only the key at the end of the handovers signs. */
+  async #keys(): Promise<{ key: KeyObject; chain: KeyChain }> {
+    const { database, key, keyFor } = this.#options
+    const { chain, current } = await keysOf(database.sql, this.vkey)
+    const own = current === this.vkey ? key : keyFor?.(current)
+    if (own !== undefined) return { key: own, chain }
+    throw new LogRefusal({
+      code: 'key_unknown',
+      message: `the log was handed over to the key ${current}, and this host does not have it`,
+      remedy: 'give this host the root key file of the other control hosts',
+    })
+  }
+
   async #sequence(): Promise<number> {
-    const { database, copy, key, origin } = this.#options
+    const { database, copy, origin } = this.#options
+    const { key } = this.#signs
     const head = this.#head!
+    await checkOutside(database.sql)
     if (!(await anyWaiting(database.sql, [...this.#broken]))) return 0
     const result = await database.sql.begin(async sql => {
       const [state] = await sql<

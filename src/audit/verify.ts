@@ -1,33 +1,54 @@
 import type { Database } from '../db/database.ts'
-import { type Break, CheckpointCopy, openBreak } from './copy.ts'
+import { CheckpointCopy } from './copy.ts'
 import { FlawList, type LogReport, maxFlaws } from './flaws.ts'
+import { chainOf, openHandover } from './handover.ts'
 import { emptyRoot, hashSize, leafHash, nodeHash, Tree } from './merkle.ts'
-import { type Checkpoint, openCheckpoint, parseVkey, type Verifier } from './note.ts'
+import { parseVkey, vkeyText } from './note.ts'
 import { placeWidth } from './schema.ts'
+import { handoversOf, statements } from './statements.ts'
 import { placeOf, type Sql } from './store.ts'
-import { tileWidth } from './tiles.ts'
+import { CopyChecks, firstLook } from './verify-copy.ts'
 import { EntryChecks, type EntryRow } from './verify-entries.ts'
+import { OutsideChecks, type OutsidePoint, openBreaks } from './verify-outside.ts'
+import { SignedChecks } from './verify-signed.ts'
+import { TileChecks } from './verify-tiles.ts'
 
 const page = 4096
 
+export interface VerifyOptions {
+  /** A key of the log that the reader trusts; where it was handed over, the handovers are followed. */
+  readonly vkey: string
+  /** Path of the copy. */
+  readonly copy: string
+  /** What outside places hold. */
+  readonly outside?: readonly OutsidePoint[]
+}
+
 /**
  * Verifies the whole log: every leaf is hashed again, every body that is there compared, every writer's chain followed,
- * tiles and checkpoints computed again, and the checkpoints of the copy compared. One snapshot of the database; memory
- * grows with the number of checkpoints and writers only.
+ * tiles and checkpoints computed again, and the checkpoints of the copy and of outside places compared. One snapshot of
+ * the database; everything is read along with the entries, so that memory grows with the number of writers only.
  */
-export async function verifyLog(database: Database, vkey: string, copyPath: string): Promise<LogReport> {
-  const verifier = parseVkey(vkey)
+export async function verifyLog(database: Database, { vkey, copy, outside = [] }: VerifyOptions): Promise<LogReport> {
   const flaws = new FlawList()
-  const copy = await readCopy(new CheckpointCopy(copyPath), verifier, flaws) // before the snapshot, so that it is never ahead of it
+  const file = new CheckpointCopy(copy)
+  const known = await statements(database.sql)
+  const kept = await firstLook(file) // before the snapshot, so that it is never ahead of it
+  const chain = chainOf(handoversOf([...known, ...kept.lines]), parseVkey(vkey))
+  for (const { kind, note } of [...known, ...kept.lines])
+    if (kind === 'handover' && openHandover(note) === null)
+      flaws.add('handover_wrong', null, 'a handover of the key is not signed by both its keys')
   return database.sql.begin('isolation level repeatable read read only', async sql => {
     const [state] = await sql<{ size: string }[]>`select size::text from audit_state where id = 1`
     const size = Number(state?.size ?? 0)
-    const signed = await readCheckpoints(sql, verifier, flaws)
     const entries = new EntryChecks(flaws)
-    const roots = new Map<number, Buffer>([[0, emptyRoot]])
-    const wanted = new Set([...signed.keys(), ...copy.sizes, ...copy.breaks.map(b => b.resumed.size), size])
     const tiles = new TileChecks(sql, flaws)
     const tree = new Tree((level, n, hash) => tiles.computed(level, n, hash))
+    const signed = new SignedChecks(sql, chain, size)
+    const copied = new CopyChecks(file, kept, chain, size)
+    const places = new OutsideChecks(outside, chain, size, openBreaks([...known, ...kept.lines], chain))
+    const followers = [signed, copied, places]
+    for (const each of followers) await each.reached(0, () => emptyRoot)
 
     for (let from = 0; from < size; from += page) {
       const count = Math.min(page, size - from)
@@ -46,7 +67,7 @@ export async function verifyLog(database: Database, vkey: string, copyPath: stri
         entries.check(at, row, tile)
         // the tree goes on with what the tile says, so that one changed entry does not hide what follows
         tree.append(tile ?? (row ? leafHash(row.leaf) : nodeHash(emptyRoot, emptyRoot)))
-        if (wanted.has(at + 1)) roots.set(at + 1, tree.root())
+        for (const each of followers) if (each.next === at + 1) await each.reached(at + 1, () => tree.root())
       }
       await tiles.compareFull()
     }
@@ -65,19 +86,25 @@ export async function verifyLog(database: Database, vkey: string, copyPath: stri
     await checkStray(sql, flaws)
     const waiting = await checkWaiting(sql, entries)
     entries.finish()
-
-    checkSigned(signed, roots, size, flaws)
-    const copied = checkOutside(copy, roots, size, flaws)
+    for (const each of followers) {
+      await each.finish()
+      flaws.take(each.flaws)
+    }
     return {
       ok: flaws.list.length === 0,
       size,
       root: tree.root().toString('hex'),
       flaws: flaws.list,
       more: flaws.more,
-      breaks: copy.breaks.map(b => ({ abandoned: b.abandoned.size, resumed: b.resumed.size, at_ms: b.at_ms })),
+      breaks: kept.breaks(chain).map(b => ({ abandoned: b.abandoned.size, resumed: b.resumed.size, at_ms: b.at_ms })),
+      keys: chain.links.map(link => ({
+        vkey: vkeyText(link.verifier),
+        until: Number.isFinite(link.until) ? link.until : null,
+      })),
       erased: entries.erased,
       waiting,
-      copied,
+      copied: copied.fits,
+      outside: places.report,
     }
   })
 }
@@ -121,191 +148,4 @@ async function checkWaiting(sql: Sql, entries: EntryChecks): Promise<number> {
     entries.checkEnd(row.writer, Number(row.wseq), row.prev)
   }
   return waiting
-}
-
-async function readCheckpoints(sql: Sql, verifier: Verifier, flaws: FlawList): Promise<Map<number, Buffer>> {
-  const signed = new Map<number, Buffer>()
-  for (let last = -1; ; ) {
-    const rows = await sql<{ size: string; root: Buffer; note: string }[]>`
-      select size::text, root, note from audit_checkpoints c where c.size > ${last} order by c.size limit 10000`
-    if (rows.length === 0) return signed
-    for (const row of rows) {
-      const checkpoint = openCheckpoint(row.note, verifier)
-      const size = Number(row.size)
-      if (!checkpoint)
-        flaws.add('checkpoint_unsigned', size, `the checkpoint for ${size} entries is not signed by ${verifier.name}`)
-      else if (checkpoint.size !== size || !checkpoint.root.equals(row.root)) {
-        flaws.add(
-          'checkpoint_wrong',
-          size,
-          `the row of the checkpoint for ${size} entries says something else than its signed note`,
-        )
-      }
-      if (checkpoint) signed.set(checkpoint.size, checkpoint.root)
-    }
-    last = Number(rows.at(-1)!.size)
-  }
-}
-
-function checkSigned(
-  signed: ReadonlyMap<number, Buffer>,
-  roots: ReadonlyMap<number, Buffer>,
-  size: number,
-  flaws: FlawList,
-): void {
-  let good = 0
-  for (const [at, root] of [...signed].sort(([a], [b]) => a - b)) {
-    const computed = roots.get(at)
-    if (!computed) {
-      let last = at
-      for (const key of signed.keys()) last = Math.max(last, key)
-      flaws.add(
-        'log_truncated',
-        last,
-        `a checkpoint signs ${last} entries, but the log has ${size}: the last ${last - size} are gone`,
-      )
-      return
-    }
-    if (computed.equals(root)) good = at
-    else {
-      flaws.add(
-        'checkpoint_wrong',
-        at,
-        `the entries from ${good} to ${at - 1} are not those that the checkpoint for ${at} entries signs`,
-      )
-      return
-    }
-  }
-  if (size > 0 && !signed.has(size))
-    flaws.add('checkpoint_wrong', size, `no signed checkpoint covers the log of ${size} entries`)
-}
-
-interface Outside {
-  /** Checkpoints in the order of the file, with the signed breaks between them. */
-  readonly steps: readonly (Checkpoint | Break)[]
-  readonly sizes: readonly number[]
-  readonly breaks: readonly Break[]
-}
-
-async function readCopy(copy: CheckpointCopy, verifier: Verifier, flaws: FlawList): Promise<Outside> {
-  const steps: (Checkpoint | Break)[] = []
-  for await (const line of copy.lines()) {
-    const step = line.kind === 'break' ? openBreak(line.note, verifier) : openCheckpoint(line.note, verifier)
-    if (step) steps.push(step)
-    else
-      flaws.add('copy_unsigned', line.number, `line ${line.number} of ${copy.path} is not signed by ${verifier.name}`)
-  }
-  const breaks = steps.filter(step => 'resumed' in step)
-  return { steps, sizes: steps.filter(step => 'size' in step).map(step => step.size), breaks }
-}
-
-/** @returns how many checkpoints of the copy fit the log. */
-function checkOutside(copy: Outside, roots: ReadonlyMap<number, Buffer>, size: number, flaws: FlawList): number {
-  if (copy.steps.length === 0 && size > 0) {
-    flaws.add(
-      'copy_missing',
-      null,
-      'there is no copy of the checkpoints: nothing can be said against the owner of the database',
-    )
-  }
-  let fits = 0
-  let limit = Number.POSITIVE_INFINITY // what a later break gave up is not in this log any more
-  let resumedBefore = 0
-  let newer = Number.POSITIVE_INFINITY
-  for (const step of [...copy.steps].reverse()) {
-    if ('resumed' in step) {
-      limit = Math.min(limit, step.resumed.size)
-      newer = Number.POSITIVE_INFINITY
-      continue
-    }
-    if (step.size > newer)
-      flaws.add(
-        'copy_went_back',
-        step.size,
-        `the copy goes back from ${step.size} to ${newer} entries without a signed break`,
-      )
-    newer = step.size
-    if (step.size > limit) continue
-    const computed = roots.get(step.size)
-    if (computed?.equals(step.root)) {
-      fits++
-      continue
-    }
-    if (!computed) {
-      if (resumedBefore++ === 0) {
-        flaws.add(
-          'log_truncated',
-          step.size,
-          `the copy knows of ${step.size} signed entries, the database has ${size}: the last ${step.size - size} are gone`,
-        )
-      }
-    } else {
-      flaws.add(
-        'log_rewritten',
-        step.size,
-        `the first ${step.size} entries are not those of the checkpoint kept outside: the log was rewritten`,
-      )
-    }
-  }
-  return fits
-}
-
-/** Compares the stored tiles with those computed from the leaves. */
-class TileChecks {
-  readonly #sql: Sql
-  readonly #flaws: FlawList
-  readonly #computed = new Map<string, { level: number; n: number; hashes: Buffer[] }>()
-
-  constructor(sql: Sql, flaws: FlawList) {
-    this.#sql = sql
-    this.#flaws = flaws
-  }
-
-  computed(level: number, n: number, hash: Buffer): void {
-    if (level === 0) return // these are what the entries are compared with
-    const key = `${level}/${Math.floor(n / tileWidth)}`
-    let tile = this.#computed.get(key)
-    if (!tile) this.#computed.set(key, (tile = { level, n: Math.floor(n / tileWidth), hashes: [] }))
-    tile.hashes.push(hash)
-  }
-
-  async leafHashes(from: number, count: number): Promise<Buffer> {
-    const rows = await this.#sql<{ n: string; hashes: Buffer }[]>`
-      select n::text, hashes from audit_tiles
-      where level = 0 and n >= ${from / tileWidth} and n < ${Math.ceil((from + count) / tileWidth)} order by audit_tiles.n`
-    const all = Buffer.alloc(count * hashSize)
-    let known = 0
-    for (const row of rows) {
-      const offset = (Number(row.n) * tileWidth - from) * hashSize
-      if (offset !== known) break
-      known += row.hashes.copy(all, offset)
-    }
-    const whole = Math.min(known, all.length)
-    if (whole < all.length) {
-      const at = from + whole / hashSize
-      this.#flaws.add('tile_wrong', at, `tile 0/${Math.floor(at / tileWidth)} is missing or too short`)
-    }
-    return all.subarray(0, whole)
-  }
-
-  async compareFull(): Promise<void> {
-    await this.#compare(tile => tile.hashes.length === tileWidth)
-  }
-
-  async compareRest(): Promise<void> {
-    await this.#compare(() => true)
-  }
-
-  async #compare(due: (tile: { hashes: Buffer[] }) => boolean): Promise<void> {
-    for (const [key, tile] of this.#computed) {
-      if (!due(tile)) continue
-      this.#computed.delete(key)
-      const [row] = await this.#sql<
-        { hashes: Buffer }[]
-      >`select hashes from audit_tiles where level = ${tile.level} and n = ${tile.n}`
-      if (!row?.hashes.equals(Buffer.concat(tile.hashes))) {
-        this.#flaws.add('tile_wrong', null, `tile ${key} does not hold the hashes of the tiles below it`)
-      }
-    }
-  }
 }

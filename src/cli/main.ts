@@ -1,6 +1,7 @@
 import { readFileSync, realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
+import { addAuditCommands } from './audit-commands.ts'
 import { openClient } from './client.ts'
 import type { ImpactCommand } from './impact.ts'
 import { complain, seconds } from './output.ts'
@@ -189,34 +190,7 @@ program
   .requiredOption('-m, --reason <text>', 'why')
   .action(async (id: string, o: { reason: string }) => (await import('./sessions.ts')).liftHold(client(), id, o.reason))
 
-const audit = program.command('audit').description('the audit log')
-audit
-  .command('verify')
-  .description('check the whole log: every leaf, every chain, every checkpoint (on the control host)')
-  .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
-  .action(async (o: { config?: string }) => {
-    process.exitCode = await (await import('./audit.ts')).verifyAudit(o)
-  })
-audit
-  .command('resume')
-  .description('after a restore from backup: a signed, visible break (on the control host)')
-  .requiredOption('--from <checkpoint>', 'size of the last checkpoint in the copy, which is given up')
-  .requiredOption('-m, --reason <text>', 'why')
-  .option('-c, --config <file>', 'configuration file (SALLYPORT_CONFIG)')
-  .action(async (o: { config?: string; from: string; reason: string }) => (await import('./audit.ts')).resumeAudit(o))
-audit
-  .command('events')
-  .description('list events, newest first')
-  .option('--type <type>', 'of one type')
-  .option('--session <id>', 'of one session')
-  .option('--subject <id>', 'of one subject')
-  .option('--limit <n>', 'at most so many', '50')
-  .action(async (o: Record<string, string>) => (await import('./audit.ts')).listEvents(client(), o))
-audit
-  .command('prove <event>')
-  .description('write a proof that `sallyport verify` checks offline')
-  .option('-o, --output <file>', 'where to; default EVENT.proof.json')
-  .action(async (id: string, o: { output?: string }) => (await import('./audit.ts')).prove(client(), id, o))
+addAuditCommands(program, client)
 program
   .command('verify <file>')
   .description('check a proof with no network and no server')

@@ -1,5 +1,5 @@
 import type { Client } from './client.ts'
-import { instant, say, table } from './output.ts'
+import { instant, plain, say, table } from './output.ts'
 
 interface MeAnswer {
   readonly subject: {
@@ -49,6 +49,20 @@ interface StatusAnswer {
     readonly last_error: string | null
     readonly alarm: boolean
   }[]
+  readonly log: {
+    readonly size: number
+    readonly checkpoint_at_ms: number | null
+    readonly problem: string | null
+    readonly places: readonly {
+      readonly name: string
+      readonly kind: string
+      readonly size: number
+      readonly behind_entries: number
+      readonly behind_s: number
+      readonly failing_s: number
+      readonly error: string | null
+    }[]
+  }
   readonly promises: readonly string[]
 }
 
@@ -72,6 +86,21 @@ export async function status(client: Client): Promise<void> {
       p.ready,
     ]),
   )
+  const { log } = answer
+  say(
+    `audit log: ${log.size} entries${log.checkpoint_at_ms === null ? '' : `, signed ${instant(log.checkpoint_at_ms)}`}${log.problem === null ? '' : `; NOT SIGNED FURTHER: ${plain(log.problem)}`}`,
+  )
+  if (log.places.length > 0)
+    table(
+      ['outside place', 'kind', 'holds', 'behind', 'state'],
+      log.places.map(p => [
+        p.name,
+        p.kind,
+        p.size === 0 ? 'nothing yet' : `${p.size} entries`,
+        p.behind_entries === 0 ? '-' : `${p.behind_entries} entries, ${Math.round(p.behind_s)} s`,
+        p.error === null ? 'ok' : `failing for ${Math.round(p.failing_s)} s: ${plain(p.error)}`,
+      ]),
+    )
   const builds = answer.processes.flatMap(({ builds }) =>
     Object.entries(builds).flatMap(([protocol, build]) => {
       const parts = Object.entries(build).map(([what, how]) => `${what} ${how}`)

@@ -36,6 +36,9 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   audit_tiles: controlOnly('select', 'insert', 'update(width, hashes)'),
   audit_checkpoints: controlOnly('select', 'insert'),
   audit_state: controlOnly('select', 'insert', 'update'),
+  audit_statements: controlOnly('select', 'insert', 'update(copied)'),
+  audit_cosignatures: controlOnly('select', 'insert'),
+  audit_outside: controlOnly('select', 'insert', 'update', 'delete'),
 
   // identity
   subjects: { control: ['select', 'insert', 'update'], gateway: read, replay: read },

@@ -1,7 +1,8 @@
 import { type Static, Type as T } from 'typebox'
+import { chainOf, openHandover } from '../audit/handover.ts'
 import { bodyHash, parseLeaf } from '../audit/leaf.ts'
 import { leafHash, verifyInclusion } from '../audit/merkle.ts'
-import { openCheckpoint, parseVkey, type Verifier } from '../audit/note.ts'
+import { type KeyChain, openCheckpoint, parseVkey } from '../audit/note.ts'
 import { SallyportError } from '../errors.ts'
 import { faultsOf } from '../faults.ts'
 
@@ -17,6 +18,7 @@ const ProofFileSchema = T.Object(
     checkpoint: T.String({ maxLength: 8192 }),
     inclusion: T.Array(T.String({ pattern: '^[A-Za-z0-9+/]{43}=$' }), { maxItems: 64 }),
     vkey: T.String({ maxLength: 512 }),
+    handovers: T.Optional(T.Array(T.String({ maxLength: 8192 }), { maxItems: 256 })),
   },
   { additionalProperties: false },
 )
@@ -40,13 +42,8 @@ export function verifyProof(file: unknown, options: { readonly vkey?: string | u
   if (wrong.length > 0) return failed([`this is no proof file: ${wrong.slice(0, 5).join('; ')}`])
   const proof = file as Static<typeof ProofFileSchema>
 
-  let verifier: Verifier
-  try {
-    verifier = parseVkey(options.vkey ?? proof.vkey)
-  } catch (error) {
-    if (error instanceof SallyportError) return failed([error.message])
-    throw error
-  }
+  const verifier = trustOf(proof, options.vkey)
+  if (verifier instanceof SallyportError) return failed([verifier.message])
   const checkpoint = openCheckpoint(proof.checkpoint, verifier)
   if (!checkpoint) {
     const foreign = options.vkey !== undefined && options.vkey.trim() !== proof.vkey
@@ -77,6 +74,8 @@ export function verifyProof(file: unknown, options: { readonly vkey?: string | u
     `${checkpoint.origin} signed a log of ${checkpoint.size} entries, and entry ${proof.index} of it is an event "${leaf.type}" of ${when} (database time)`,
     `it is event ${leaf.wseq} of the writer ${leaf.writer}`,
   ]
+  if (options.vkey !== undefined && verifier.links.length > 1)
+    proved.push(`the key that you gave leads to the one that signed, by handovers that both keys of each signed`)
   if (proof.body !== null) proved.push('the body is exactly the one recorded then')
   const notProved = [
     'that the log shown to you is the one shown to others: compare the checkpoint with a copy kept outside',
@@ -91,6 +90,20 @@ export function verifyProof(file: unknown, options: { readonly vkey?: string | u
   return { ok: true, proved, not_proved: notProved, problems: [] }
 }
 
-function failed(problems: string[]): ProofReport {
+/** The keys that a file may be signed with: the one that the reader trusts, and those that it leads to. */
+export function trustOf(
+  file: { readonly vkey: string; readonly handovers?: readonly string[] },
+  given: string | undefined,
+): KeyChain | SallyportError {
+  try {
+    const handovers = (file.handovers ?? []).flatMap(note => openHandover(note) ?? [])
+    return chainOf(handovers, parseVkey(given ?? file.vkey))
+  } catch (error) {
+    if (error instanceof SallyportError) return error
+    throw error
+  }
+}
+
+export function failed(problems: string[]): ProofReport {
   return { ok: false, proved: [], not_proved: ['anything at all'], problems }
 }

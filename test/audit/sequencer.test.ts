@@ -92,7 +92,10 @@ describe('the sequencer', () => {
     expect(world.sequencer.leads).toBe(false)
     expect(await size()).toBe(2)
     expect(await world.sequencer.step()).toBe(3)
-    expect(await verifyLog(world.database, world.sequencer.vkey, world.copy.path)).toMatchObject({ ok: true, size: 5 })
+    expect(await verifyLog(world.database, { vkey: world.sequencer.vkey, copy: world.copy.path })).toMatchObject({
+      ok: true,
+      size: 5,
+    })
   })
 
   test('a batch that fails half way is done again, whole', async () => {
@@ -104,7 +107,7 @@ describe('the sequencer', () => {
     await world.database.sql`alter table audit_checkpoints drop constraint full_disk`
     expect(await world.sequencer.step()).toBe(1)
     expect(world.sequencer.problem).toBeNull()
-    expect(await verifyLog(world.database, world.sequencer.vkey, world.copy.path)).toMatchObject({
+    expect(await verifyLog(world.database, { vkey: world.sequencer.vkey, copy: world.copy.path })).toMatchObject({
       ok: true,
       size: 301,
     })
@@ -130,7 +133,7 @@ describe('the sequencer', () => {
     await world.sequencer.release()
     await world.grow(1)
     expect((await readFile(world.copy.path, 'utf8')).split('\n')).toHaveLength(4)
-    expect(await verifyLog(world.database, world.sequencer.vkey, world.copy.path)).toMatchObject({
+    expect(await verifyLog(world.database, { vkey: world.sequencer.vkey, copy: world.copy.path })).toMatchObject({
       ok: true,
       copied: 2,
     })
@@ -189,18 +192,18 @@ describe('RE4: the signer refuses to go back', () => {
     await world.grow(10)
     await world.grow(5)
     await restore(10)
-    expect((await verifyLog(world.database, world.sequencer.vkey, world.copy.path)).flaws.map(f => f.kind)).toEqual([
-      'log_truncated',
-    ])
+    expect(
+      (await verifyLog(world.database, { vkey: world.sequencer.vkey, copy: world.copy.path })).flaws.map(f => f.kind),
+    ).toEqual(['log_truncated'])
     await world.database.db.transaction(tx => world.writer.record(tx, { type: 'vote.cast', body: {} }))
     expect(await world.sequencer.step()).toBe(0)
     expect(world.sequencer.problem).toMatchObject({ code: 'went_back' })
     expect(world.sequencer.problem?.message).toContain('10 entries, but 15 were signed')
 
-    await expect(resume(14)).rejects.toThrow('ends with the checkpoint for 15 entries, not 14')
+    await expect(resume(14)).rejects.toThrow('the last checkpoint that is kept is for 15 entries, not 14')
     await resume(15)
     expect(await world.sequencer.step()).toBe(2)
-    const report = await verifyLog(world.database, world.sequencer.vkey, world.copy.path)
+    const report = await verifyLog(world.database, { vkey: world.sequencer.vkey, copy: world.copy.path })
     expect(report).toMatchObject({ ok: true, size: 12, breaks: [{ abandoned: 15, resumed: 10 }] })
     expect(await world.database.sql`select from audit_inbox where type = 'log.resumed'`).toHaveLength(1)
     await expect(resume(12)).rejects.toThrow('nothing to resume')
@@ -226,9 +229,9 @@ describe('RE4: the signer refuses to go back', () => {
     const eager = world.sequencerWith({ copy: elsewhereCopy() })
     expect(await eager.step()).toBe(0) // who refuses keeps the lock: nobody with an emptier copy signs instead
     await world.sequencer.release()
-    expect((await verifyLog(world.database, world.sequencer.vkey, world.copy.path)).flaws.map(f => f.kind)).toContain(
-      'log_truncated',
-    )
+    expect(
+      (await verifyLog(world.database, { vkey: world.sequencer.vkey, copy: world.copy.path })).flaws.map(f => f.kind),
+    ).toContain('log_truncated')
 
     await sql`update audit_writers set wseq = 12, prev = ''`
     await sql`insert into audit_writers (writer, process, wseq, prev) values ('prc_y.1', 'prc_y', 0, '')`
@@ -245,7 +248,7 @@ describe('RE4: the signer refuses to go back', () => {
     await again.release()
     expect(await world.sequencer.step()).toBe(0)
     expect(world.sequencer.problem?.code).toBe('rewritten')
-    const report = await verifyLog(world.database, world.sequencer.vkey, world.copy.path)
+    const report = await verifyLog(world.database, { vkey: world.sequencer.vkey, copy: world.copy.path })
     expect(report.flaws.map(f => f.kind)).toContain('log_rewritten')
 
     function elsewhereCopy() {

@@ -26,7 +26,7 @@ afterAll(() => world.close())
 /** Where the entry at an index lies. */
 const at = (index: number) =>
   `seq = (select p.seq + ${index} - p.idx from audit_places p where p.idx <= ${index} order by p.idx desc limit 1)`
-const verify = (copy = world.copy.path) => verifyLog(world.database, world.sequencer.vkey, copy)
+const verify = (copy = world.copy.path) => verifyLog(world.database, { vkey: world.sequencer.vkey, copy: copy })
 
 /** Does harm, verifies, and undoes the harm. */
 async function afterHarm(harm: string): Promise<string[]> {
@@ -239,7 +239,7 @@ test('a log of many tiles verifies, with many events waiting', async () => {
       Array.from({ length: 5000 }, (_, n) => ({ type: 'vote.cast', body: { n } }) as const),
     ),
   )
-  expect(await verifyLog(large.database, large.sequencer.vkey, large.copy.path)).toMatchObject({
+  expect(await verifyLog(large.database, { vkey: large.sequencer.vkey, copy: large.copy.path })).toMatchObject({
     flaws: [],
     size: 3000,
     waiting: 5000,

@@ -150,7 +150,7 @@ try {
 
   const total = from + count
   await rate('verified', total, async () => {
-    const report = await verifyLog(database, sequencer.vkey, join(folder, 'copy'))
+    const report = await verifyLog(database, { vkey: sequencer.vkey, copy: join(folder, 'copy') })
     if (!report.ok || report.size !== total) throw new Error(`the log does not verify: ${JSON.stringify(report)}`)
   })
 
