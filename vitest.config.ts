@@ -32,7 +32,7 @@ export default defineConfig({
           globalSetup: 'test/support/database-setup.ts',
           testTimeout: 120_000,
           hookTimeout: 420_000,
-          fileParallelism: false,
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
       },
