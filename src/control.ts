@@ -14,7 +14,9 @@ import { packageRoot, packageVersion } from './db/package-root.ts'
 import { pruneProcesses } from './db/processes.ts'
 import { SallyportError } from './errors.ts'
 import { checkpointKeyOf } from './evidence/checkpoint-key.ts'
+import { copiedCheckpoints } from './evidence/outside.ts'
 import { openPlaces } from './evidence/places.ts'
+import { verifyScript } from './evidence/script.ts'
 import { gatewayEndpoint } from './gateway/endpoint.ts'
 import { Registry } from './gateway/registry.ts'
 import type { Identity } from './identity/door.ts'
@@ -87,13 +89,14 @@ export function startControl(config: Config): Promise<Running> {
     engine.onSwitched(() => void again())
 
     const keyFor = (wanted: string) => checkpointKeyOf(root, originOf(config.deployment), wanted)
+    const copy = new CheckpointCopy(config.audit.copy)
     const sequencer = new Sequencer({
       database,
       url,
       key: signingKeys(root, 'checkpoints').privateKey,
       keyFor,
       origin: originOf(config.deployment),
-      copy: new CheckpointCopy(config.audit.copy),
+      copy,
       logger: logger('audit'),
     })
     const publisher = new Publisher({
@@ -133,6 +136,7 @@ export function startControl(config: Config): Promise<Running> {
       web: join(packageRoot(), 'dist/web'),
       audit,
       log: { vkey: sequencer.vkey, problem: () => sequencer.problem },
+      evidence: { script: verifyScript(), outside: size => copiedCheckpoints(copy, sequencer.vkey, size) },
       slack,
       status: { development: config.development === true, promises: promisesOf(config) },
       approvals,

@@ -46,6 +46,7 @@ audit := {
 	"decisions.export",
 	"decisions.list",
 	"decisions.read",
+	"evidence.export", # a bundle that outsiders check; each part of it is asked for by its own call too
 	"grants.list",
 	"grants.read",
 	"holds.list",

@@ -13,6 +13,7 @@ import { decisionProofRoutes } from './decision-proof.ts'
 import { decisionRoutes } from './decisions.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { handleError, sendError } from './errors.ts'
+import { evidenceRoutes } from './evidence.ts'
 import { explainRoutes } from './explain.ts'
 import { grantRoutes } from './grants.ts'
 import { installGuard } from './guard.ts'
@@ -65,6 +66,7 @@ const areas = [
   sessionRoutes,
   recordingRoutes,
   auditRoutes,
+  evidenceRoutes,
   planRoutes,
   decisionProofRoutes,
   policySchemaRoutes,

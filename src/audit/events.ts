@@ -48,6 +48,8 @@ export const eventTypes = [
   'replay.opened',
   'replay.originals_opened',
   'replay.refused',
+  'replay.searched',
+  'evidence.exported',
   'log.erased',
   'hold.set',
   'hold.lifted',

@@ -242,21 +242,23 @@ export async function prove(client: Client, id: string, options: { output?: stri
   say(`${path} proves this event. Check it anywhere: sallyport verify ${path}`)
 }
 
-/** Checks a proof with no network and no server. @returns exit code 0 only when it proves something. */
-export async function verifyFile(path: string, options: { key?: string }): Promise<number> {
-  const { verifyProof } = await import('../evidence/verify.ts')
+/** Checks a proof or a bundle with no network and no server. @returns exit code 0 only when it proves something. */
+export async function verifyFile(path: string, options: { key?: string; recompute?: boolean }): Promise<number> {
   if (!existsSync(path)) {
     throw new SallyportError('not_found', `there is no file ${path}`, {
-      remedy: 'give the file that `sallyport audit prove` wrote',
+      remedy: 'give the file that `sallyport evidence` or `sallyport audit prove` wrote',
     })
   }
+  const { isArchive, verifyBundleFile } = await import('./evidence.ts')
+  if (isArchive(path)) return verifyBundleFile(path, options)
+  const { verifyProof } = await import('../evidence/verify.ts')
   if (statSync(path).size > maxProofBytes) throw new SallyportError('bad_request', `${path} is too large for a proof`)
   let file: unknown
   try {
     file = JSON.parse(readFileSync(path, 'utf8'))
   } catch {
-    throw new SallyportError('bad_request', `${path} is no JSON`, {
-      remedy: 'give the file that `sallyport audit prove` wrote',
+    throw new SallyportError('bad_request', `${path} is neither a bundle nor a proof`, {
+      remedy: 'give the file that `sallyport evidence` or `sallyport audit prove` wrote',
     })
   }
   const { isConsistencyFile, verifyConsistencyFile } = await import('../evidence/verify-consistency.ts')

@@ -20,7 +20,8 @@ const dist = join(root, 'dist')
 const lock = join(root, 'node_modules/.sallyport-build')
 
 /**
- * Builds the program (tsc) and the web page (vite), each only when what it is made from changed.
+ * Builds the program (tsc), the verifier that goes with evidence and the web page (vite), each only when what it is made
+ * from changed.
  * @param {(line: string) => void} progress told before something that takes long
  * @throws an Error with the compiler's own words when the sources are wrong
  */
@@ -28,6 +29,7 @@ export async function build(progress = () => {}) {
   needModules()
   await holding(() => {
     program(progress)
+    verifier(progress)
     web(progress)
   })
 }
@@ -41,7 +43,8 @@ function program(progress) {
   // A source that is gone must not live on in dist.
   const gone = (old.files ?? []).filter(file => !stamp.files.includes(file))
   if (gone.length > 0)
-    for (const name of namesIn(dist)) if (name !== 'web') rmSync(join(dist, name), { recursive: true, force: true })
+    for (const name of namesIn(dist))
+      if (name !== 'web' && name !== 'verifier') rmSync(join(dist, name), { recursive: true, force: true })
   // The compiler's own notes would keep it from writing again what was deleted by hand.
   if (!existsSync(join(dist, 'cli/main.js'))) rmSync(join(dist, '.tsbuildinfo'), { force: true })
   run('the TypeScript compiler', [
@@ -57,6 +60,18 @@ function program(progress) {
     copyFileSync(path, to)
   }
   writeStamp('program', stamp)
+}
+
+/** One file that needs Node.js alone, from the same sources. */
+function verifier(progress) {
+  const made = join(dist, 'verifier/verify.mjs')
+  const config = join(root, 'src/evidence/verify-script.config.js')
+  if (!existsSync(config)) return
+  const stamp = { ...readStamp('program'), files: [] }
+  if (readStamp('verifier').hash === stamp.hash && existsSync(made)) return
+  progress('building the verifier')
+  run('vite', [join(root, 'node_modules/vite/bin/vite.js'), 'build', '--config', config])
+  writeStamp('verifier', stamp)
 }
 
 function web(progress) {

@@ -7,6 +7,8 @@ export interface Client {
   readonly origin: string
   get<Answer>(path: string): Promise<Answer>
   bytes(path: string): Promise<Buffer>
+  /** A large answer, piece by piece. */
+  stream(path: string): AsyncGenerator<Uint8Array>
   post<Answer>(path: string, body: unknown): Promise<Answer>
   delete<Answer>(path: string): Promise<Answer>
   /** The lines of a streamed answer (JSON Lines), as they come. */
@@ -48,6 +50,10 @@ export function openClient(profile: Profile): Client {
     origin,
     get: async path => json(await send('GET', path)),
     bytes: async path => Buffer.from(await (await send('GET', path)).arrayBuffer()),
+    async *stream(path) {
+      const { body } = await send('GET', path)
+      if (body !== null) yield* body as AsyncIterable<Uint8Array>
+    },
     post: async (path, body) => json(await send('POST', path, body)),
     delete: async path => json(await send('DELETE', path)),
     async *lines(path, signal) {

@@ -139,7 +139,7 @@ function queryOf(filters: DecisionFilters): URLSearchParams {
 }
 
 /** ISO 8601, or so long ago: `2026-11-01`, `2026-11-01T12:00:00Z`, `7d`. */
-function instantOf(option: string, text: string): number {
+export function instantOf(option: string, text: string): number {
   const ago = /^(\d{1,6})(m|h|d)$/.exec(text)
   if (ago !== null) return Date.now() - Number(ago[1]) * { m: 60_000, h: 3_600_000, d: 86_400_000 }[ago[2]!]!
   const ms = Date.parse(text)

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { addAuditCommands } from './audit-commands.ts'
 import { openClient } from './client.ts'
+import type { EvidenceCommand } from './evidence.ts'
 import type { ImpactCommand } from './impact.ts'
 import { complain, seconds } from './output.ts'
 import type { FolderOptions } from './policy.ts'
@@ -192,10 +193,24 @@ program
 
 addAuditCommands(program, client)
 program
+  .command('evidence')
+  .description('one archive of everything about a session, a request or a subject, which verifies with no network')
+  .option('--session <id>', 'about one session')
+  .option('--request <id>', 'about one request, with its sessions')
+  .option('--subject <who>', 'about one subject (id, name or e-mail), with --from and --to')
+  .option('--from <time>', 'since then (ISO 8601, or 7d for so long ago)')
+  .option('--to <time>', 'before then; default now')
+  .option('-o, --output <file>', 'where to; default evidence-ID.tar')
+  .option('--key <vkey>', 'the log key you trust: the bundle is verified with it before it is kept')
+  .action(async (o: EvidenceCommand) => {
+    process.exitCode = await (await import('./evidence.ts')).evidence(client(), o)
+  })
+program
   .command('verify <file>')
-  .description('check a proof with no network and no server')
+  .description('check a bundle of evidence or a proof with no network and no server')
   .option('--key <vkey>', 'the log key you trust, from outside this file')
-  .action(async (file: string, o: { key?: string }) => {
+  .option('--recompute', 'compute every decision of a bundle again too, with the command opa as second judge')
+  .action(async (file: string, o: { key?: string; recompute?: boolean }) => {
     process.exitCode = await (await import('./audit.ts')).verifyFile(file, o)
   })
 

@@ -5,7 +5,7 @@ import { faultsOf } from '../faults.ts'
 import { bundleDigest } from '../policy/bundle.ts'
 import { derivedDecisionId } from '../policy/decision-id.ts'
 import { type Answer, judge } from '../policy/judge.ts'
-import { decisionLeaf } from '../policy/log/decision-batch.ts'
+import { decisionLeaf } from '../policy/log/decision-leaf.ts'
 import { type DecisionProof, DecisionProofSchema } from '../policy/log/decision-proof.ts'
 import type { StoredDecision } from '../policy/log/decision-store.ts'
 import { withoutClaims } from '../policy/log/hidden.ts'
@@ -16,6 +16,7 @@ import type { Sources } from '../policy/repository/sources.ts'
 import { isInput, sortSets } from '../policy/results.ts'
 import { verifyRevision } from '../policy/signing.ts'
 import { Evaluator } from '../policy/wasm.ts'
+import { Findings, type FindingsReport } from './findings.ts'
 import { verifyProof } from './verify.ts'
 
 export interface VerifyDecisionOptions {
@@ -30,33 +31,9 @@ export interface VerifyDecisionOptions {
   readonly max_groups_age_s?: number | undefined
 }
 
-export interface DecisionReport {
-  readonly ok: boolean
-  readonly proved: readonly string[]
-  readonly not_proved: readonly string[]
-  readonly flaws: readonly string[]
-}
+export type DecisionReport = FindingsReport
 
 type Decision = DecisionProof['decision']
-
-/** What a report is gathered in: each step says in plain words what follows from it. */
-class Findings {
-  readonly proved: string[] = []
-  readonly not_proved: string[] = []
-  readonly flaws: string[] = []
-
-  /** Something that must hold. @returns whether it does. */
-  demand(holds: boolean, proved: string, flaw: string): boolean {
-    if (holds) this.proved.push(proved)
-    else this.flaws.push(flaw)
-    return holds
-  }
-
-  report(): DecisionReport {
-    const { proved, not_proved, flaws } = this
-    return { ok: flaws.length === 0, proved, not_proved, flaws }
-  }
-}
 
 /** Codes that come of the process's state when it was asked, and not of the question. */
 const ofTheMoment: Readonly<Record<string, string>> = {
@@ -126,7 +103,7 @@ function checkLeaf(
 }
 
 /** @returns the input as it can be judged again; undefined where it cannot. */
-function checkInput(decision: Decision, found: Findings): unknown {
+export function checkInput(decision: Decision, found: Findings): unknown {
   if (Object.hasOwn(ofTheMoment, decision.code)) {
     found.not_proved.push(`the answer (${decision.code}): ${ofTheMoment[decision.code]}`)
     return undefined
@@ -207,12 +184,14 @@ async function rebuildFor(
   return undefined
 }
 
-async function compute(
+/** @param second whether OPA's own evaluator is asked too, which takes a process. */
+export async function compute(
   decision: Decision,
   input: unknown,
   rebuilt: Rebuilt,
-  options: VerifyDecisionOptions,
+  options: Pick<VerifyDecisionOptions, 'max_groups_age_s'>,
   found: Findings,
+  second = true,
 ): Promise<void> {
   const point = decision.point as Point
   if (!Object.hasOwn(points, point) || !isInput(point, input)) {
@@ -249,7 +228,7 @@ async function compute(
   )
   if (!knowsAge && byPeople.has(point))
     found.not_proved.push('that the groups were fresh enough: that is a setting of the deployment')
-  await askSecondJudge(decision, text, answer, rebuilt, found)
+  if (second) await askSecondJudge(decision, text, answer, rebuilt, found)
 }
 
 /** OPA's own evaluator shares no code with the module that is enforced. */

@@ -4,7 +4,7 @@ import { SallyportError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
 import { RecordingDamaged } from './errors.ts'
 import { unwrapPartKey } from './part-key.ts'
-import { PartReader, type Played, type SegmentRow } from './part-reader.ts'
+import { PartReader, type PartRow, type Played, type SegmentRow } from './part-reader.ts'
 import { recordingKeys, recordingParts, recordingSegments, recordings } from './schema.ts'
 import { sealHash } from './seal.ts'
 import type { Layer } from './segment.ts'
@@ -38,6 +38,16 @@ export interface VerifyReport {
   readonly problem: string | null
   readonly parts: readonly PartReport[]
 }
+
+/** A part, or one segment of the part before it. */
+export type ContainerPiece =
+  | { readonly piece: 'part'; readonly part: PartRow; readonly key: string | null }
+  | {
+      readonly piece: 'segment'
+      readonly segment: SegmentRow
+      readonly stored: Buffer
+      readonly events: readonly Played[] | null
+    }
 
 export type View = 'masked' | 'clear'
 
@@ -112,6 +122,28 @@ export class Reader {
     return { ...base, ok: problem === null && parts.every(part => part.problem === null), problem, parts }
   }
 
+  /**
+   * The masked layer as it lies in the store, each segment checked as far as it can be: what an outsider can check again.
+   * @param open whether its keys and events are given too.
+   * @throws RecordingDamaged after what verifies; SallyportError `gone` when it was deleted.
+   */
+  async *container(sessionId: string, open: boolean): AsyncGenerator<ContainerPiece> {
+    const row = await this.#present(sessionId)
+    for (const { part, wrapped } of await this.#parts(row.id)) {
+      if (part.layer !== 'masked') continue
+      if (open && wrapped === null) throw new RecordingDamaged(part.part, -1, 'its key is not there')
+      const key = open ? await unwrapPartKey(this.#identities.masked, wrapped!) : null
+      yield { piece: 'part', part, key: key?.export().toString('hex') ?? null }
+      let stored: Buffer = Buffer.alloc(0)
+      const get = async (name: string, most: number) => (stored = await this.#store.get(name, most))
+      const reader = new PartReader(part, key, { get })
+      for await (const segment of this.#segments(row.id, reader)) {
+        const events = await reader.read(segment)
+        yield { piece: 'segment', segment, stored, events: open ? events : null }
+      }
+    }
+  }
+
   async #verifyPart(row: RecordingRow, reader: PartReader): Promise<PartReport> {
     let problem: PartReport['problem'] = null
     try {
@@ -156,16 +188,7 @@ export class Reader {
     readers: Map<number, PartReader>,
     originals: 'leave out' | 'check' | 'open',
   ): Promise<void> {
-    const rows = await this.#database.db
-      .select({ part: recordingParts, wrapped: recordingKeys.wrapped })
-      .from(recordingParts)
-      .leftJoin(
-        recordingKeys,
-        and(eq(recordingKeys.recording_id, recordingParts.recording_id), eq(recordingKeys.part, recordingParts.part)),
-      )
-      .where(eq(recordingParts.recording_id, row.id))
-      .orderBy(asc(recordingParts.part))
-    for (const { part, wrapped } of rows) {
+    for (const { part, wrapped } of await this.#parts(row.id)) {
       const { layer } = part
       if (readers.has(part.part) || (layer === 'originals' && originals === 'leave out')) continue
       if (wrapped === null) throw new RecordingDamaged(part.part, -1, 'its key is not there')
@@ -173,6 +196,18 @@ export class Reader {
       const key = opens ? await unwrapPartKey(this.#identities[layer], wrapped) : null
       readers.set(part.part, new PartReader(part, key, this.#store))
     }
+  }
+
+  #parts(recordingId: string): Promise<{ part: PartRow; wrapped: Buffer | null }[]> {
+    return this.#database.db
+      .select({ part: recordingParts, wrapped: recordingKeys.wrapped })
+      .from(recordingParts)
+      .leftJoin(
+        recordingKeys,
+        and(eq(recordingKeys.recording_id, recordingParts.recording_id), eq(recordingKeys.part, recordingParts.part)),
+      )
+      .where(eq(recordingParts.recording_id, recordingId))
+      .orderBy(asc(recordingParts.part))
   }
 
   /** One pass over what is shipped and not read yet, merged by time. A part is opened when its time has come. */

@@ -24,14 +24,15 @@ export class ReplayClient {
     this.#options = options
   }
 
-  /** The lines of a replay, as a stream. @throws SallyportError with the replay process's own refusal. */
+  /** The lines of a replay, as a stream: `outline` without the bytes of terminals, `container` sealed. @throws SallyportError with the replay process's own refusal. */
   async events(
     caller: Caller,
     sessionId: string,
     query: Readonly<Record<string, string>>,
     signal: AbortSignal,
+    what: 'events' | 'outline' | 'container' = 'events',
   ): Promise<IncomingMessage> {
-    const answer = await this.#call(caller, `/sessions/${sessionId}/events?${new URLSearchParams(query)}`, signal)
+    const answer = await this.#call(caller, `/sessions/${sessionId}/${what}?${new URLSearchParams(query)}`, signal)
     if (answer.statusCode !== 200) throw await refusal(answer)
     return answer
   }

@@ -20,7 +20,7 @@ export interface ReplayServerOptions extends Omit<ReplayDoorOptions, 'opensOrigi
 }
 
 /**
- * Serves control's calls on an internal address: `GET /sessions/:id/events` and `GET /sessions/:id/verify`.
+ * Serves control's calls on an internal address: `GET /sessions/:id/` and `events`, `outline`, `container` or `verify`.
  * INVARIANT: the first byte of a recording goes out after the decision and its event are in the database.
  */
 export class ReplayServer {
@@ -71,10 +71,14 @@ export class ReplayServer {
         remedy: 'call the control plane, which forwards to here',
       })
     const url = new URL(path, 'http://replay')
-    const [, session, what] = /^\/sessions\/(ses_[0-9a-z]{26})\/(events|verify)$/.exec(url.pathname) ?? []
+    const [, session, what] =
+      /^\/sessions\/(ses_[0-9a-z]{26})\/(events|outline|container|verify)$/.exec(url.pathname) ?? []
     if (session === undefined) throw new SallyportError('not_found', 'there is no such call here')
     if (what === 'verify') return this.#verify(response, call, session)
-    await this.#replay(response, { call, session, ...viewOf(url.searchParams) })
+    const asked = { call, session, ...viewOf(url.searchParams) }
+    if (what === 'container' && (asked.verb === 'open' || asked.view !== 'masked' || asked.follow))
+      throw new SallyportError('bad_request', 'a container is downloaded or exported, masked and as it is now')
+    await this.#replay(response, asked, what as 'events' | 'outline' | 'container')
   }
 
   /** Control decided `admin` for it; nothing of what was recorded is in the report. */
@@ -87,7 +91,11 @@ export class ReplayServer {
     }
   }
 
-  async #replay(response: ServerResponse, request: ReplayRequest): Promise<void> {
+  async #replay(
+    response: ServerResponse,
+    request: ReplayRequest,
+    what: 'events' | 'outline' | 'container',
+  ): Promise<void> {
     const row = await this.#options.reader.find(request.session)
     if (row === undefined) throw new SallyportError('not_found', `there is no recording of session ${request.session}`)
     const stop = new AbortController()
@@ -95,7 +103,7 @@ export class ReplayServer {
     try {
       response.once('close', () => stop.abort())
       const opened = await this.#door.open(row, request)
-      await streamReplay(response, { ...this.#options, row, request, opened, door: this.#door, stop })
+      await streamReplay(response, { ...this.#options, row, request, opened, what, door: this.#door, stop })
     } finally {
       release()
     }

@@ -4,11 +4,12 @@ import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { logger } from '../log.ts'
 import type { Decision } from '../policy/decision.ts'
+import { containerLines } from './container.ts'
 import { RecordingDamaged } from './errors.ts'
-import type { Played } from './part-reader.ts'
 import type { Reader, RecordingRow } from './reader.ts'
 import { jsonLine } from './render.ts'
 import type { ReplayDoor, ReplayRequest } from './replay-door.ts'
+import { lineOf, outlineOf } from './replay-line.ts'
 import { type Follower, Watch } from './watches.ts'
 
 const log = logger('recording')
@@ -25,6 +26,8 @@ export interface ReplayStream {
   readonly opened: Decision<'replay'>
   readonly door: ReplayDoor
   readonly stop: AbortController
+  /** The events, the events without what terminals put out, or the sealed container for an outsider. */
+  readonly what: 'events' | 'outline' | 'container'
   /** Of this process, in the row that says who watches. */
   readonly process_id: string
 }
@@ -55,15 +58,13 @@ export async function streamReplay(response: ServerResponse, stream: ReplayStrea
   try {
     if (request.follow) watch = await Watch.begin(stream.database, followerOf(stream), () => line.stalledMs < stalledMs)
     await line.send(header(row, request, opened))
-    const { view, follow } = request
-    const events = stream.reader.events(row.session_id, { view, ...(follow ? { follow: stop.signal } : {}) })
-    for await (const event of events) {
+    for await (const said of linesOf(stream)) {
       if (stop.signal.aborted) break
       if (!(await redecide())) {
         stop.abort('policy')
         break
       }
-      await line.send(lineOf(event))
+      await line.send(said)
     }
     if (stop.signal.aborted) ending = { ok: false, problem: cutBecause(stop.signal) }
   } catch (error) {
@@ -81,6 +82,13 @@ export async function streamReplay(response: ServerResponse, stream: ReplayStrea
   )
 }
 
+async function* linesOf({ reader, row, request, what, stop }: ReplayStream): AsyncGenerator<object> {
+  const { view, follow, verb } = request
+  if (what === 'container') return yield* containerLines(reader, row, verb === 'export')
+  const events = reader.events(row.session_id, { view, ...(follow ? { follow: stop.signal } : {}) })
+  for await (const event of events) yield what === 'outline' ? outlineOf(event) : lineOf(event)
+}
+
 const cutBecause = (signal: AbortSignal): string =>
   signal.reason === 'policy' ? 'policy no longer allows this replay' : 'the replay process is stopping'
 
@@ -95,11 +103,6 @@ function header(row: RecordingRow, request: ReplayRequest, opened: Decision<'rep
     view: request.view,
     decision_id: opened.id,
   }
-}
-
-/** The body of an event may hold members of any name; the envelope wins. */
-function lineOf({ at_us, t: _t, at_ms: _at, part, conn, seq, kind, ...body }: Played): object {
-  return { at_ms: at_us / 1000, part, conn, seq, kind, ...body }
 }
 
 /** What goes to the client, one line after the other, and for how long it has taken none. */

@@ -5,9 +5,10 @@ import { openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
 import type { Decision } from '../../src/policy/decision.ts'
 import type { Engine } from '../../src/policy/engine.ts'
-import { batchDecisions, decisionLeaf } from '../../src/policy/log/decision-batch.ts'
+import { batchDecisions } from '../../src/policy/log/decision-batch.ts'
 import { dayOf } from '../../src/policy/log/decision-days.ts'
 import { decisionEvent } from '../../src/policy/log/decision-event.ts'
+import { decisionLeaf } from '../../src/policy/log/decision-leaf.ts'
 import { DecisionLog } from '../../src/policy/log/decision-log.ts'
 import {
   type DecisionFilter,

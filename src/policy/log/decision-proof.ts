@@ -5,8 +5,8 @@ import { type ProofFile, prove } from '../../audit/prove.ts'
 import type { Database } from '../../db/database.ts'
 import { SallyportError } from '../../errors.ts'
 import { actionDecisions, decisions, revisions } from '../schema.ts'
-import { decisionLeaf } from './decision-batch.ts'
 import { columnsOf } from './decision-filter.ts'
+import { decisionLeaf } from './decision-leaf.ts'
 import { getDecision } from './decision-store.ts'
 
 const Nullable = T.Union([T.String(), T.Null()])
