@@ -6,6 +6,7 @@ import { secretRef } from './keys.ts'
 import { openStore } from './recording/open-store.ts'
 import { Reader } from './recording/reader.ts'
 import { ReplayServer } from './recording/replay-server.ts'
+import { TextIndex } from './recording/text-index.ts'
 import { parsePublicKey } from './signing-keys.ts'
 
 /** Replay: the only role that holds the identities of recordings. It decides for itself who may see what. */
@@ -34,5 +35,8 @@ export function startReplay(config: Config): Promise<Running> {
     })
     await server.listen(config.replay)
     base.onClose(() => server.close())
+    const texts = new TextIndex({ database, reader, process_id: base.row.id })
+    texts.start()
+    base.onClose(() => texts.close())
   })
 }

@@ -31,6 +31,7 @@ import { recordingRoutes } from './recordings.ts'
 import { requestRoutes } from './requests.ts'
 import { resourceRoutes } from './resources.ts'
 import { reviewRoutes } from './reviews.ts'
+import { searchRoutes } from './search.ts'
 import { sessionRoutes } from './sessions.ts'
 import { slackRoutes } from './slack.ts'
 import { statusRoutes } from './status.ts'
@@ -65,6 +66,7 @@ const areas = [
   ticketRoutes,
   sessionRoutes,
   recordingRoutes,
+  searchRoutes,
   auditRoutes,
   evidenceRoutes,
   planRoutes,

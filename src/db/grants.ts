@@ -145,6 +145,13 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   },
   // Who watches opens a moderated session: nobody but the replay process, which let them, may say so.
   recording_watches: { control: read, gateway: read, replay: ['select', 'insert', 'update(seen_at)', 'delete'] },
+  // What sessions said is read where `replay` is decided, and deleted where recordings are.
+  recording_texts: { control: ['select(recording_id)', 'delete'], gateway: none, replay: ['select', 'insert'] },
+  recording_indexes: {
+    control: ['select(recording_id)', 'delete'],
+    gateway: none,
+    replay: ['select', 'insert', 'update(seal_hash, claimed_by, claimed_until, indexed_at, problem)'],
+  },
   legal_holds: { control: ['select', 'insert', 'update(lifted_by, lifted_at)'], gateway: none, replay: read },
 
   // slack

@@ -14,6 +14,25 @@ export interface ReplayClientOptions {
   readonly now: () => number
 }
 
+export interface FoundTexts {
+  readonly items: readonly {
+    readonly session_id: string
+    readonly subject: { readonly id: string; readonly name: string }
+    readonly own: boolean
+    readonly resource: string
+    readonly role: string
+    readonly protocol: string
+    readonly started_at_ms: number
+    readonly at_ms: number
+    readonly part: number
+    readonly seq: number
+    readonly conn: string
+    readonly kind: string
+    readonly excerpt: string
+  }[]
+  readonly next: number | null
+}
+
 const maxJson = 4 * 1024 * 1024
 
 /** Control's side: it signs who asks for what, and passes on what the replay process answers. It decides nothing. */
@@ -35,6 +54,13 @@ export class ReplayClient {
     const answer = await this.#call(caller, `/sessions/${sessionId}/${what}?${new URLSearchParams(query)}`, signal)
     if (answer.statusCode !== 200) throw await refusal(answer)
     return answer
+  }
+
+  /** What words find in the recordings that this caller may open. */
+  async search(caller: Caller, query: Readonly<Record<string, string>>): Promise<FoundTexts> {
+    const answer = await this.#call(caller, `/search?${new URLSearchParams(query)}`)
+    if (answer.statusCode !== 200) throw await refusal(answer)
+    return JSON.parse(await body(answer)) as FoundTexts
   }
 
   async verify(caller: Caller, sessionId: string): Promise<VerifyReport> {

@@ -80,6 +80,44 @@ export class ReplayDoor {
     return decision
   }
 
+  /**
+   * Decides which recordings' texts this caller may find: those that they may open. What was shown is written down, with the
+   * decisions that allowed it, before it is shown.
+   */
+  finding(call: CallFacts): Finding {
+    const allowed = new Map<string, Decision<'replay'>>()
+    let refused = 0
+    const request = { call, session: '', follow: false, view: 'masked', verb: 'open', reason: null } as const
+    const asker = this.#asker(call)
+    return {
+      sees: async row => {
+        const decision = this.#ask(row, request, await asker)
+        const opens = refusalOf(row, request, decision) === undefined
+        if (opens) allowed.set(row.id, decision)
+        else refused++
+        return opens
+      },
+      shown: async (text, recordings) => {
+        const decisions = [...new Set(recordings)].map(id => allowed.get(id)!)
+        await this.#options.database.db.transaction(async tx => {
+          for (const decision of decisions) await this.#options.decisions.insert(tx, decision)
+          await this.#options.audit.record(tx, {
+            type: 'replay.searched',
+            body: {
+              text: text.slice(0, 200).toWellFormed(),
+              decisions: decisions.map(decision => decision.id),
+              recordings: [...new Set(recordings)],
+              refused,
+              via: call.via,
+              token: call.token?.id,
+            },
+            subject_id: call.subject_id,
+          })
+        })
+      },
+    }
+  }
+
   /** Whether a replay that is under way may go on: groups, revision and subject may have changed. */
   async stillAllowed(row: RecordingRow, request: ReplayRequest): Promise<boolean> {
     const decision = await this.#decide(row, request).catch(() => undefined)
@@ -106,27 +144,31 @@ export class ReplayDoor {
   }
 
   async #decide(row: RecordingRow, request: ReplayRequest): Promise<Decision<'replay'>> {
-    const { call, verb, view, reason } = request
-    const facts = await this.#options.subjectFacts(call.subject_id)
-    if (facts === null) throw new SallyportError('unauthenticated', 'the subject of this call is unknown or disabled')
-    const token = call.token === null ? null : await this.#options.tokenFacts(call.token.id)
-    if (call.token !== null && token === null)
-      throw new SallyportError('unauthenticated', 'the API token of this call was revoked or has expired')
-    const { decision } = this.#options.engine.decide(
-      'replay',
-      {
-        subject: { ...facts, on_behalf_of: call.on_behalf_of, token },
-        recording: recordingFacts(row),
-        own: row.subject_id === facts.id,
-        verb,
-        view,
-        reason,
-        time: timeFacts(this.#options.now(), this.#options.zone),
-      },
-      { session_id: row.session_id },
-    )
-    return decision
+    return this.#ask(row, request, await this.#asker(request.call))
   }
+
+  /** Who asks, as they are now. */
+  async #asker({ subject_id, on_behalf_of, token: held }: CallFacts): Promise<SubjectFacts> {
+    const facts = await this.#options.subjectFacts(subject_id)
+    if (facts === null) throw new SallyportError('unauthenticated', 'the subject of this call is unknown or disabled')
+    const token = held === null ? null : await this.#options.tokenFacts(held.id)
+    if (held !== null && token === null)
+      throw new SallyportError('unauthenticated', 'the API token of this call was revoked or has expired')
+    return { ...facts, on_behalf_of, token }
+  }
+
+  #ask(row: RecordingRow, { verb, view, reason }: ReplayRequest, subject: SubjectFacts): Decision<'replay'> {
+    const own = row.subject_id === subject.id
+    const time = timeFacts(this.#options.now(), this.#options.zone)
+    const input = { subject, recording: recordingFacts(row), own, verb, view, reason, time }
+    return this.#options.engine.decide('replay', input, { session_id: row.session_id }).decision
+  }
+}
+
+export interface Finding {
+  readonly sees: (row: RecordingRow) => Promise<boolean>
+  /** @param recordings of the hits. @throws when it cannot be written: then nothing is shown. */
+  readonly shown: (text: string, recordings: readonly string[]) => Promise<void>
 }
 
 function refusalOf(

@@ -7,6 +7,7 @@ import { type CallFacts, CallVerifier } from './calls.ts'
 import type { Reader } from './reader.ts'
 import { ReplayDoor, type ReplayDoorOptions, type ReplayRequest } from './replay-door.ts'
 import { streamReplay } from './replay-stream.ts'
+import { searchTexts, type TextHit, type TextQuery } from './text-search.ts'
 
 const log = logger('recording')
 const maxStreams = 16
@@ -20,7 +21,7 @@ export interface ReplayServerOptions extends Omit<ReplayDoorOptions, 'opensOrigi
 }
 
 /**
- * Serves control's calls on an internal address: `GET /sessions/:id/` and `events`, `outline`, `container` or `verify`.
+ * Serves control's calls on an internal address: `GET /sessions/:id/` and `events`, `outline`, `container` or `verify`; `GET /search`.
  * INVARIANT: the first byte of a recording goes out after the decision and its event are in the database.
  */
 export class ReplayServer {
@@ -71,6 +72,7 @@ export class ReplayServer {
         remedy: 'call the control plane, which forwards to here',
       })
     const url = new URL(path, 'http://replay')
+    if (url.pathname === '/search') return await this.#search(response, call, url.searchParams)
     const [, session, what] =
       /^\/sessions\/(ses_[0-9a-z]{26})\/(events|outline|container|verify)$/.exec(url.pathname) ?? []
     if (session === undefined) throw new SallyportError('not_found', 'there is no such call here')
@@ -86,6 +88,22 @@ export class ReplayServer {
     const release = this.#take(call, new AbortController())
     try {
       sendJson(response, 200, await this.#options.reader.verify(session))
+    } finally {
+      release()
+    }
+  }
+
+  async #search(response: ServerResponse, call: CallFacts, asked: URLSearchParams): Promise<void> {
+    const release = this.#take(call, new AbortController())
+    try {
+      const finding = this.#door.finding(call)
+      const query = textQueryOf(asked)
+      const { hits, next } = await searchTexts(this.#options.database, query, finding.sees)
+      await finding.shown(
+        query.text,
+        hits.map(hit => hit.recording.id),
+      )
+      sendJson(response, 200, { items: hits.map(hit => shownHit(hit, call)), next })
     } finally {
       release()
     }
@@ -148,6 +166,45 @@ function viewOf(query: URLSearchParams): Pick<ReplayRequest, 'follow' | 'view' |
     view,
     verb: one('verb', ['open', 'download', 'export'], 'open'),
     reason,
+  }
+}
+
+function textQueryOf(asked: URLSearchParams): TextQuery {
+  const number = (name: string): number | undefined => {
+    const text = asked.get(name)
+    if (text === null) return undefined
+    const value = Number(text)
+    if (!Number.isSafeInteger(value) || value < 0) throw new SallyportError('bad_request', `${name} is no whole number`)
+    return value
+  }
+  return {
+    text: (asked.get('text') ?? '').slice(0, 500),
+    session: asked.get('session') ?? undefined,
+    subject_id: asked.get('subject_id') ?? undefined,
+    resource: asked.get('resource') ?? undefined,
+    from_ms: number('from_ms'),
+    to_ms: number('to_ms'),
+    before: number('before'),
+    limit: Math.min(Math.max(number('limit') ?? 25, 1), 100),
+  }
+}
+
+function shownHit({ recording, excerpt, part, seq, at_ms, conn, kind }: TextHit, call: CallFacts): object {
+  const { session_id, subject_id, subject_name, resource, role, protocol } = recording
+  return {
+    session_id,
+    subject: { id: subject_id, name: subject_name },
+    own: subject_id === call.subject_id,
+    resource,
+    role,
+    protocol,
+    started_at_ms: recording.started_at.getTime(),
+    at_ms,
+    part,
+    seq,
+    conn,
+    kind,
+    excerpt,
   }
 }
 

@@ -13,6 +13,7 @@ import type { RecordingRow } from './reader.ts'
 import type { Receipt } from './receipt.ts'
 import { legalHolds, recordingKeys, recordingSegments, recordings } from './schema.ts'
 import type { Store } from './store.ts'
+import { forgetTexts } from './text-index.ts'
 
 const log = logger('recording')
 const batch = 100
@@ -183,6 +184,7 @@ export class Retention {
       step: 'keys',
       data_removed_at_ms: null,
     }
+    await forgetTexts(tx, id)
     await this.#options.decisions.insert(tx, decision)
     await tx
       .update(recordings)

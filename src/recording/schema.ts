@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
-import { index, integer, jsonb, pgTable, primaryKey, text, timestamp, uniqueIndex } from 'drizzle-orm/pg-core'
-import { bytes, integer53 } from '../db/columns.ts'
+import { bigint, index, integer, jsonb, pgTable, primaryKey, text, timestamp, uniqueIndex } from 'drizzle-orm/pg-core'
+import { bytes, integer53, lexemes } from '../db/columns.ts'
 import type { Receipt } from './receipt.ts'
 import type { Seal } from './seal.ts'
 import type { Layer } from './segment.ts'
@@ -106,6 +106,40 @@ export const recordingWatches = pgTable(
   },
   t => [index().on(t.session_id)],
 )
+
+/** What sessions said, masked: written by the replay process, which alone reads it; it goes with its recording. */
+export const recordingTexts = pgTable(
+  'recording_texts',
+  {
+    id: bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(), // the newest text has the highest
+    recording_id: text()
+      .notNull()
+      .references(() => recordings.id),
+    part: integer().notNull(),
+    seq: integer53().notNull(),
+    at_ms: integer53().notNull(),
+    conn: text().notNull(),
+    kind: text().notNull(),
+    text: text().notNull(),
+    words: lexemes().notNull(),
+  },
+  t => [
+    uniqueIndex('recording_texts_event').on(t.recording_id, t.part, t.seq),
+    index('recording_texts_words').using('gin', t.words),
+  ],
+)
+
+/** Which recordings have been read for their texts, up to which seal. */
+export const recordingIndexes = pgTable('recording_indexes', {
+  recording_id: text()
+    .primaryKey()
+    .references(() => recordings.id),
+  seal_hash: text(), // of the seal whose events are all in; null while none is
+  claimed_by: text().notNull(), // prc_…
+  claimed_until: at().notNull(),
+  indexed_at: at(),
+  problem: text(), // why not all of it is found
+})
 
 export const legalHolds = pgTable(
   'legal_holds',

@@ -59,7 +59,8 @@ function quoted(lexeme: string): string {
   return `'${lexeme.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
 }
 
-function split(text: string): string[] {
+/** The words of a text, in order. */
+export function split(text: string): string[] {
   return (text.toLowerCase().match(word) ?? []).map(each => each.slice(0, maxWordChars))
 }
 
