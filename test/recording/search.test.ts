@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { newId } from '../../src/ids.ts'
 import { textOf } from '../../src/recording/event-text.ts'
+import type { Journal } from '../../src/recording/journal.ts'
 import type { Played } from '../../src/recording/part-reader.ts'
 import { Reader } from '../../src/recording/reader.ts'
 import type { SessionFacts } from '../../src/recording/recorder.ts'
@@ -14,6 +15,7 @@ import { createWorld, type RecordingWorld, sessionFacts, until } from './world.t
 const hostile = `<script>alert(1)</script> \u001b]52;c;x\u0007 \0 %_\\ ' " ): drop table`
 let world: RecordingWorld
 let texts: TextIndex
+let journal: Journal | undefined
 const all = async () => true
 
 beforeAll(async () => {
@@ -31,14 +33,14 @@ afterAll(() => world[Symbol.asyncDispose]())
 
 async function recorded(events: readonly object[], more: Partial<SessionFacts> = {}): Promise<string> {
   const facts = sessionFacts(more)
-  const journal = await world.journal()
+  journal ??= await world.journal()
   const recorder = await journal.open(facts)
   for (const { kind = 'statement', ...body } of events as { kind?: string }[])
     recorder.append([{ conn: 'con_1', kind, body }])
   if (facts.settings['originals'] === 'sealed')
-    recorder.originals([{ conn: 'con_1', kind: 'input', body: { text: 'topsecretoriginal' } }])
+    recorder.originals!.append([{ conn: 'con_1', kind: 'input', body: { text: 'topsecretoriginal' } }])
   await recorder.close('done')
-  await until(() => journal.pending === 0)
+  await until(() => journal!.pending === 0)
   world.ended.set(facts.session_id, Date.now())
   await world.sealer.sealDue()
   return facts.session_id
@@ -208,7 +210,6 @@ describe('what sessions said', () => {
       .sql`update recordings set sealed_at = now() - interval '1 year' where session_id = ${session}`
     const engine = new GivenEngine()
     engine.answer = () => ({ keep_s: 86_400, legal_hold: false })
-    let atKeys: number | undefined
     const retention = new Retention({
       ...world.control,
       store: world.store,
@@ -222,8 +223,7 @@ describe('what sessions said', () => {
     const [left] = await world.test.database.sql<
       { n: number }[]
     >`select count(*)::int as n from recording_texts t join recordings r on r.id = t.recording_id where r.session_id = ${session}`
-    atKeys = left!.n
-    expect(atKeys).toBe(0)
+    expect(left!.n).toBe(0)
     expect(await sessionsOf('doomedword')).toEqual([])
     await texts.run()
     expect(await sessionsOf('doomedword')).toEqual([])
