@@ -37,14 +37,14 @@ export class Bucket {
   readonly name: string
   readonly #sdk: Sdk
   readonly #client: S3Client
-  readonly #bucket: string
+  readonly #where: { readonly Bucket: string }
   readonly #prefix: string
   readonly #callMs: number
 
   private constructor(sdk: Sdk, client: S3Client, settings: BucketSettings) {
     this.#sdk = sdk
     this.#client = client
-    this.#bucket = settings.bucket
+    this.#where = bucketCalled(settings.bucket)
     this.#prefix = settings.prefix ?? ''
     this.#callMs = (settings.timeout_s ?? 30) * 1000
     this.name = `s3://${settings.bucket}/${this.#prefix}`
@@ -90,7 +90,7 @@ export class Bucket {
    */
   async put(key: string, bytes: Buffer, options: { readonly onlyNew?: boolean } = {}): Promise<void> {
     const common = {
-      Bucket: this.#bucket,
+      ...this.#where,
       Key: this.#prefix + key,
       Body: bytes,
       ...(options.onlyNew === true ? { IfNoneMatch: '*' } : {}),
@@ -137,7 +137,7 @@ export class Bucket {
    */
   get(key: string, maxBytes: number, version?: string): Promise<Buffer> {
     const command = new this.#sdk.GetObjectCommand({
-      Bucket: this.#bucket,
+      ...this.#where,
       Key: this.#prefix + key,
       ...(version === undefined ? {} : { VersionId: version }),
     })
@@ -169,7 +169,7 @@ export class Bucket {
 
   async #checksum(key: string): Promise<string | null> {
     const command = new this.#sdk.HeadObjectCommand({
-      Bucket: this.#bucket,
+      ...this.#where,
       Key: this.#prefix + key,
       ChecksumMode: 'ENABLED',
     })
@@ -187,7 +187,7 @@ export class Bucket {
     let token: string | undefined
     do {
       const command = new this.#sdk.ListObjectsV2Command({
-        Bucket: this.#bucket,
+        ...this.#where,
         Prefix: this.#prefix + beginning,
         ContinuationToken: token,
       })
@@ -202,7 +202,7 @@ export class Bucket {
     let at: { key: string; version: string | undefined } | undefined
     do {
       const command = new this.#sdk.ListObjectVersionsCommand({
-        Bucket: this.#bucket,
+        ...this.#where,
         Prefix: this.#prefix + beginning,
         ...(at === undefined ? {} : { KeyMarker: at.key, VersionIdMarker: at.version }),
       })
@@ -238,7 +238,7 @@ export class Bucket {
     const kept: { key: string; version: string; why: string }[] = []
     for (let i = 0; i < versions.length; i += deletedAtOnce) {
       const command = new this.#sdk.DeleteObjectsCommand({
-        Bucket: this.#bucket,
+        ...this.#where,
         Delete: {
           Quiet: true,
           Objects: versions
@@ -257,12 +257,12 @@ export class Bucket {
 
   /** Gives up uploads in parts that nobody finished: their bytes lie there, although no list of objects shows them. */
   async abortUploads(beginning: string): Promise<void> {
-    const which = { Bucket: this.#bucket, Prefix: this.#prefix + beginning }
+    const which = { ...this.#where, Prefix: this.#prefix + beginning }
     for (;;) {
       const command = new this.#sdk.ListMultipartUploadsCommand(which)
       const page = await this.#call(s => this.#client.send(command, { abortSignal: s }), 'list uploads')
       for (const { Key, UploadId } of page.Uploads ?? []) {
-        const abort = new this.#sdk.AbortMultipartUploadCommand({ Bucket: this.#bucket, Key, UploadId })
+        const abort = new this.#sdk.AbortMultipartUploadCommand({ ...this.#where, Key, UploadId })
         await this.#call(s => this.#client.send(abort, { abortSignal: s }), 'abort an upload')
       }
       if (page.IsTruncated !== true) return
@@ -271,7 +271,7 @@ export class Bucket {
 
   /** Whether the bucket can lock its objects. */
   async locks(): Promise<boolean> {
-    const command = new this.#sdk.GetObjectLockConfigurationCommand({ Bucket: this.#bucket })
+    const command = new this.#sdk.GetObjectLockConfigurationCommand({ ...this.#where })
     try {
       const found = await this.#call(s => this.#client.send(command, { abortSignal: s }), 'look at the object lock')
       return found.ObjectLockConfiguration?.ObjectLockEnabled === 'Enabled'
@@ -286,7 +286,7 @@ export class Bucket {
    * @returns until when it is locked now.
    */
   async retain(key: string, version: string, until_ms: number): Promise<number> {
-    const which = { Bucket: this.#bucket, Key: this.#prefix + key, VersionId: version }
+    const which = { ...this.#where, Key: this.#prefix + key, VersionId: version }
     const until = Math.ceil(until_ms / 1000) * 1000
     const command = new this.#sdk.PutObjectRetentionCommand({
       ...which,
@@ -304,7 +304,7 @@ export class Bucket {
 
   async hold(key: string, version: string, on: boolean): Promise<void> {
     const command = new this.#sdk.PutObjectLegalHoldCommand({
-      Bucket: this.#bucket,
+      ...this.#where,
       Key: this.#prefix + key,
       VersionId: version,
       LegalHold: { Status: on ? 'ON' : 'OFF' },
@@ -313,7 +313,7 @@ export class Bucket {
   }
 
   async lockOf(key: string, version: string): Promise<Lock> {
-    const which = { Bucket: this.#bucket, Key: this.#prefix + key, VersionId: version }
+    const which = { ...this.#where, Key: this.#prefix + key, VersionId: version }
     const asked = async <X>(run: (signal: AbortSignal) => Promise<X>): Promise<X | null> => {
       try {
         return await this.#call(run, `look at the lock of ${key}`)
@@ -374,6 +374,9 @@ export class Bucket {
     return new SallyportError('bucket_unavailable', said, { facts: { status: status ?? null, error: name } })
   }
 }
+
+/** Outside of the class: the compiler (7.0.2) writes `_a` for a member of a literal that is called as the class it stands in. */
+const bucketCalled = (name: string) => ({ Bucket: name })
 
 /** The name is taken, or somebody else is just taking it. */
 class Taken extends SallyportError {

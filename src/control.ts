@@ -4,8 +4,12 @@ import { sql } from 'drizzle-orm'
 import { buildApi } from './api/server.ts'
 import { Approvals } from './approvals/approvals.ts'
 import { measureReviews } from './approvals/metrics.ts'
+import { personalRequests } from './approvals/personal.ts'
 import { decisionOfRequests, requestClass } from './approvals/retention.ts'
+import { raiseAlarm, watchAlarm } from './audit/alarm.ts'
 import { CheckpointCopy } from './audit/copy.ts'
+import type { AuditWriter } from './audit/events.ts'
+import { type PersonalRows, personalEvents } from './audit/personal.ts'
 import { Publisher } from './audit/places/publisher.ts'
 import { originOf, Sequencer } from './audit/sequencer.ts'
 import { type Base, type Running, runRole } from './base.ts'
@@ -33,6 +37,7 @@ import { DecisionExports } from './policy/log/export/exports.ts'
 import { openSinks } from './policy/log/export/open.ts'
 import type { LogClass, Needed } from './policy/log/log-class.ts'
 import { countDecisionLogs, decisionLogs } from './policy/log/metrics.ts'
+import { personalDecisions, personalDivergences } from './policy/log/personal-decisions.ts'
 import { countActivation, countLook, countRefusal } from './policy/metrics.ts'
 import type { GitOptions } from './policy/repository/git.ts'
 import { deliverNotices, pruneNotices } from './policy/repository/notices.ts'
@@ -43,12 +48,17 @@ import type { WebhookSecrets } from './policy/repository/webhooks.ts'
 import { ShadowSource } from './policy/shadow/source.ts'
 import { endShadows } from './policy/shadow/store.ts'
 import { allProtocols } from './protocols/all.ts'
+import { Erasure } from './recording/erasure.ts'
+import { type FloorClass, setFloor } from './recording/floors.ts'
+import { Locks } from './recording/locks.ts'
 import { decisionOfRecordings, sessionOfRecordings } from './recording/log-retention.ts'
 import { openStore } from './recording/open-store.ts'
+import { type ProposalOptions, Proposals } from './recording/proposals.ts'
 import { ReplayClient } from './recording/replay-client.ts'
 import { Retention } from './recording/retention.ts'
 import { Sealer } from './recording/sealer.ts'
 import { liveSubjects, sessionsEnded } from './sessions/facts.ts'
+import { personalConnections } from './sessions/personal.ts'
 import { decisionOfSessions, grantOfSessions, liveSession, sessionClass } from './sessions/retention.ts'
 import { Sessions } from './sessions/sessions.ts'
 import { Tickets } from './sessions/tickets.ts'
@@ -125,6 +135,11 @@ export function startControl(config: Config): Promise<Running> {
       })
     }
 
+    const store = await openStore(config)
+    const keeping = { database, audit, engine, decisions, store }
+    const retention = new Retention({ ...keeping, logs: logClasses() })
+    const erasure = new Erasure({ ...keeping, rows: personalRows() })
+    const proposals = new Proposals({ database, audit, effects: effectsOf(audit, erasure) })
     const app = await buildApi({
       config,
       database,
@@ -138,6 +153,9 @@ export function startControl(config: Config): Promise<Running> {
       log: { vkey: sequencer.vkey, problem: () => sequencer.problem },
       evidence: { script: verifyScript(), outside: size => copiedCheckpoints(copy, sequencer.vkey, size) },
       slack,
+      retention,
+      erasure,
+      proposals,
       status: { development: config.development === true, promises: promisesOf(config) },
       approvals,
       sessions,
@@ -160,9 +178,14 @@ export function startControl(config: Config): Promise<Running> {
       log.warn({ policy: message }, 'news of the policy')
       if (slack !== undefined && channel !== undefined) await slack.say(channel, message)
     }
-    const store = await openStore(config)
     const sealer = new Sealer({ database, audit, sessionsEnded: ids => sessionsEnded(database, ids) })
-    const retention = new Retention({ database, audit, engine, decisions, store, logs: logClasses() })
+    const locks = new Locks(keeping)
+    const unlocked = watchAlarm(
+      'the store was not told how long to keep recordings',
+      () => locks.problem,
+      (what, reason) => raiseAlarm(base, what, reason),
+    )
+    base.onClose(() => unlocked[Symbol.dispose]())
     const days = new RecentDays(30)
     const ticks: Job[] = [
       { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => look(tracker) },
@@ -175,6 +198,8 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'decisions', every_ms: 2_000, run: () => batchDecisions(database, audit, days.next()) },
       { name: 'decision logs', every_ms: 5_000, run: async () => countDecisionLogs(await decisionLogs(database)) },
       { name: 'seals', every_ms: 5_000, run: () => sealer.sealDue() },
+      { name: 'locks', every_ms: 5_000, run: () => locks.applyDue() },
+      { name: 'proposals', every_ms: 10_000, run: () => proposals.expireDue() },
     ]
     const exporting = new DecisionExports({
       database,
@@ -192,6 +217,8 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'grants', every_ms: 60_000, run: again },
       { name: 'sign-ins', every_ms: 60_000, run: () => identity.sweep() },
       { name: 'retention', every_ms: 86_400_000, run: () => retention.sweep() },
+      { name: 'deletions', every_ms: 900_000, run: () => retention.finishStarted() },
+      { name: 'erasures', every_ms: 15_000, run: () => erasure.run() },
       { name: 'decision-days', every_ms: 3_600_000, run: () => keepDecisionDays(database) },
       { name: 'processes', every_ms: 86_400_000, run: () => pruneProcesses(database.db) },
       { name: 'policy-notices', every_ms: 86_400_000, run: () => pruneNotices(database) },
@@ -224,6 +251,27 @@ export function logClasses(): LogClass[] {
       session: either(liveSession, sessionOfRecordings),
     }),
   ]
+}
+
+/** What the rooms keep of a person, each in its own tables. */
+export function personalRows(): PersonalRows[] {
+  return [personalEvents, personalDecisions, personalDivergences, personalRequests(forgetRequests), personalConnections]
+}
+
+/** What a second person's word sets going, in the transaction that writes it down. */
+export function effectsOf(audit: AuditWriter, erasure: Erasure): ProposalOptions['effects'] {
+  return {
+    floor: (tx, { body, proposed_by, answered_by, reason, decision_id }) =>
+      setFloor(tx, audit, {
+        class: body['class'] as FloorClass,
+        keep_s: Number(body['keep_s']),
+        by: proposed_by,
+        confirmed_by: answered_by ?? undefined,
+        reason,
+        decision_id: decision_id ?? '',
+      }),
+    erasure: (tx, { body }) => erasure.check(tx, String(body['subject_id'])), // the job does the rest, and goes on after any stop
+  }
 }
 
 async function look(tracker: Tracker): Promise<void> {

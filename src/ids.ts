@@ -24,6 +24,7 @@ export type IdPrefix =
   | 'prc' // process
   | 'hld' // legal hold
   | 'rvw' // review of a grant
+  | 'prp' // proposal that a second person confirms
 
 /** A new id: prefix, `_`, 26 characters of Crockford base32 (48 bits of milliseconds, 80 random bits), sortable by time. */
 export function newId(prefix: IdPrefix): string {

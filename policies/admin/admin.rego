@@ -55,10 +55,13 @@ audit := {
 	"policy.shadow", # what a candidate would decide differently
 	"policy.sources", # and what it was compiled from
 	"policy.status",
+	"proposals.list", # what waits for a second person
 	"recordings.list",
 	"recordings.read",
 	"requests.list",
 	"requests.read",
+	"retention.preview", # what would go
+	"retention.read",
 	"reviews.list",
 	"reviews.read",
 	"sessions.list",
@@ -70,8 +73,13 @@ audit := {
 # What approvers and reviewers need to see before they decide.
 approvers := {"requests.read", "reviews.read"}
 
+# The second pair of eyes on what nobody does alone. Whoever proposed cannot confirm, whatever their groups.
+second := {"proposals.confirm", "proposals.refuse"}
+
 # What ends, keeps or hands out: the owners of these policies.
 security := {
+	"erasures.preview",
+	"erasures.propose", # erase one person's content; a second person confirms it
 	"grants.revoke",
 	"holds.lift",
 	"holds.set",
@@ -79,6 +87,7 @@ security := {
 	"policy.rollback",
 	"policy.unpin",
 	"requests.cancel",
+	"retention.floor", # raise what is kept at least; lowering it takes a second person
 	"sessions.end",
 	"subjects.disable",
 	"subjects.enable",
@@ -154,6 +163,16 @@ allow if {
 allow if {
 	people.in_group(people.security)
 	input.call in (audit | security)
+}
+
+# METADATA
+# title: Auditors and security admins are the second pair of eyes, as people who signed in
+# custom: { rule: admin.second }
+allow if {
+	some group in {people.auditors, people.security}
+	people.in_group(group)
+	input.subject.kind == "person"
+	input.call in second
 }
 
 # METADATA

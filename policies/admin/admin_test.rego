@@ -42,6 +42,30 @@ test_what_applies_to_others_is_for_auditors if {
 	effect(question(["engineers"], "policy.plan", true)) == "deny"
 }
 
+test_a_second_person_confirms_as_a_person if {
+	every group in {"auditors", "security-admins"} {
+		every call in {"proposals.confirm", "proposals.refuse"} {
+			effect(question([group], call, false)) == "allow"
+			effect(object.union(question([group], call, false), {"subject": {"kind": "machine"}})) == "deny"
+		}
+	}
+	effect(question(["engineers", "dbas"], "proposals.confirm", true)) == "deny"
+}
+
+test_only_security_admins_propose if {
+	every call in {"erasures.preview", "erasures.propose", "retention.floor"} {
+		effect(question(["security-admins"], call, false)) == "allow"
+		effect(question(["auditors", "engineers", "dbas"], call, true)) == "deny"
+	}
+}
+
+test_auditors_see_what_would_go if {
+	every call in {"proposals.list", "retention.preview", "retention.read"} {
+		effect(question(["auditors"], call, false)) == "allow"
+		effect(question(["engineers"], call, true)) == "deny"
+	}
+}
+
 test_auditors_change_nothing if {
 	every call in {"grants.revoke", "tokens.issue", "holds.set", "sessions.end"} {
 		effect(question(["auditors"], call, false)) == "deny"

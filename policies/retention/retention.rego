@@ -45,3 +45,8 @@ result := {"keep_s": 730 * day, "legal_hold": false} if {
 # title: Decisions, requests and sessions are kept for two years
 # custom: { rule: retention.logs }
 result := {"keep_s": 730 * day, "legal_hold": false} if input.class in {"decisions", "requests", "sessions"}
+
+# METADATA
+# title: The name of a person whose content two people erased goes at once
+# custom: { rule: retention.identity }
+result := {"keep_s": 1, "legal_hold": false} if input.class == "identity"

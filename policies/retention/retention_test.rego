@@ -32,3 +32,8 @@ test_logs_stay_two_years if {
 		r.keep_s == 63072000
 	}
 }
+
+test_the_name_of_an_erased_person_goes_at_once if {
+	r := retention.result with input as {"class": "identity", "recording": null}
+	r == {"keep_s": 1, "legal_hold": false}
+}

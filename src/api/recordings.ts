@@ -4,7 +4,7 @@ import { Type as T } from 'typebox'
 import type { AuditWriter } from '../audit/events.ts'
 import type { Caller } from '../identity/facts.ts'
 import { asciicast } from '../recording/asciicast.ts'
-import { liftHold, listHolds, setHold } from '../recording/holds.ts'
+import { liftHold, listHolds, setHold, standingHolds } from '../recording/holds.ts'
 import {
   findRecording,
   type ListedRecording,
@@ -90,8 +90,11 @@ const Cast = T.Object(
   },
   closed,
 )
+const Case = T.String({ minLength: 1, maxLength: 128 })
 const Hold = T.Object({
   id: T.String(),
+  session_id: T.String(),
+  case: T.Union([T.String(), T.Null()]),
   reason: T.String(),
   set_by: T.String(),
   set_at_ms: T.Integer(),
@@ -212,6 +215,19 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
   )
 
   app.get(
+    '/api/holds',
+    {
+      config: { guard: { point: 'admin', call: 'holds.list', target: filterOf } },
+      schema: {
+        summary: 'Legal holds that stand now, of one case or of all',
+        querystring: T.Object({ case: T.Optional(Case) }, closed),
+        response: { 200: T.Object({ items: T.Array(Hold), next: T.Null() }) },
+      },
+    },
+    async request => ({ items: await standingHolds(database.db, request.query.case), next: null }),
+  )
+
+  app.get(
     '/api/recordings/:session/holds',
     {
       config: { guard: { point: 'admin', call: 'holds.list', target, own } },
@@ -231,11 +247,11 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
       schema: {
         summary: 'Set a legal hold: the recording is not deleted until it is lifted',
         params,
-        body: T.Object({ reason: T.String({ minLength: 1, maxLength: 1000 }) }, closed),
+        body: T.Object({ reason: T.String({ minLength: 1, maxLength: 1000 }), case: T.Optional(Case) }, closed),
         response: { 201: Hold },
       },
     },
-    async (request, reply) => reply.code(201).send(await setHold({ ...acting(request), reason: request.body.reason })),
+    async (request, reply) => reply.code(201).send(await setHold({ ...acting(request), ...request.body })),
   )
 
   app.delete(

@@ -30,6 +30,7 @@ import { rateKey } from './rate-key.ts'
 import { recordingRoutes } from './recordings.ts'
 import { requestRoutes } from './requests.ts'
 import { resourceRoutes } from './resources.ts'
+import { retentionRoutes } from './retention.ts'
 import { reviewRoutes } from './reviews.ts'
 import { searchRoutes } from './search.ts'
 import { sessionRoutes } from './sessions.ts'
@@ -67,6 +68,7 @@ const areas = [
   sessionRoutes,
   recordingRoutes,
   searchRoutes,
+  retentionRoutes,
   auditRoutes,
   evidenceRoutes,
   planRoutes,

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
 import { bounds } from '../approvals/bounds.ts'
+import { recordingStates } from '../recording/receipts.ts'
 import { endCall, type Sessions } from '../sessions/sessions.ts'
 import { listSessions, readSession } from '../sessions/view.ts'
 import type { Api, BaseDeps } from './deps.ts'
@@ -30,6 +31,14 @@ const Session = T.Object({
   end_code: OrNull(T.String()),
   end_reason: OrNull(T.String()),
   open_connections: T.Integer(),
+  recording: OrNull(
+    T.Object({
+      state: T.String(),
+      deleted_at_ms: OrNull(T.Integer()),
+      deleted_by: OrNull(T.String()),
+      locked_until_ms: OrNull(T.Integer()),
+    }),
+  ),
 })
 
 /** Sessions: who was connected to what, and ending one. */
@@ -45,6 +54,14 @@ export function sessionRoutes(app: Api, deps: SessionDeps): void {
     },
     own: async (request: FastifyRequest) =>
       (await readSession(db, idOf(request)))?.subject.id === callerOf(request).facts.id,
+  }
+
+  const withRecordings = async <S extends { readonly id: string }>(sessions: readonly S[]) => {
+    const states = await recordingStates(
+      db,
+      sessions.map(session => session.id),
+    )
+    return sessions.map(session => ({ ...session, recording: states.get(session.id) ?? null }))
   }
 
   app.get(
@@ -72,10 +89,8 @@ export function sessionRoutes(app: Api, deps: SessionDeps): void {
       if (since_ms !== undefined && !(since_ms >= 0 && since_ms <= lastInstant_ms))
         return sendError(reply, 'bad_request', 'since is no instant', 'write it as 2026-01-31T12:00:00Z')
       const subject_id = seesAll(deps, request, 'sessions.list') ? undefined : callerOf(request).facts.id
-      return pageOf(
-        await listSessions(db, { subject, subject_id, resource, state, since_ms, limit, before: cursor }),
-        limit,
-      )
+      const found = await listSessions(db, { subject, subject_id, resource, state, since_ms, limit, before: cursor })
+      return pageOf(await withRecordings(found), limit)
     },
   )
 
@@ -85,9 +100,12 @@ export function sessionRoutes(app: Api, deps: SessionDeps): void {
       config: { guard: { point: 'admin', call: 'sessions.read', ...about } },
       schema: { summary: 'One session', ...byId, response: { 200: Session } },
     },
-    async (request, reply) =>
-      (await readSession(db, request.params.id)) ??
-      sendError(reply, 'not_found', 'there is no session of this id', 'look at `sallyport sessions`'),
+    async (request, reply) => {
+      const found = await readSession(db, request.params.id)
+      if (found === undefined)
+        return sendError(reply, 'not_found', 'there is no session of this id', 'look at `sallyport sessions`')
+      return (await withRecordings([found]))[0]!
+    },
   )
 
   app.post(

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { addAuditCommands } from './audit-commands.ts'
 import { openClient } from './client.ts'
 import type { ImpactCommand } from './impact.ts'
+import { addKeepingCommands } from './keeping-commands.ts'
 import { complain, seconds } from './output.ts'
 import type { FolderOptions } from './policy.ts'
 import { loadProfile } from './profile.ts'
@@ -134,6 +135,7 @@ program
   )
 
 addSessionCommands(program, client)
+addKeepingCommands(program, client)
 
 addAuditCommands(program, client)
 addEvidenceCommands(program, client)

@@ -68,20 +68,6 @@ export function addSessionCommands(program: Command, client: () => Client): void
     .option('--json', 'as JSON Lines')
     .option('-m, --reason <text>', 'why you look at it, where policy asks')
     .action(async (id: string, o: ShowOptions) => (await import('./sessions.ts')).tail(client(), id, o))
-  program
-    .command('hold <session>')
-    .description('set a legal hold: the recording is not deleted while it stands')
-    .requiredOption('-m, --reason <text>', 'why')
-    .action(async (id: string, o: { reason: string }) =>
-      (await import('./sessions.ts')).setHold(client(), id, o.reason),
-    )
-  program
-    .command('unhold <session>')
-    .description('lift the legal holds of a recording')
-    .requiredOption('-m, --reason <text>', 'why')
-    .action(async (id: string, o: { reason: string }) =>
-      (await import('./sessions.ts')).liftHold(client(), id, o.reason),
-    )
 }
 
 /** What outsiders check. */

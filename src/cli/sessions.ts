@@ -16,6 +16,11 @@ interface SessionAnswer {
   readonly ended_at_ms: number | null
   readonly end_reason: string | null
   readonly open_connections: number
+  readonly recording: {
+    readonly state: string
+    readonly deleted_at_ms: number | null
+    readonly deleted_by: string | null
+  } | null
 }
 
 export interface ShowOptions {
@@ -41,7 +46,7 @@ export async function listSessions(client: Client, filters: Record<string, strin
   const query = new URLSearchParams(filters)
   const { items, next } = await client.get<{ items: SessionAnswer[]; next: string | null }>(`/api/sessions?${query}`)
   table(
-    ['session', 'who', 'role', 'resource', 'opened', 'ended', 'why'],
+    ['session', 'who', 'role', 'resource', 'opened', 'ended', 'recording', 'why'],
     items.map(s => [
       s.id,
       s.subject.name,
@@ -49,11 +54,19 @@ export async function listSessions(client: Client, filters: Record<string, strin
       s.resource,
       instant(s.opened_at_ms),
       s.ended_at_ms === null ? liveness(s.open_connections) : instant(s.ended_at_ms),
+      recordingOf(s),
       s.end_reason ?? '',
     ]),
     'No sessions.',
   )
   if (next !== null) say('… there are more: narrow it down, or raise --limit')
+}
+
+/** What is left of it: a receipt says when it went and by whose word. */
+function recordingOf({ recording }: SessionAnswer): string {
+  if (recording === null) return 'none'
+  if (recording.deleted_at_ms === null) return recording.state
+  return `deleted ${instant(recording.deleted_at_ms)} by ${recording.deleted_by}`
 }
 
 /** A session outlives its connections for a while, so that a client can come back. */
@@ -131,27 +144,68 @@ export async function tail(client: Client, id: string, options: ShowOptions): Pr
   }
 }
 
-/** Sets a legal hold: the recording is not deleted while it stands. */
-export async function setHold(client: Client, id: string, reason: string): Promise<void> {
-  await client.post(`${pathOf(id, 'recordings')}/holds`, { reason })
-  say('The recording is on hold.')
+/** Sets a legal hold on each of these sessions, for a case where one is named. */
+export async function setHold(
+  client: Client,
+  ids: readonly string[],
+  options: { readonly reason: string; readonly case?: string },
+): Promise<void> {
+  for (const id of ids) await client.post(`${pathOf(id, 'recordings')}/holds`, options)
+  say(ids.length === 1 ? 'The recording is on hold.' : `${ids.length} recordings are on hold.`)
 }
 
 interface HoldAnswer {
   readonly id: string
+  readonly session_id: string
+  readonly case: string | null
+  readonly reason: string
+  readonly set_by: string
+  readonly set_at_ms: number
   readonly lifted_at_ms: number | null
 }
 
-/** Lifts the legal holds that stand on a recording, each for the same reason. */
-export async function liftHold(client: Client, id: string, reason: string): Promise<void> {
-  const path = `${pathOf(id, 'recordings')}/holds`
-  const { items } = await client.get<{ items: HoldAnswer[] }>(path)
-  const standing = items.filter(hold => hold.lifted_at_ms === null)
-  if (standing.length === 0) {
-    throw new SallyportError('conflict', 'there is no hold on this recording', { remedy: 'nothing is to be done' })
+/** Lifts the legal holds that stand on recordings or for a case, each for the same reason. */
+export async function liftHold(
+  client: Client,
+  ids: readonly string[],
+  options: { readonly reason: string; readonly case?: string },
+): Promise<void> {
+  const { reason, case: of } = options
+  if (of === undefined && ids.length === 0)
+    throw new SallyportError('bad_request', 'which hold?', { remedy: 'name sessions, or a case with --case' })
+  const standing = ids.length === 0 ? await heldFor(client, of) : []
+  for (const id of ids) {
+    const { items } = await client.get<{ items: HoldAnswer[] }>(`${pathOf(id, 'recordings')}/holds`)
+    standing.push(...items.filter(hold => hold.lifted_at_ms === null && (of === undefined || hold.case === of)))
   }
-  for (const hold of standing) await client.delete(`${path}/${hold.id}?${new URLSearchParams({ reason })}`)
+  if (standing.length === 0) {
+    throw new SallyportError('conflict', 'no such hold stands', {
+      remedy: 'nothing is to be done; see `sallyport holds`',
+    })
+  }
+  for (const hold of standing)
+    await client.delete(`${pathOf(hold.session_id, 'recordings')}/holds/${hold.id}?${new URLSearchParams({ reason })}`)
   say(standing.length === 1 ? 'The hold is lifted.' : `${standing.length} holds are lifted.`)
+}
+
+async function heldFor(client: Client, of: string | undefined): Promise<HoldAnswer[]> {
+  const query = new URLSearchParams(of === undefined ? {} : { case: of })
+  return (await client.get<{ items: HoldAnswer[] }>(`/api/holds?${query}`)).items
+}
+
+/** Lists the holds that stand. */
+export async function listHolds(client: Client, options: { readonly case?: string }): Promise<void> {
+  table(
+    ['session', 'case', 'since', 'by', 'reason'],
+    (await heldFor(client, options.case)).map(h => [
+      h.session_id,
+      h.case ?? '',
+      instant(h.set_at_ms),
+      h.set_by,
+      h.reason,
+    ]),
+    'No legal hold stands.',
+  )
 }
 
 function pathOf(id: string, area: string): string {

@@ -22,12 +22,7 @@ export async function listSubjects(client: Client, name?: string): Promise<void>
 }
 
 /** @param name an id, a name or an e-mail address that means exactly one subject */
-export async function setDisabled(
-  client: Client,
-  name: string,
-  what: 'disable' | 'enable',
-  reason: string,
-): Promise<void> {
+export async function findSubject(client: Client, name: string): Promise<SubjectAnswer> {
   const [one, ...others] = await found(client, name)
   if (one === undefined)
     throw new SallyportError('not_found', `nobody here is called ${name}`, { remedy: 'look at `sallyport subjects`' })
@@ -37,6 +32,16 @@ export async function setDisabled(
       remedy: 'name the one you mean by its id',
     })
   }
+  return one
+}
+
+export async function setDisabled(
+  client: Client,
+  name: string,
+  what: 'disable' | 'enable',
+  reason: string,
+): Promise<void> {
+  const one = await findSubject(client, name)
   await client.post(`/api/subjects/${encodeURIComponent(one.id)}/${what}`, { reason })
   say(
     what === 'disable'

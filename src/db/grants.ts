@@ -19,6 +19,8 @@ const ownsWriter = ['select', 'insert', 'update(wseq, prev)']
 const lives = ['select', 'insert', 'update(heartbeat_at, generation, ready, facts)']
 const endsSession = 'update(ended_at, end_code, end_reason, last_connection_at)'
 const weighs = ['select', 'insert', 'update']
+/** An erasure empties what was judged; its digest, which the audit log covers, stays. */
+const erasesInput = 'update(input, erased, words)'
 const movesLease = 'update(state, facts, minted_at, reaped_at, attempts, next_try_at, last_error)'
 
 export const tableGrants: Readonly<Record<string, TableGrants>> = {
@@ -47,7 +49,7 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   refresh_tokens: controlOnly('select', 'insert', 'update', 'delete'),
   // the replay process asks whether the token of a call that it still serves is good; it never sees the hash
   api_tokens: {
-    control: ['select', 'insert', 'update(revoked_at, used_at)'],
+    control: ['select', 'insert', 'update(revoked_at, used_at)', 'update(name)'],
     gateway: none,
     replay: ['select(id, scopes, expires_at, revoked_at)'],
   },
@@ -68,12 +70,12 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   shadow_divergences: { control: ['select', 'insert', 'update', 'delete'], gateway: weighs, replay: weighs },
   policy_notices: controlOnly('select', 'insert', 'update', 'delete'),
   decisions: {
-    control: ['select', 'insert', 'update(count, batch, seq)', 'delete'],
+    control: ['select', 'insert', 'update(count, batch, seq)', erasesInput, 'delete'],
     gateway: ['select', 'insert', 'update(count)'],
     replay: ['select', 'insert', 'update(count)'],
   },
   action_decisions: {
-    control: ['select', 'insert', 'update(count, batch, seq)', 'delete'],
+    control: ['select', 'insert', 'update(count, batch, seq)', erasesInput, 'delete'],
     gateway: ['select', 'insert', 'update(count)'],
     replay: read,
   },
@@ -86,6 +88,7 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
       'select',
       'insert',
       'update(state, terms, decision_id, expires_at, ended_at, ended_by, outcome)',
+      'update(reason, ticket_ref, client)', // what an erasure empties
       'delete',
     ],
     gateway: read,
@@ -120,7 +123,7 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     replay: read,
   },
   connections: {
-    control: ['select', 'update(closed_at, close_reason)', 'delete'],
+    control: ['select', 'update(closed_at, close_reason)', 'update(client, client_address)', 'delete'],
     gateway: ['select', 'insert', 'update(client, closed_at, close_reason)'],
     replay: read,
   },
@@ -128,7 +131,11 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
 
   // recording: the gateway writes keys and cannot read them back; control destroys them unread; only replay reads them
   recordings: {
-    control: ['select', 'update(ended_at, sealed_at, state, seal, seal_hash, bytes, receipt, deleted_at)'],
+    control: [
+      'select',
+      'update(ended_at, sealed_at, state, seal, seal_hash, bytes, receipt, deleted_at)',
+      'update(kept_seal, kept_until_ms, kept_hold, subject_name)',
+    ],
     gateway: ['select', 'insert', 'update(sealed_at, state, bytes)'],
     replay: read,
   },
@@ -153,6 +160,8 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     replay: ['select', 'insert', 'update(seal_hash, claimed_by, claimed_until, indexed_at, problem)'],
   },
   legal_holds: { control: ['select', 'insert', 'update(lifted_by, lifted_at)'], gateway: none, replay: read },
+  retention_floors: controlOnly('select', 'insert', 'update(keep_s, set_by, set_at)'),
+  proposals: controlOnly('select', 'insert', 'update(state, answered_by, answered_at, decision_id, progress, done_at)'),
 
   // slack
   slack_seen: controlOnly('select', 'insert', 'delete'),

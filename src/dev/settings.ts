@@ -70,6 +70,8 @@ export interface Tuning {
   readonly refresh_s?: number
   /** Clients may connect without TLS, for measuring. */
   readonly plaintext?: boolean
+  /** Other settings of recordings: another store. */
+  readonly recording?: Partial<Config['recording']>
   /** Another way to the policy repository, given its folder. */
   readonly policy?: (policies: string) => Partial<Config['policy']>
 }
@@ -156,6 +158,7 @@ export async function writeConfig(options: {
       originals_recipients: [made.originals_recipient],
       originals_identity,
       spool_mib: 256,
+      ...tuning.recording,
     },
     audit: { copy: join(dataDir, 'audit-copy') },
     zone: 'UTC',

@@ -7,6 +7,8 @@ import { legalHolds, recordings } from './schema.ts'
 
 export interface HoldRow {
   readonly id: string
+  readonly session_id: string
+  readonly case: string | null
   readonly reason: string
   readonly set_by: string
   readonly set_at_ms: number
@@ -23,7 +25,9 @@ interface Acting {
 }
 
 /** Sets a legal hold: from its commit on the recording cannot be deleted. @throws `not_found`, or `gone` when it is too late. */
-export function setHold(options: Acting & { readonly reason: string }): Promise<HoldRow> {
+export function setHold(
+  options: Acting & { readonly reason: string; readonly case?: string | undefined },
+): Promise<HoldRow> {
   return options.database.db.transaction(async tx => {
     const recording = await lockRecording(tx, options.session_id)
     if (recording.state === 'deleted')
@@ -31,16 +35,22 @@ export function setHold(options: Acting & { readonly reason: string }): Promise<
     const id = newId('hld')
     const [row] = await tx
       .insert(legalHolds)
-      .values({ id, recording_id: recording.id, reason: options.reason, set_by: options.by })
+      .values({ id, recording_id: recording.id, case_ref: options.case, reason: options.reason, set_by: options.by })
       .returning()
     await options.audit.record(tx, {
       type: 'hold.set',
-      body: { hold: id, recording: recording.id, reason: options.reason, decision: options.decision_id },
+      body: {
+        hold: id,
+        recording: recording.id,
+        case: options.case,
+        reason: options.reason,
+        decision: options.decision_id,
+      },
       subject_id: options.by,
       session_id: options.session_id,
       resource: recording.resource,
     })
-    return shown(row!)
+    return shown(row!, options.session_id)
   })
 }
 
@@ -61,12 +71,18 @@ export function liftHold(
     if (row === undefined) throw new SallyportError('conflict', `the hold ${options.hold_id} was lifted before`)
     await options.audit.record(tx, {
       type: 'hold.lifted',
-      body: { hold: row.id, recording: recording.id, reason: options.reason, decision: options.decision_id },
+      body: {
+        hold: row.id,
+        recording: recording.id,
+        case: row.case_ref ?? undefined,
+        reason: options.reason,
+        decision: options.decision_id,
+      },
       subject_id: options.by,
       session_id: options.session_id,
       resource: recording.resource,
     })
-    return shown(row)
+    return shown(row, options.session_id)
   })
 }
 
@@ -77,7 +93,19 @@ export async function listHolds(db: Queryable, sessionId: string): Promise<HoldR
     .innerJoin(recordings, eq(recordings.id, legalHolds.recording_id))
     .where(eq(recordings.session_id, sessionId))
     .orderBy(asc(legalHolds.set_at))
-  return rows.map(row => shown(row.hold))
+  return rows.map(row => shown(row.hold, sessionId))
+}
+
+/** Holds that stand now, of one case or of all, oldest first. */
+export async function standingHolds(db: Queryable, caseRef?: string): Promise<HoldRow[]> {
+  const rows = await db
+    .select({ hold: legalHolds, session_id: recordings.session_id })
+    .from(legalHolds)
+    .innerJoin(recordings, eq(recordings.id, legalHolds.recording_id))
+    .where(and(isNull(legalHolds.lifted_at), caseRef === undefined ? undefined : eq(legalHolds.case_ref, caseRef)))
+    .orderBy(asc(legalHolds.set_at))
+    .limit(1000)
+  return rows.map(row => shown(row.hold, row.session_id))
 }
 
 /** The same lock that shipping, sealing and deleting take: a hold is before a deletion or after it, never in between. */
@@ -91,7 +119,16 @@ async function lockRecording(tx: Tx, sessionId: string): Promise<{ id: string; s
   return row
 }
 
-function shown(row: typeof legalHolds.$inferSelect): HoldRow {
-  const { id, reason, set_by, set_at, lifted_by, lifted_at } = row
-  return { id, reason, set_by, set_at_ms: set_at.getTime(), lifted_by, lifted_at_ms: lifted_at?.getTime() ?? null }
+function shown(row: typeof legalHolds.$inferSelect, session_id: string): HoldRow {
+  const { id, case_ref, reason, set_by, set_at, lifted_by, lifted_at } = row
+  return {
+    id,
+    session_id,
+    case: case_ref,
+    reason,
+    set_by,
+    set_at_ms: set_at.getTime(),
+    lifted_by,
+    lifted_at_ms: lifted_at?.getTime() ?? null,
+  }
 }

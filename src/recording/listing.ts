@@ -1,8 +1,8 @@
-import { and, desc, eq, gte, isNull, lt, lte, sql } from 'drizzle-orm'
+import { and, desc, eq, gte, lt, lte, sql } from 'drizzle-orm'
 import { auditInbox } from '../audit/schema.ts'
 import type { Queryable } from '../db/database.ts'
 import type { RecordingRow } from './reader.ts'
-import { legalHolds, recordings } from './schema.ts'
+import { recordings } from './schema.ts'
 
 export interface RecordingFilter {
   readonly subject_id?: string | undefined
@@ -65,4 +65,4 @@ export async function sealIsInLog(db: Queryable, row: RecordingRow): Promise<boo
   return found !== undefined
 }
 
-const openHolds = sql<number>`(select count(*)::int from ${legalHolds} where ${legalHolds.recording_id} = ${recordings.id} and ${isNull(legalHolds.lifted_at)})`
+const openHolds = sql<number>`(select count(*)::int from legal_holds h where h.recording_id = recordings.id and h.lifted_at is null)`

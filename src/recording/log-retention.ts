@@ -3,17 +3,18 @@ import { eraseBodies } from '../audit/erase.ts'
 import type { AuditWriter } from '../audit/events.ts'
 import { digest } from '../canonical.ts'
 import type { Database, Tx } from '../db/database.ts'
-import { logFloor_s } from '../db/grants.ts'
 import { logger } from '../log.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { Engine } from '../policy/engine.ts'
 import type { DecisionLog } from '../policy/log/decision-log.ts'
 import type { LogClass, Needed } from '../policy/log/log-class.ts'
+import { readFloors } from './floors.ts'
 
 const log = logger('recording')
 const batch = 500
 /** Of one class in one sweep; what is left over goes the next time. */
 const maxBatches = 100
+const previewRows = 10_000
 
 /** A recording that still plays, or that a legal hold keeps: its session and the decisions in its journal stay with it. */
 export const sessionOfRecordings: Needed = (id: SQL) => sql`exists (
@@ -34,6 +35,17 @@ export interface LogRetentionOptions {
   readonly classes: readonly LogClass[]
 }
 
+/** What would go of a class: at least so many. */
+export interface PreviewedLog {
+  readonly keep_s: number | null
+  readonly floor_s: number
+  readonly count: number
+  /** There are more than were counted. */
+  readonly more: boolean
+  readonly first: string | null
+  readonly last: string | null
+}
+
 export interface SweptLog {
   /** Null where policy gave no usable answer: then everything stays. */
   readonly keep_s: number | null
@@ -48,13 +60,53 @@ export interface SweptLog {
 export async function sweepLogs(options: LogRetentionOptions): Promise<Record<string, SweptLog>> {
   const swept: Record<string, SweptLog> = {}
   for (const kind of options.classes) {
-    const { decision } = options.engine.decide('retention', { class: kind.name, recording: null })
-    const asked_s = decision.effect === 'data' ? (decision.result?.keep_s ?? null) : null
-    const keep_s = asked_s === null ? null : Math.max(asked_s, logFloor_s)
-    const kept = keep_s === null || decision.result?.legal_hold === true
-    swept[kind.name] = { keep_s, deleted: kept ? 0 : await sweepClass(options, kind, decision, keep_s) }
+    const floors = await readFloors(options.database.db)
+    const { decision, keep_s, kept } = asked(options, kind, floors[kind.name])
+    const goes = !kept && keep_s !== null
+    swept[kind.name] = { keep_s, deleted: goes ? await sweepClass(options, kind, decision, keep_s) : 0 }
   }
   return swept
+}
+
+function asked({ engine }: LogRetentionOptions, kind: LogClass, floor_s: number) {
+  const { decision } = engine.decide('retention', { class: kind.name, recording: null })
+  const asked_s = decision.effect === 'data' ? (decision.result?.keep_s ?? null) : null
+  const keep_s = asked_s === null ? null : Math.max(asked_s, floor_s)
+  return { decision, keep_s, kept: keep_s === null || decision.result?.legal_hold === true }
+}
+
+/** What a sweep at that time would delete, by the very query that it would lock with; the transaction is rolled back. */
+export async function previewLogs(options: LogRetentionOptions, at_ms: number): Promise<Record<string, PreviewedLog>> {
+  const floors = await readFloors(options.database.db)
+  const previews: Record<string, PreviewedLog> = {}
+  for (const kind of options.classes) {
+    const floor_s = floors[kind.name]
+    const { keep_s, kept } = asked(options, kind, floor_s)
+    const ids = kept || keep_s === null ? [] : await expiredAt(options.database, kind, at_ms - keep_s * 1000)
+    previews[kind.name] = {
+      keep_s,
+      floor_s,
+      count: ids.length,
+      more: ids.length === previewRows,
+      first: ids[0] ?? null,
+      last: ids.at(-1) ?? null,
+    }
+  }
+  return previews
+}
+
+async function expiredAt(database: Database, kind: LogClass, before_ms: number): Promise<readonly string[]> {
+  let ids: readonly string[] = []
+  const undo = new Error('looked only')
+  try {
+    await database.db.transaction(async tx => {
+      ids = await kind.expired(tx, before_ms, previewRows)
+      throw undo
+    })
+  } catch (error) {
+    if (error !== undo) throw error
+  }
+  return ids
 }
 
 async function sweepClass(
@@ -87,7 +139,7 @@ async function sweepWhole(
   try {
     for (let after = ''; ; ) {
       const gone = await options.database.db.transaction(async tx => {
-        const before_ms = await expiredBefore(tx, keep_s)
+        const before_ms = await expiredBefore(tx, kind, keep_s)
         const part = await kind.whole?.(tx, before_ms, after)
         if (part === undefined) return undefined
         if (deleted === 0) await options.decisions.insert(tx, decision)
@@ -106,11 +158,13 @@ async function sweepWhole(
   }
 }
 
-async function expiredBefore(tx: Tx, keep_s: number): Promise<number> {
+/** A floor that was raised meanwhile counts. */
+async function expiredBefore(tx: Tx, kind: LogClass, keep_s: number): Promise<number> {
+  const floors = await readFloors(tx, true)
   const [clock] = await tx.execute<{ ms: string }>(
     sql`select (extract(epoch from clock_timestamp()) * 1000)::bigint::text as ms`,
   )
-  return Number(clock!.ms) - keep_s * 1000
+  return Number(clock!.ms) - Math.max(keep_s, floors[kind.name]) * 1000
 }
 
 interface Gone {
@@ -144,7 +198,7 @@ function deleteBatch(
   first: boolean,
 ): Promise<number> {
   return options.database.db.transaction(async tx => {
-    const before_ms = await expiredBefore(tx, keep_s)
+    const before_ms = await expiredBefore(tx, kind, keep_s)
     const ids = await kind.expired(tx, before_ms, batch)
     if (ids.length === 0) return 0
     if (first) await options.decisions.insert(tx, decision)

@@ -5,7 +5,7 @@ import { type Frame, frameKind, payloadOf } from './format.ts'
 import { scanJournal } from './journal-scan.ts'
 import { copyRecords, hashOf, type Layer, segmentTarget } from './segment.ts'
 import { isOfOtherBoot, journalFiles, removeSpool } from './spool.ts'
-import { type Store, segmentName } from './store.ts'
+import { clearLate, type Store, segmentName } from './store.ts'
 
 const log = logger('recording')
 const heldBytes = 8 * 1024 * 1024
@@ -171,7 +171,7 @@ class Recovery {
       if (await this.#catalog.insertSegment(row)) part.head = { n: n + 1, hash, last_seq }
       else {
         part.deleted = true
-        await this.#store.removeRecording(recording_id)
+        await clearLate(this.#store, recording_id)
       }
     }
     this.#held -= part.bytes

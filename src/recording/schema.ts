@@ -1,5 +1,17 @@
 import { sql } from 'drizzle-orm'
-import { bigint, index, integer, jsonb, pgTable, primaryKey, text, timestamp, uniqueIndex } from 'drizzle-orm/pg-core'
+import {
+  bigint,
+  boolean,
+  check,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uniqueIndex,
+} from 'drizzle-orm/pg-core'
 import { bytes, integer53, lexemes } from '../db/columns.ts'
 import type { Receipt } from './receipt.ts'
 import type { Seal } from './seal.ts'
@@ -30,8 +42,19 @@ export const recordings = pgTable(
     bytes: integer53().notNull().default(0),
     receipt: jsonb().$type<Receipt>(), // after deletion: what, under which revision, hold checked, key destroyed
     deleted_at: at(),
+    kept_seal: text(), // seal for which the store was told how long to keep it
+    kept_until_ms: integer53(), // until when the store itself refuses to remove it
+    kept_hold: boolean().notNull().default(false), // whether the store was told of a legal hold
   },
-  t => [uniqueIndex().on(t.session_id), index().on(t.state, t.sealed_at), index().on(t.subject_id)],
+  t => [
+    uniqueIndex().on(t.session_id),
+    index().on(t.state, t.sealed_at),
+    index().on(t.subject_id),
+    index('recordings_not_kept')
+      .on(t.id)
+      .where(sql`state in ('sealed', 'interrupted') and kept_seal is distinct from seal_hash`),
+    index('recordings_held_in_store').on(t.id).where(sql`kept_hold`),
+  ],
 )
 
 /**
@@ -148,11 +171,51 @@ export const legalHolds = pgTable(
     recording_id: text()
       .notNull()
       .references(() => recordings.id),
+    case_ref: text(), // the case for which it is held, in the company's own words
     reason: text().notNull(),
     set_by: text().notNull(),
     set_at: at().notNull().defaultNow(),
     lifted_by: text(),
     lifted_at: at(),
   },
-  t => [index().on(t.recording_id)],
+  t => [
+    index().on(t.recording_id),
+    index('legal_holds_standing').on(t.recording_id).where(sql`lifted_at is null`),
+    index('legal_holds_of_case').on(t.case_ref).where(sql`case_ref is not null`),
+  ],
+)
+
+/** The shortest time that a class is kept, whatever policy says. It is raised by one person and lowered by two. */
+export const retentionFloors = pgTable('retention_floors', {
+  class: text().primaryKey(),
+  keep_s: integer53().notNull(),
+  set_by: text().notNull(),
+  set_at: at().notNull().defaultNow(),
+})
+
+/** What one person proposes and another confirms. INVARIANT: nobody confirms their own proposal; the database says so too. */
+export const proposals = pgTable(
+  'proposals',
+  {
+    id: text().primaryKey(), // prp_…
+    kind: text().$type<'floor' | 'erasure'>().notNull(),
+    body: jsonb().$type<Record<string, string | number>>().notNull(),
+    reason: text().notNull(),
+    state: text().$type<'pending' | 'confirmed' | 'refused' | 'expired'>().notNull().default('pending'),
+    proposed_by: text().notNull(),
+    proposed_at: at().notNull().defaultNow(),
+    expires_at: at().notNull(),
+    answered_by: text(),
+    answered_at: at(),
+    decision_id: text(), // the `admin` decision that let the second person answer
+    progress: jsonb().$type<Record<string, unknown>>().notNull().default({}),
+    done_at: at(),
+  },
+  t => [
+    index('proposals_under_way').on(t.id).where(sql`done_at is null and state in ('pending', 'confirmed')`),
+    check(
+      'proposals_two_people',
+      sql`${t.answered_by} is null or ${t.state} <> 'confirmed' or ${t.answered_by} <> ${t.proposed_by}`,
+    ),
+  ],
 )

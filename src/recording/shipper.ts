@@ -8,7 +8,7 @@ import type { JournalWriter, Position } from './journal-writer.ts'
 import type { Chunk, PartQueue } from './part-queue.ts'
 import { hashOf, type NewSegment, sealEvents, segmentTarget } from './segment.ts'
 import { Spares } from './spares.ts'
-import { type Store, segmentName } from './store.ts'
+import { clearLate, type Store, segmentName } from './store.ts'
 
 const log = logger('recording')
 
@@ -217,7 +217,7 @@ export class Shipper {
       { recording: part.facts.recording_id, part: part.facts.part },
       'the recording was deleted while its session lived',
     )
-    await this.#options.store.removeRecording(part.facts.recording_id)
+    await clearLate(this.#options.store, part.facts.recording_id)
     this.#bytes -= part.bytes
     this.#parts.delete(part.id)
   }

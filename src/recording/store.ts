@@ -49,6 +49,13 @@ export class StoreLocked extends SallyportError {
   }
 }
 
+/** Clears what came after a recording was deleted; where a lock keeps the rest of it, the deletion that began goes on with that. */
+export async function clearLate(store: Store, recordingId: string): Promise<void> {
+  await store.removeRecording(recordingId).catch(error => {
+    if (!(error instanceof StoreLocked)) throw error
+  })
+}
+
 /** The hash is in the name, so that a second try with other bytes never overwrites the first. */
 export function segmentName(recordingId: string, part: number, n: number, hash: string): string {
   return `${recordingId}/${part}-${String(n).padStart(6, '0')}-${hash.slice(0, 32)}.seg`

@@ -5,10 +5,11 @@ import { faultKinds, folderForFaults } from '../support/faults/faults.ts'
 /**
  * `npm run conformance -- faults [--only TEXT] [--stride N]`: each write, sync, rename and call fails, or the process dies in
  * it, or the machine loses its power, in turn until a run passes clean: while a session is recorded and shipped, while its
- * spool is recovered, while it is sealed. Some ten minutes. What is checked after each is in `recording/fault-runs.ts`.
+ * spool is recovered, while it is sealed, while it is deleted or moved to another store. Some ten minutes. What is checked after each is in `recording/fault-runs.ts`.
  */
 process.env['SALLYPORT_LOG_LEVEL'] ??= 'silent' // thousands of faults, each with its line
 const { recordAtEveryFault, recoverAtEveryFault, sealAtEveryFault } = await import('../recording/fault-runs.ts')
+const { deleteAtEveryFault, moveAtEveryFault } = await import('../recording/keep-faults.ts')
 const { createWorld } = await import('../recording/world.ts')
 
 const given = (name: string) => {
@@ -34,6 +35,10 @@ try {
   }
   for (const kind of ['fails', 'unanswered', 'dies'] as const)
     tries.push([`seal, ${kind}`, () => sealAtEveryFault({ ...whole, kind })])
+  for (const kind of ['fails', 'unanswered', 'dies'] as const) {
+    tries.push([`delete, ${kind}`, () => deleteAtEveryFault({ ...whole, kind })])
+    tries.push([`move, ${kind}`, () => moveAtEveryFault({ ...whole, kind })])
+  }
   for (const [name, run] of tries) {
     if (!name.includes(given('only') ?? '')) continue
     try {

@@ -52,6 +52,24 @@ describe('the command line', () => {
     expect(await ok('erin', 'revoke', grant, '-m', 'done early')).toContain('Revoked.')
   })
 
+  test('retention, proposals, confirm, refuse, erase, holds: what one person may not do alone', async () => {
+    expect(await ok('ava', 'retention', 'preview')).toContain('Nothing was deleted.')
+    expect(await ok('ava', 'retention', 'floor')).toMatch(/recording +1 days/)
+    await refused('erin', 'retention', 'preview')
+    expect(await ok('sam', 'retention', 'floor', 'recording', '--keep', '2d', '-m', 'audits')).toContain('from now on')
+    const lower = ['retention', 'floor', 'recording', '--keep', '1d', '-m', 'too much']
+    const proposal = /prp_\w+/.exec(await ok('sam', ...lower))![0]
+    expect(await ok('ava', 'proposals')).toContain(proposal)
+    expect(await refused('sam', 'confirm', proposal)).toContain('this takes two people')
+    await refused('erin', 'confirm', proposal)
+    expect(await ok('ava', 'confirm', proposal)).toContain('the floor is in force')
+    const other = /prp_\w+/.exec(await ok('sam', ...lower.with(4, '0s')))![0]
+    expect(await ok('ava', 'refuse', other, '-m', 'no')).toContain('nothing is done')
+    expect(await ok('ava', 'holds')).toContain('No legal hold stands.')
+    expect(await ok('sam', 'erase', '--subject', 'eli@example.test', '--dry-run')).toContain('Nothing was erased')
+    expect(await refused('sam', 'erase', '--subject', 'eli@example.test', '-m', 'asked')).toContain('subject disable')
+  })
+
   test('reviews, review: what was done on nobody else’s word', async () => {
     const why = 'checkout is down, restarting the queue'
     expect(await refused('eli', 'request', 'shop-prod', '-r', 'break-glass', '-m', 'short', '-f', '5m')).toContain(

@@ -52,13 +52,19 @@ describe('RT1, RT2: a policy that keeps recordings for a second', () => {
 
   test('deletes what expired, and not what a legal hold keeps', async () => {
     const { sam, ava } = world.person
-    expect(await sam.cli('hold', kept.held, '--reason', 'a lawsuit')).toMatchObject({ code: 0 })
+    expect(await sam.cli('hold', kept.held, '--case', 'C-1', '--reason', 'a lawsuit')).toMatchObject({ code: 0 })
+    const lower = ['retention', 'floor', 'recording', '--keep', '0s', '--reason', 'made-up data']
+    const proposal = /prp_\w+/.exec((await sam.cli(...lower)).stdout)?.[0] ?? 'none was made'
+    expect(await ava.cli('confirm', proposal)).toMatchObject({ code: 0 })
     expect((await ava.cli('hold', kept.held, '--reason', 'not mine to set')).code).toBe(1)
     const before = stored().length
     await world.activate({
       'retention/retention.rego': text => replaced(text, '"keep_s": 90 * day', '"keep_s": 1'),
       'retention/retention_test.rego': text => replaced(text, '"keep_s": 7776000', '"keep_s": 1'),
     })
+    const preview = (await ava.cli('retention', 'preview')).stdout
+    expect(preview).toContain(kept.plain)
+    expect(preview).not.toContain(kept.held)
     await restartControl()
     await world.until(async () => expect(await stateOf(kept.plain)).toBe('deleted'), 40_000)
     expect(await stateOf(kept.held)).toBe('sealed')
@@ -82,6 +88,7 @@ describe('RT1, RT2: a policy that keeps recordings for a second', () => {
       step: 'done',
       seal_hash: body['seal_hash'],
     })
+    expect((await ava.cli('sessions')).stdout).toMatch(/deleted [-0-9]+ [:0-9]+Z by policy/)
     const played = await ava.cli('replay', kept.plain, '--text')
     expect(played.code).toBe(1)
     expect(played.stderr).toContain('deleted')
@@ -99,7 +106,7 @@ describe('RT1, RT2: a policy that keeps recordings for a second', () => {
   test('deletes the other too once its hold is lifted', async () => {
     const { sam, ava } = world.person
     expect(await ava.cli('replay', kept.held, '--text')).toMatchObject({ code: 0 })
-    expect(await sam.cli('unhold', kept.held, '--reason', 'settled')).toMatchObject({ code: 0 })
+    expect(await sam.cli('unhold', '--case', 'C-1', '--reason', 'settled')).toMatchObject({ code: 0 })
     expect(await sam.cli('unhold', kept.held, '--reason', 'again')).toMatchObject({ code: 1 })
     await restartControl()
     await world.until(async () => expect(await stateOf(kept.held)).toBe('deleted'), 40_000)

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { newId } from '../../src/ids.ts'
 import type { Engine } from '../../src/policy/engine.ts'
 import { DecisionLog } from '../../src/policy/log/decision-log.ts'
-import { liftHold, setHold } from '../../src/recording/holds.ts'
+import { liftHold, setHold, standingHolds } from '../../src/recording/holds.ts'
 import type { Journal } from '../../src/recording/journal.ts'
 import { findRecording, sealIsInLog } from '../../src/recording/listing.ts'
 import { Reader } from '../../src/recording/reader.ts'
@@ -19,6 +19,8 @@ const engine = new GivenEngine()
 beforeAll(async () => {
   world = await createWorld()
   journal = await world.journal()
+  await world.test.database
+    .sql`insert into retention_floors (class, keep_s, set_by) values ('recording', 0, 'two people')`
 })
 afterAll(() => world[Symbol.asyncDispose]())
 beforeEach(() => {
@@ -167,6 +169,54 @@ describe('retention', () => {
     await world.test.database.sql`alter table audit_inbox_away rename to audit_inbox`
     expect(swept.failed).toContain(id)
     expect(await state(id)).toMatchObject({ state: 'sealed', wrapped: 1 })
+  })
+
+  test('RT2: a rule of 30 s where days were meant keeps a day: the floor holds, in the run and in its preview', async () => {
+    const { sql } = world.test.database
+    engine.answer = () => ({ keep_s: 30, legal_hold: false })
+    const { id } = await sealed(3600)
+    await sql`update retention_floors set keep_s = 86400 where class = 'recording'`
+    expect((await retention().preview()).recordings.map(r => r.recording_id)).not.toContain(id)
+    expect((await retention().sweep()).deleted).not.toContain(id)
+    const later = await retention().preview({ at_ms: Date.now() + 86_400_000 })
+    expect(later.recordings).toContainEqual(expect.objectContaining({ recording_id: id, keep_s: 86_400 }))
+    await sql`update retention_floors set keep_s = 0 where class = 'recording'`
+    expect((await retention().preview()).recordings.map(r => r.recording_id)).toContain(id)
+    expect((await state(id)).state).toBe('sealed') // a preview deletes nothing
+    expect((await retention().sweep()).deleted).toContain(id)
+    expect((await state(id)).receipt).toMatchObject({ keep_s: 30, floor_s: 0 })
+  })
+
+  test('RT2: a floor that is raised between the listing and the deletion keeps the recording', async () => {
+    const { id } = await sealed(100)
+    const { control } = world
+    const transaction = async (run: Parameters<typeof control.database.db.transaction>[0]) => {
+      await world.test.database.sql`update retention_floors set keep_s = 86400 where class = 'recording'`
+      return control.database.db.transaction(run)
+    }
+    const db = new Proxy(control.database.db, {
+      get: (target, name, self) => (name === 'transaction' ? transaction : Reflect.get(target, name, self)),
+    })
+    const racing = new Retention({
+      ...control,
+      database: { ...control.database, db },
+      store: world.store,
+      engine,
+      decisions: new DecisionLog({ database: control.database, engine: engine as unknown as Engine }),
+    })
+    expect((await racing.sweep()).deleted).not.toContain(id)
+    expect((await state(id)).wrapped).toBe(1)
+    await world.test.database.sql`update retention_floors set keep_s = 0 where class = 'recording'`
+  })
+
+  test('a preview counts what is held as held, and lists nothing of it', async () => {
+    const { id, session_id } = await sealed(100)
+    await setHold({ ...acting(session_id), reason: 'case 12', case: 'C-12' })
+    const preview = await retention().preview()
+    expect(preview.recordings.map(r => r.recording_id)).not.toContain(id)
+    expect(preview.kept.held).toBeGreaterThan(0)
+    expect(await standingHolds(world.control.database.db, 'C-12')).toMatchObject([{ session_id, case: 'C-12' }])
+    expect((await findRecording(world.control.database.db, session_id))!.holds).toBe(1)
   })
 
   test('a live recording is never asked about', async () => {

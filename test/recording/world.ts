@@ -11,7 +11,7 @@ import { FileStore } from '../../src/recording/file-store.ts'
 import { Journal, type JournalOptions } from '../../src/recording/journal.ts'
 import type { SessionFacts } from '../../src/recording/recorder.ts'
 import { Sealer } from '../../src/recording/sealer.ts'
-import type { Store } from '../../src/recording/store.ts'
+import type { KeepingStore } from '../../src/recording/store.ts'
 import { Secret } from '../../src/secret.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
@@ -25,7 +25,7 @@ export interface Side {
 export interface RecordingWorld extends AsyncDisposable {
   readonly test: TestDatabase
   readonly folder: string
-  readonly store: Store
+  readonly store: KeepingStore
   readonly identity: Secret
   readonly recipient: string
   /** The pair of the originals layer. */
