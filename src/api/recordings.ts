@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
 import type { AuditWriter } from '../audit/events.ts'
+import { replayPage } from '../evidence/replay-page.ts'
 import type { Caller } from '../identity/facts.ts'
 import { asciicast } from '../recording/asciicast.ts'
 import { liftHold, listHolds, setHold, standingHolds } from '../recording/holds.ts'
@@ -77,6 +78,8 @@ const View = T.Object(
     view: T.Optional(T.Union([T.Literal('masked'), T.Literal('clear')])),
     verb: T.Optional(T.Union([T.Literal('open'), T.Literal('download'), T.Literal('export')])),
     reason: T.Optional(T.String({ maxLength: 500 })),
+    /** Without the bytes of terminals and files. */
+    outline: Flag,
   },
   closed,
 )
@@ -84,8 +87,10 @@ const Cast = T.Object(
   {
     /** `CHANNEL`, or `CONNECTION:CHANNEL` with the end of the connection's id. */
     channel: T.Optional(T.String({ pattern: '^(\\w{1,64}:)?\\d{1,10}$' })),
+    follow: Flag,
     view: View.properties.view,
-    verb: T.Optional(T.Union([T.Literal('download'), T.Literal('export')])),
+    /** `open`: to be looked at, and not to be kept. */
+    verb: View.properties.verb,
     reason: View.properties.reason,
   },
   closed,
@@ -175,8 +180,10 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
     async (request, reply) => {
       const gone = new AbortController()
       reply.raw.once('close', () => gone.abort())
-      const query = Object.fromEntries(Object.entries(request.query).map(([name, value]) => [name, String(value)]))
-      const lines = await replay.events(callerOf(request), sessionOf(request), query, gone.signal)
+      const { outline, ...asked } = request.query
+      const query = textsOf(asked)
+      const what = outline === true ? 'outline' : 'events'
+      const lines = await replay.events(callerOf(request), sessionOf(request), query, gone.signal, what)
       return reply.type('application/x-ndjson').header('cache-control', 'no-store').send(lines)
     },
   )
@@ -195,7 +202,7 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
       const gone = new AbortController()
       reply.raw.once('close', () => gone.abort())
       const { channel, ...view } = request.query
-      const query = { verb: 'export', ...(view as Record<string, string>) }
+      const query = { verb: 'export', ...textsOf(view) }
       const lines = await replay.events(callerOf(request), sessionOf(request), query, gone.signal)
       const cast = asciicast(replayLines(lines as AsyncIterable<Uint8Array>), {
         channel: channel === undefined ? undefined : channelAddress(channel),
@@ -209,7 +216,10 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
       return reply
         .type('application/x-asciicast')
         .header('cache-control', 'no-store')
-        .header('content-disposition', `attachment; filename="${sessionOf(request)}.cast"`)
+        .header(
+          'content-disposition',
+          query.verb === 'open' ? 'inline' : `attachment; filename="${sessionOf(request)}.cast"`,
+        )
         .send(Readable.from(whole()))
     },
   )
@@ -225,6 +235,29 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
       },
     },
     async request => ({ items: await standingHolds(database.db, request.query.case), next: null }),
+  )
+
+  app.get(
+    '/api/recordings/:session/html',
+    {
+      config: { guard: { point: 'replay' } },
+      schema: {
+        summary: 'A recording as one HTML page that runs and loads nothing',
+        params,
+        querystring: T.Object({ view: View.properties.view, reason: View.properties.reason }, closed),
+      },
+    },
+    async (request, reply) => {
+      const gone = new AbortController()
+      reply.raw.once('close', () => gone.abort())
+      const query = { verb: 'export', ...textsOf(request.query) }
+      const lines = await replay.events(callerOf(request), sessionOf(request), query, gone.signal)
+      return reply
+        .type('text/html; charset=utf-8')
+        .header('cache-control', 'no-store')
+        .header('content-disposition', `attachment; filename="${sessionOf(request)}.html"`)
+        .send(Readable.from(replayPage(replayLines(lines as AsyncIterable<Uint8Array>))))
+    },
   )
 
   app.get(
@@ -273,6 +306,9 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
     return { database, audit, session_id: sessionOf(request), by, decision_id: permitOf(request).decision_id }
   }
 }
+
+const textsOf = (query: object): Record<string, string> =>
+  Object.fromEntries(Object.entries(query).map(([name, value]) => [name, String(value)]))
 
 const sessionOf = (request: FastifyRequest): string => (request.params as { session: string }).session
 

@@ -49,7 +49,8 @@ export function addSessionCommands(program: Command, client: () => Client): void
     .option('--text', 'all at once, as text')
     .option('--json', 'all at once, as JSON Lines')
     .option('--asciicast', 'one terminal as asciicast v2, for asciinema')
-    .option('-o, --output <file>', 'where the asciicast goes; default standard output')
+    .option('--html', 'as one HTML page for people, which runs and loads nothing')
+    .option('-o, --output <file>', 'where the asciicast or the page goes; default standard output')
     .option('--view <view>', 'masked, or clear: with the originals that policy had sealed; needs a reason')
     .option('-m, --reason <text>', 'why you look at it, where policy asks')
     .action(async (id: string, o: Omit<ReplayOptions, 'speed'> & { speed: string; maxPause: string }) =>

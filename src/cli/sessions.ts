@@ -37,6 +37,7 @@ export interface ReplayOptions extends ShowOptions {
   readonly speed: number
   readonly max_pause_s?: number
   readonly asciicast?: boolean
+  readonly html?: boolean
   readonly output?: string
   readonly view?: string
 }
@@ -90,6 +91,7 @@ export async function replay(client: Client, id: string, options: ReplayOptions)
     })
   if (!(max_pause_s > 0)) throw new SallyportError('bad_request', 'the longest pause must be longer than 0 seconds')
   if (options.asciicast) return await exportAsciicast(client, id, options)
+  if (options.html) return await exportPage(client, id, options)
   const atOnce = options.text === true || options.json === true || options.channels === true
   const playback = createPlayback({
     speed: atOnce ? Number.POSITIVE_INFINITY : speed,
@@ -114,6 +116,22 @@ async function exportAsciicast(client: Client, id: string, options: ReplayOption
     await file?.close()
   }
   if (options.output !== undefined) say(`written to ${options.output}`)
+}
+
+async function exportPage(client: Client, id: string, { view, reason, output }: ReplayOptions): Promise<void> {
+  const query = new URLSearchParams({
+    ...(view === undefined ? {} : { view }),
+    ...(reason === undefined ? {} : { reason }),
+  })
+  const file = output === undefined ? undefined : await open(output, 'w', 0o600)
+  try {
+    for await (const chunk of client.stream(`${pathOf(id, 'recordings')}/html?${query}`))
+      if (file === undefined) process.stdout.write(chunk)
+      else await file.write(chunk)
+  } finally {
+    await file?.close()
+  }
+  if (output !== undefined) say(`written to ${output}`)
 }
 
 function addressOf({ channel }: ShowOptions): ChannelAddress | undefined {

@@ -35,17 +35,20 @@ table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:t
 th{font-weight:600;white-space:nowrap}time,code,pre,td.id{font-family:ui-monospace,monospace;font-size:.86em}pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0}
 .dim{opacity:.7}.deny{color:#c22;font-weight:600}.ask{color:#a60;font-weight:600}.allow{color:#187a3d;font-weight:600}.note{background:#8882;padding:.6rem .9rem;border-radius:.4rem}`
 
-/** A whole page that loads nothing and runs nothing, wherever it is opened: its policy stands in itself. */
-export function page(title: string, body: Html): string {
+/** The beginning of a page that loads nothing and runs nothing, wherever it is opened: its policy stands in itself. */
+export function pageHead(title: string): string {
   const hash = createHash('sha256').update(style).digest('base64')
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'">
 <meta name="referrer" content="no-referrer"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escaped(title)}</title><style>${style}</style></head>
-<body>${body.text}</body></html>
-`
+<body>`
 }
+
+export const pageEnd = '</body></html>\n'
+
+export const page = (title: string, body: Html): string => `${pageHead(title)}${body.text}${pageEnd}`
 
 /** An instant as a person reads it, in UTC. */
 export function time(ms: unknown): Html {

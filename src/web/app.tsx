@@ -18,9 +18,11 @@ import { mayReview, waitsForMe } from './answering.ts'
 import { call, useLoaded } from './api.ts'
 import { AccessPage } from './pages/access.tsx'
 import { LinkSlackPage } from './pages/link-slack.tsx'
+import { ReplayPage } from './pages/replay.tsx'
 import { RequestPage } from './pages/request.tsx'
 import { RequestsPage } from './pages/requests.tsx'
 import { ReviewsPage } from './pages/reviews.tsx'
+import { SearchPage } from './pages/search.tsx'
 import { SessionsPage } from './pages/sessions.tsx'
 import { SignInPage } from './pages/sign-in.tsx'
 import type { Me, Page, RequestEntry, ReviewEntry } from './types.ts'
@@ -46,6 +48,7 @@ function Signed({ me }: { me: Me }) {
     { path: '/', label: 'Access', count: 0 },
     { path: '/requests', label: 'Requests', count: waiting },
     { path: '/sessions', label: 'Sessions', count: 0 },
+    { path: '/search', label: 'Search', count: 0 },
     { path: '/reviews', label: 'Reviews', count: unseen },
   ]
   const here = (path: string) => (path === '/' ? location === '/' : location.startsWith(path))
@@ -134,6 +137,8 @@ function Signed({ me }: { me: Me }) {
             <Route path="/reviews">
               <ReviewsPage me={me} />
             </Route>
+            <Route path="/sessions/:id">{params => <ReplayPage session={params.id} key={params.id} />}</Route>
+            <Route path="/search" component={SearchPage} />
             <Route path="/link" component={LinkSlackPage} />
             <Route>
               <Text mt="xl">

@@ -1,4 +1,5 @@
 import { Button, Code, Flex, Group, Paper, Stack, Text } from '@mantine/core'
+import { Link } from 'wouter'
 import { call, useAct, useLoaded } from '../api.ts'
 import { fromNow, Nothing, Page, Refusal, Shown, StateBadge, when } from '../parts.tsx'
 import type { Page as List, Me, SessionEntry } from '../types.ts'
@@ -22,7 +23,7 @@ export function SessionsPage({ me }: { me: Me }) {
         }
       </Shown>
       <Text size="sm" c="dimmed">
-        Replay one with <Code>npx sallyport replay SESSION</Code>; policy says who may.
+        Policy says who may watch which. In a terminal: <Code>npx sallyport replay SESSION</Code>.
       </Text>
     </Page>
   )
@@ -54,6 +55,9 @@ function SessionCard({ session, me, reload }: { session: SessionEntry; me: Me; r
         </div>
         <Flex direction="column" align="flex-end" gap="xs" style={{ flexShrink: 0 }}>
           <StateBadge state={live ? 'live' : 'ended'} />
+          <Button size="compact-sm" variant="light" component={Link} href={`/sessions/${session.id}`}>
+            {live ? 'Watch' : 'Replay'}
+          </Button>
           {live && own && (
             <Button size="compact-sm" variant="default" loading={busy !== undefined} onClick={() => void end()}>
               End
