@@ -168,16 +168,20 @@ export class RecordingCheck {
       else this.#found.not_proved.push(`${this.#name}: that the log holds the event of its deletion`)
       return
     }
-    const { step, data_removed_at_ms: _, session_id: __, recording_id: ___, ...facts } = receipt
+    const { step, data_removed_at_ms: _, locked_until_ms, session_id: __, recording_id: ___, ...facts } = receipt
     const wrong = Object.entries(facts).find(
       ([name, value]) => JSON.stringify(event.body?.[name] ?? null) !== JSON.stringify(value),
     )
     if (wrong !== undefined || event.body['recording'] !== id)
       this.#flaw(`its receipt does NOT say what the log says of its deletion (${wrong?.[0] ?? 'recording'})`)
+    else if (facts['erasure'] !== undefined)
+      this.#found.proved.push(`${this.#name}: it was erased before its time by ${String(facts['erasure'])}, keys first`)
     else
       this.#found.proved.push(
         `${this.#name}: it was deleted under the ${Number(facts['keep_s']) / 86_400} days that policy named (decision ${String(facts['decision_id'])}), ${String(facts['keys_destroyed'])} keys destroyed first, step ${String(step)}`,
       )
+    if (locked_until_ms !== undefined)
+      this.#found.not_proved.push(`${this.#name}: that its sealed data is gone too: the store keeps it for longer`)
   }
 
   #checkHolds(): void {
