@@ -112,7 +112,9 @@ export async function status(client: Client): Promise<void> {
     if (decisions === null || (decisions.alarm === null && decisions.oldest_s < 2)) continue
     const waiting = `${decisions.waiting} decisions wait for the database, the oldest for ${decisions.oldest_s} s`
     say(
-      `${decisions.alarm === null ? 'note' : 'ALARM'}: ${role} ${id}: ${decisions.alarm === null ? waiting : `${decisions.alarm}; ${waiting}`}`,
+      plain(
+        `${decisions.alarm === null ? 'note' : 'ALARM'}: ${role} ${id}: ${[decisions.alarm ?? [], waiting].flat().join('; ')}`,
+      ),
     )
   }
   if (answer.exports.length > 0)

@@ -1,21 +1,17 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { prove } from '../../src/audit/prove.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import { createAuditWriter } from '../../src/audit/writer.ts'
 import { openDatabase } from '../../src/db/database.ts'
-import { startEmbedded } from '../../src/db/embedded.ts'
-import { migrate } from '../../src/db/migrate.ts'
 import { verifyProof } from '../../src/evidence/verify.ts'
-import { Secret } from '../../src/secret.ts'
 import { processesBelow } from '../support/children.ts'
 import { openSequencer } from './audit/log.ts'
 import { buildTallLog } from './audit/tall.ts'
+import { startBenchDatabase } from './live/database.ts'
 import { figure, quantile } from './live/figure.ts'
 
 /**
@@ -37,7 +33,7 @@ const budgetProof_ms = 10
 /** Seconds that living processes of the server have used. */
 function databaseCpu(): number {
   let ticks = 0
-  for (const pid of processesBelow(join(folder, 'pg'))) {
+  for (const pid of processesBelow(join(server.folder, 'pg'))) {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
       .replace(/^.*\) /s, '')
       .split(' ')
@@ -46,19 +42,11 @@ function databaseCpu(): number {
   return ticks / 100
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
-const server = await startEmbedded({
-  name: 'the bench database',
-  dataDir: join(folder, 'pg'),
-  port: 0,
-  superuser: 'owner',
-})
+const server = await startBenchDatabase()
 try {
-  const user = (role: string) => server.url('postgres', { name: `sallyport_${role}`, password: new Secret('bench') })
-  const url = server.url('postgres')
-  await migrate(url, { control: user('control'), gateway: user('gateway'), replay: user('replay') })
-  const { database, sequencer } = openSequencer(url, folder)
-  const gateway = openDatabase({ url: user('gateway'), max: writers, application: 'bench' })
+  const { url } = server
+  const { database, sequencer } = openSequencer(url, server.folder)
+  const gateway = openDatabase({ url: server.urls.gateway, max: writers, application: 'bench' })
   const writer = createAuditWriter({ database: gateway, process_id: 'prc_bench' })
 
   const appendBatch = () => {
@@ -119,7 +107,7 @@ try {
 
   const control = spawn(
     process.execPath,
-    [...process.execArgv, join(import.meta.dirname, 'audit/control.ts'), user('control').reveal(), folder],
+    [...process.execArgv, join(import.meta.dirname, 'audit/control.ts'), server.urls.control.reveal(), server.folder],
     { stdio: ['pipe', 'pipe', 'inherit'] },
   )
   await once(control.stdout, 'data')
@@ -150,7 +138,7 @@ try {
 
   const total = from + count
   await rate('verified', total, async () => {
-    const report = await verifyLog(database, { vkey: sequencer.vkey, copy: join(folder, 'copy') })
+    const report = await verifyLog(database, { vkey: sequencer.vkey, copy: join(server.folder, 'copy') })
     if (!report.ok || report.size !== total) throw new Error(`the log does not verify: ${JSON.stringify(report)}`)
   })
 
@@ -173,5 +161,4 @@ try {
   await database.close()
 } finally {
   await server.stop()
-  await rm(folder, { recursive: true, force: true })
 }

@@ -1,11 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase } from '../../src/db/database.ts'
-import { startEmbedded } from '../../src/db/embedded.ts'
-import { migrate } from '../../src/db/migrate.ts'
 import { bundleDigest, packBundle } from '../../src/policy/bundle.ts'
 import { Engine } from '../../src/policy/engine.ts'
 import { compile } from '../../src/policy/gate.ts'
@@ -14,8 +10,8 @@ import { readFolder } from '../../src/policy/repository/sources.ts'
 import { Shadow } from '../../src/policy/shadow/shadow.ts'
 import { shadowReport, storeShadow } from '../../src/policy/shadow/store.ts'
 import { signRevision } from '../../src/policy/signing.ts'
-import { Secret } from '../../src/secret.ts'
 import { actionInput } from '../policy/support.ts'
+import { startBenchDatabase } from './live/database.ts'
 import { figure, median } from './live/figure.ts'
 
 /**
@@ -28,17 +24,9 @@ const seconds = after < 0 ? 2 : Number(process.argv[after + 1])
 const rounds = 5
 const least = 0.95
 
-const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
-const server = await startEmbedded({
-  name: 'the bench database',
-  dataDir: join(folder, 'pg'),
-  port: 0,
-  superuser: 'owner',
-})
+const server = await startBenchDatabase()
 try {
-  const user = (role: string) => server.url('postgres', { name: `sallyport_${role}`, password: new Secret('bench') })
-  const url = server.url('postgres')
-  await migrate(url, { control: user('control'), gateway: user('gateway'), replay: user('replay') })
+  const { url } = server
   const database = openDatabase({ url, max: 4, application: 'bench' })
   const keys = generateKeyPairSync('ed25519')
   const gate = { opa: await findOpa(), protocols: { checkResource: () => null, canMask: () => true } }
@@ -93,5 +81,4 @@ try {
   await database.close()
 } finally {
   await server.stop()
-  rmSync(folder, { recursive: true, force: true })
 }

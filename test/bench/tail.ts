@@ -1,13 +1,8 @@
-import { mkdtempSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { createAuditWriter } from '../../src/audit/writer.ts'
 import { openDatabase } from '../../src/db/database.ts'
-import { startEmbedded } from '../../src/db/embedded.ts'
-import { migrate } from '../../src/db/migrate.ts'
 import { Notices } from '../../src/db/notices.ts'
 import { newId } from '../../src/ids.ts'
 import { Catalog } from '../../src/recording/catalog.ts'
@@ -17,35 +12,28 @@ import { Reader } from '../../src/recording/reader.ts'
 import { Watchers, watchChannel } from '../../src/recording/watchers.ts'
 import { Watch } from '../../src/recording/watches.ts'
 import { Secret } from '../../src/secret.ts'
+import { startBenchDatabase } from './live/database.ts'
 
 /** How long after it happened a follower sees what a live terminal put out: journal, segment, store, database, reader. */
 const samples = Number(process.env['SAMPLES'] ?? 30)
 const budgetMs = 2_000
 
-const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
-const server = await startEmbedded({
-  name: 'the bench database',
-  dataDir: join(folder, 'pg'),
-  port: 0,
-  superuser: 'owner',
-})
+const server = await startBenchDatabase()
 try {
-  const user = (role: string) => server.url('postgres', { name: `sallyport_${role}`, password: new Secret('bench') })
-  await migrate(server.url('postgres'), { control: user('control'), gateway: user('gateway'), replay: user('replay') })
-  const gateway = openDatabase({ url: user('gateway'), max: 6, application: 'bench gateway' })
-  const replay = openDatabase({ url: user('replay'), max: 4, application: 'bench replay' })
-  const notices = new Notices({ url: user('gateway'), application: 'bench notices' })
+  const gateway = openDatabase({ url: server.urls.gateway, max: 6, application: 'bench gateway' })
+  const replay = openDatabase({ url: server.urls.replay, max: 4, application: 'bench replay' })
+  const notices = new Notices({ url: server.urls.gateway, application: 'bench notices' })
   await notices.start()
   const watchers = new Watchers()
   notices.listen(watchChannel, session => watchers.seen(session))
   const process_id = newId('prc')
   const identity = await generateX25519Identity()
-  const store = new FileStore(join(folder, 'store'))
+  const store = new FileStore(join(server.folder, 'store'))
   const journal = await Journal.start({
     catalog: new Catalog(gateway, createAuditWriter({ database: gateway, process_id })),
     store,
     process_id,
-    spool_root: join(folder, 'spool'),
+    spool_root: join(server.folder, 'spool'),
     spool_bytes: 64 * 1024 * 1024,
     recipients: [await identityToRecipient(identity)],
     watched: watchers.watched,
@@ -99,5 +87,4 @@ try {
   await replay.close()
 } finally {
   await server.stop()
-  await rm(folder, { recursive: true, force: true })
 }
