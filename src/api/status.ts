@@ -38,6 +38,9 @@ const ProcessAnswer = T.Object({
   builds: T.Record(T.String(), T.Record(T.String(), T.String())),
 })
 
+/** Of a process that has been silent for so long nothing is known. */
+const silent_ms = 15_000
+
 const Export = T.Object({
   name: T.String(),
   behind: T.Integer(), // decisions that it has not delivered
@@ -132,7 +135,10 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
           ready,
           generation,
           heartbeat_at_ms: heartbeat_at.getTime(),
-          decisions: (facts['decisions'] ?? null) as DecisionLogState | null,
+          decisions:
+            deps.now() - heartbeat_at.getTime() > silent_ms
+              ? null
+              : ((facts['decisions'] ?? null) as DecisionLogState | null),
           builds: (facts['builds'] ?? {}) as Record<string, Record<string, string>>,
         })),
         exports: await exportStates(deps.database.db),

@@ -22,13 +22,15 @@ const wrong = { waiting: 7, oldest_s: 12, refused: 3, alarm: 'decisions wait for
 const well = { waiting: 0, oldest_s: 0, refused: 0, alarm: null }
 
 test('the status says of each process what it has not written down, of each export how far it is behind and why', async () => {
-  const [late, early] = [newId('prc'), newId('prc')]
+  const [late, early, dead] = [newId('prc'), newId('prc'), newId('prc')]
   for (const [id, role, decisions] of [
     [late, 'gateway', wrong],
     [early, 'control', well],
   ] as const)
     await world.database
       .sql`insert into processes (id, role, host, pid, ready, facts) values (${id}, ${role}, 'h', 1, 'ready', ${JSON.stringify({ decisions })}::text::jsonb)`
+  await world.database.sql`insert into processes (id, role, host, pid, ready, facts, heartbeat_at)
+    values (${dead}, 'gateway', 'h', 1, 'ready', ${JSON.stringify({ decisions: wrong })}::text::jsonb, now() - interval '20 s')`
   await world.database.sql`insert into decision_places (id, last) values (1, 5)`
   await world.database
     .sql`insert into decisions (id, at_ms, point, effect, code, input_digest, input, result, reasons, seq)
@@ -43,6 +45,7 @@ test('the status says of each process what it has not written down, of each expo
     Record<string, unknown>[]
   >
   expect(answer['processes']!.find(each => each['id'] === late)!['decisions']).toEqual(wrong)
+  expect(answer['processes']!.find(each => each['id'] === dead)!['decisions']).toBeNull()
   expect(answer['exports']).toEqual([
     expect.objectContaining({ name: 'files', behind: 0, lag_s: 0, failing_since_ms: null, alarm: false }),
     expect.objectContaining({

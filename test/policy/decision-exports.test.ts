@@ -18,6 +18,7 @@ import { opaSink } from '../../src/policy/log/export/opa.ts'
 import { openSinks } from '../../src/policy/log/export/open.ts'
 import { placeDecisions } from '../../src/policy/log/export/places.ts'
 import type { Placed, Sink } from '../../src/policy/log/export/sink.ts'
+import { exportStates } from '../../src/policy/log/export/state.ts'
 import { webhookSink } from '../../src/policy/log/export/webhook.ts'
 import { Secret } from '../../src/secret.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
@@ -165,6 +166,50 @@ describe('export to a decision-log service', () => {
       expect.objectContaining({ what: 'export of decisions siem', mended: true, reason: null }),
     ])
     expect(await register.getSingleMetricAsString('sallyport_decision_export_behind')).toContain('{export="siem"} 0')
+  })
+
+  test('an export that works and does not come along is an alarm, once, until it has caught up', async () => {
+    await decide(85)
+    await test_db.database.sql`update decisions set at_ms = 1`
+    await test_db.database.sql`update action_decisions set at_ms = 1`
+    const before = new Date()
+    const alarms = async () =>
+      (
+        await test_db.database.sql<{ body: string }[]>`
+          select body from audit_inbox where type = 'alert.raised' and at_ms >= ${before.getTime()} order by seq`
+      ).map(row => JSON.parse(row.body) as { reason: string | null; mended: boolean })
+    const one: Sink = { name: 'slow', send: async () => 1 }
+    const exports = exporting([one])
+    await exports.run()
+    expect(await alarms()).toEqual([
+      expect.objectContaining({ mended: false, reason: expect.stringMatching(/^it is \d+ seconds behind$/) }),
+    ])
+    expect((await exportStates(control.db))[0]).toMatchObject({
+      name: 'slow',
+      behind: 45,
+      failing_since_ms: null,
+      alarm: true,
+    })
+    await exports.run()
+    expect(await alarms()).toHaveLength(1)
+    await exports.run()
+    expect((await alarms()).slice(1)).toEqual([expect.objectContaining({ mended: true, reason: null })])
+    expect((await exportStates(control.db))[0]).toMatchObject({ behind: 0, lag_s: 0, alarm: false })
+  })
+
+  test('a new export begins with the oldest decision that is left, and is not behind by those that were deleted', async () => {
+    await decide(10)
+    await exporting([{ name: 'first', send: async due => due.length }]).run()
+    await test_db.database.sql`delete from decisions where seq <= 6`
+    await test_db.database.sql`delete from action_decisions where seq <= 6`
+    const sent: number[] = []
+    const broken: Sink = { name: 'second', send: () => Promise.reject(new Error('no')) }
+    const process_id = newId('prc')
+    await exporting([broken], process_id).run()
+    expect((await exportStates(control.db))[0]).toMatchObject({ name: 'second', behind: 4 })
+    clock += 60_000
+    await exporting([{ name: 'second', send: async due => sent.push(...due.map(each => each.seq)) }], process_id).run()
+    expect(sent).toEqual([7, 8, 9, 10])
   })
 
   test('two processes send one after the other, and who is slow does not move the place', async () => {

@@ -7,6 +7,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
@@ -100,6 +101,41 @@ describe('the spool of the decision log', () => {
     expect(log.state).toEqual({ waiting: 0, oldest_s: 0, refused: 0, alarm: null })
     expect(await log.close()).toBe(0)
     expect(files()).toEqual([])
+  })
+
+  test('a database that keeps an insert waiting costs no count of a repeat, when the process dies meanwhile', async () => {
+    const [decision, other] = [decide('held up'), decide('held up, later')]
+    const log = new DecisionLog({ database: db.database, engine, spool: spool() })
+    const held = new AbortController()
+    const locked = db.database.sql.begin(async tx => {
+      await tx`lock table action_decisions in exclusive mode`
+      await new Promise(resolve => held.signal.addEventListener('abort', resolve))
+    })
+    await expect
+      .poll(
+        async () =>
+          (
+            await db.database
+              .sql`select 1 from pg_locks where mode = 'ExclusiveLock' and relation = 'action_decisions'::regclass`
+          ).length,
+      )
+      .toBe(1)
+    log.append(decision)
+    const writing = log.flush()
+    for (let i = 0; i < 4; i++) log.append(decision)
+    for (let i = 0; i < 3; i++) log.append(other)
+    const onDisk = async () => {
+      const counts: Record<string, number> = {}
+      for (const name of files())
+        for (const { row, count } of (await readSpool(join(folder, name), key)).rows)
+          counts[row.id] = (counts[row.id] ?? 0) + count
+      return counts
+    }
+    await expect.poll(onDisk, { timeout: 8_000 }).toEqual({ [decision.id]: 5, [other.id]: 3 })
+    held.abort()
+    await Promise.all([locked, writing])
+    expect(await log.close()).toBe(0)
+    expect([await stored(decision.id), await stored(other.id)]).toEqual([5, 3])
   })
 
   test('killed between the append and the insert, no decision is lost', async () => {
@@ -229,6 +265,8 @@ describe('the spool of the decision log', () => {
     expect(await reads(moved)).toEqual({ counts: [], broken: true })
     expect(await reads(Buffer.concat([bytes, Buffer.alloc(64)]))).toMatchObject({ counts: [1, 9, 1], broken: true })
     expect(await reads(randomBytes(4096))).toEqual({ counts: [], broken: true })
+    truncateSync(path, 65 << 20)
+    expect(await readSpool(path, key)).toMatchObject({ rows: [], broken: expect.stringContaining('longer than') })
 
     writeFileSync(join(folder, `${newId('prc')}.${deadOwner()}.000001.spool`), flipped)
     const log = new DecisionLog({ database: db.database, engine, spool: spool() })

@@ -175,6 +175,7 @@ export class DecisionLog {
 
   async #write(batch: readonly Waiting[]): Promise<void> {
     this.#rows.writing(batch)
+    const keeping = setInterval(() => void this.#keep(), keepMs) // a database may keep us waiting as well as fail
     try {
       await insertRows(
         this.#options.database.db,
@@ -184,6 +185,8 @@ export class DecisionLog {
     } catch (error) {
       this.#rows.failed(batch)
       throw error
+    } finally {
+      clearInterval(keeping)
     }
     this.#rows.written(batch)
   }
@@ -209,11 +212,14 @@ export class DecisionLog {
         'decisions could not be written; they wait, and are tried again',
       )
     this.#failing = true
-    if (Date.now() - this.#kept_ms < keepMs) return
+    if (Date.now() - this.#kept_ms >= keepMs) await this.#keep()
+  }
+
+  async #keep(): Promise<void> {
     this.#kept_ms = Date.now()
     await this.#rows
       .keep()
-      .catch(cause => log.error({ err: cause }, 'decisions that wait could not be kept on the disk'))
+      .catch(error => log.error({ err: error }, 'decisions that wait could not be kept on the disk'))
   }
 
   #refuse(why: string): false {

@@ -10,7 +10,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { type DerivedKey, open, seal } from '../../../keys.ts'
 import type { DecisionRow } from '../decision-row.ts'
@@ -23,6 +23,7 @@ import type { DecisionRow } from '../decision-row.ts'
 const magic = Buffer.concat([Buffer.from('SALLYDSP', 'latin1'), Buffer.of(1)])
 const headerBytes = magic.length + 16
 const longestRecord = 16 << 20
+const longestFile = 64 << 20
 const sync = promisify(fdatasync)
 
 type SpoolRecord = { readonly row: DecisionRow } | { readonly id: string; readonly count: number }
@@ -126,9 +127,10 @@ export interface SpooledRow {
  * nothing pass: it is left out. @returns with `broken` why the rest of the file cannot be read.
  */
 export async function readSpool(path: string, key: DerivedKey): Promise<{ rows: SpooledRow[]; broken: string | null }> {
-  const bytes = await readFile(path)
   const rows = new Map<string, SpooledRow>()
   const done = (broken: string | null) => ({ rows: [...rows.values()], broken })
+  if ((await stat(path)).size > longestFile) return done('it is longer than any that we write')
+  const bytes = await readFile(path)
   if (bytes.length < headerBytes) return done(null)
   if (!bytes.subarray(0, magic.length).equals(magic)) return done('it is no spool of version 1')
   const context = bytes.subarray(magic.length, headerBytes).toString('hex')
