@@ -131,7 +131,7 @@ describe('the spool of the decision log', () => {
           counts[row.id] = (counts[row.id] ?? 0) + count
       return counts
     }
-    await expect.poll(onDisk, { timeout: 8_000 }).toEqual({ [decision.id]: 5, [other.id]: 3 })
+    await expect.poll(onDisk, { timeout: 20_000 }).toEqual({ [decision.id]: 5, [other.id]: 3 })
     held.abort()
     await Promise.all([locked, writing])
     expect(await log.close()).toBe(0)
@@ -153,7 +153,7 @@ describe('the spool of the decision log', () => {
     expect(rows.every(row => Number(row['count']) === 1)).toBe(true) // two take over, one gets each file
     await Promise.all([one!.close(), other!.close()])
     expect(files()).toEqual([])
-  }, 30_000)
+  }, 60_000)
 
   test('a living process keeps its files, and one elsewhere until the database says that it is gone', async () => {
     const living = new DecisionLog({ database: away, engine, spool: spool() })
