@@ -43,10 +43,7 @@ export async function backup(options: { config?: string; to: string; recordings?
     const [state] = await sql<{ size: string }[]>`select size::text from audit_state where id = 1`
     return Number(state?.size ?? 0)
   })
-  const files = [
-    await save(path, folder, 'sallyport.yaml'),
-    ...(await saveFolder(join(config.data, 'gateway'), folder, 'gateway')),
-  ]
+  const files = [await save(path, folder, 'sallyport.yaml')] // it names keys and secrets, and holds none
   const source = recordingsFolder(config)
   const recordings =
     source === null || options.recordings === false ? null : await copyRecordings(source, join(folder, 'recordings'))
@@ -108,7 +105,7 @@ export async function restore(options: { config?: string; from: string; keepToke
       : await sql`update api_tokens set revoked_at = now() where revoked_at is null and expires_at > now() returning id`
     Object.assign(ended, { grants: grants.length, sessions: sessions.length, tokens: tokens.length })
   })
-  await restoreFiles(config, folder, manifest)
+  await restoreRecordings(config, folder, manifest)
   say(`Restored as of ${instant(manifest.at_ms)}: ${manifest.log_size} entries of the audit log.`)
   say(
     `Ended, for what was revoked since is not revoked in a backup: ${ended.grants} grants, ${ended.sessions} sessions, ${ended.tokens} API tokens, and every sign-in.`,
@@ -189,15 +186,6 @@ async function save(path: string, folder: string, file: string): Promise<SavedFi
   return { file, bytes: (await stat(to)).size, sha256: await hashFile(to) }
 }
 
-async function saveFolder(from: string, folder: string, under: string): Promise<SavedFile[]> {
-  if (!existsSync(from)) return []
-  const saved: SavedFile[] = []
-  for (const name of await readdir(from, { recursive: true })) {
-    if ((await stat(join(from, name))).isFile()) saved.push(await save(join(from, name), folder, join(under, name)))
-  }
-  return saved
-}
-
 /** Their names carry the hash of their bytes: a manifest of their own would say no more. */
 async function copyRecordings(from: string, to: string): Promise<{ files: number; bytes: number }> {
   const copied = { files: 0, bytes: 0 }
@@ -219,13 +207,7 @@ async function copyRecordings(from: string, to: string): Promise<{ files: number
   return copied
 }
 
-async function restoreFiles(config: Config, folder: string, manifest: Manifest): Promise<void> {
-  for (const { file } of manifest.files.filter(each => each.file.startsWith('gateway/'))) {
-    const to = join(config.data, file)
-    if (existsSync(to)) continue // this host has its own
-    await mkdir(dirname(to), { recursive: true, mode: 0o700 })
-    await copyFile(join(folder, file), to)
-  }
+async function restoreRecordings(config: Config, folder: string, manifest: Manifest): Promise<void> {
   const target = recordingsFolder(config)
   if (target !== null && manifest.recordings !== null) await copyRecordings(join(folder, 'recordings'), target)
 }

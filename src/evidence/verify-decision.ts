@@ -121,7 +121,7 @@ export function checkInput(decision: Decision, found: Findings): unknown {
   const restored = withoutClaims(input, hidden)
   found.not_proved.push(
     restored === undefined
-      ? `the answer: the log was told to leave out ${hidden.join(', ')}, so it cannot be computed again`
+      ? `the answer: ${hidden.join(', ')} was erased, or the log was told to leave it out, so it cannot be computed again`
       : `that claims of the identity provider made no difference: the log was told to leave out ${hidden.join(', ')}, so it is computed without them`,
   )
   return restored

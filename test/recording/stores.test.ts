@@ -1,7 +1,8 @@
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import {
   CreateMultipartUploadCommand,
   DeleteObjectCommand,
@@ -144,6 +145,20 @@ describe('a bucket', () => {
     const far = Date.now() + 401 * 86_400_000
     await expect(store.keep(recording, { until_ms: far, hold: false })).rejects.toMatchObject({ code: 'bad_config' })
     await store.removeRecording(recording)
+  })
+
+  test('works in the program as it is built: TypeScript 7.0.2 wrote `_a` for the member Bucket of a literal in the class Bucket', {
+    timeout: 120_000,
+  }, async () => {
+    const root = resolve(import.meta.dirname, '../..')
+    const built = spawnSync(process.execPath, [join(root, 'src/cli/build.js')], { encoding: 'utf8' })
+    expect(built.stderr).toBe('')
+    const program = (await import(join(root, 'dist/bucket.js'))) as { Bucket: typeof Bucket }
+    const bucket = await program.Bucket.open({ ...settings, prefix: 'built/' })
+    await bucket.put('x', Buffer.from('as it is built'), { onlyNew: true })
+    expect((await bucket.get('x', 100)).toString()).toBe('as it is built')
+    for await (const listed of bucket.versions('')) expect(listed.key).toBe('x')
+    bucket.close()
   })
 
   test('one without object lock is refused at start where locks are asked for', async () => {

@@ -12,6 +12,7 @@ import { spawnOnLifeline } from '../../src/db/lifeline.ts'
 export const versitygwVersion = '1.8.0'
 const module = `github.com/versity/versitygw/cmd/versitygw@v${versitygwVersion}`
 const [accessVariable, secretVariable] = ['SALLYPORT_TEST_S3_ACCESS_KEY', 'SALLYPORT_TEST_S3_SECRET_KEY']
+process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true'
 const access = { id: 'sallyport-test', secret: 'only-for-tests' }
 
 /**
