@@ -201,7 +201,7 @@ describe('the layer of originals', () => {
   test('RT1: it goes with its recording: both keys first', async () => {
     const facts = sealing()
     const id = await recorded(facts)
-    await world.test.database.sql`update recordings set sealed_at = sealed_at - interval '100 s' where id = ${id}`
+    await world.test.database.sql`update recordings set sealed_at = sealed_at - interval '2 days' where id = ${id}`
     const steps: string[] = []
     await new Retention({
       ...world.control,
