@@ -1,4 +1,4 @@
-import { and, inArray, or, type SQL, sql } from 'drizzle-orm'
+import { and, inArray, type SQL, sql } from 'drizzle-orm'
 import type { Queryable } from '../../db/database.ts'
 import { actionDecisions, type decisions } from '../schema.ts'
 import { dayOf, type KeptDays, keptDays, longestSession_days, withoutPartition } from './decision-days.ts'
@@ -9,6 +9,7 @@ import {
   conditionsOf,
   type DecisionPlace,
   orderOf,
+  type Resolved,
   type StoredDecision,
 } from './decision-filter.ts'
 
@@ -38,14 +39,14 @@ export async function actionPage(db: Queryable, asked: Asked, bound?: DecisionPl
   for (let at = 0, n = 0; n === 0 || at < days.length; n++) {
     const some = days.slice(at, at + (chunks[n] ?? chunk))
     at += some.length
-    const part = n === 0 ? or(within(some), withoutPartition(kept)) : within(some)
-    found = first(asked, found, await read(db, asked, part, conditions))
+    if (n === 0) found = await read(db, asked, withoutPartition(kept), conditions)
+    found = first(asked, found, await readDays(db, asked, some, conditions))
     const last = found[limit - 1]
     if (last === undefined || at >= days.length) continue
     if (order === 'newest') {
       // Sessions of days before may have gone on until now.
       const before = days.slice(at).filter(day => Date.parse(day) >= last.at_ms - longest_ms)
-      return first(asked, found, await read(db, asked, within(before), [...conditions, upTo(last)]))
+      return first(asked, found, await readDays(db, asked, before, [...conditions, upTo(last)]))
     }
     if (Date.parse(days[at]!) - day_ms > last.at_ms) break // a decision is no older than its session, but for clocks
   }
@@ -69,6 +70,35 @@ function daysOf({ days }: KeptDays, { order, filter, after }: Asked, bound?: Dec
   const from_ms = Math.max(...newer.filter(ms => ms !== undefined))
   const fit = days.filter(day => Date.parse(day) <= to_ms + day_ms && Date.parse(day) >= from_ms - longest_ms)
   return order === 'newest' ? fit.reverse() : fit
+}
+
+/**
+ * What these days have first. Where more is asked for than times, each day is planned by itself: a plan for days that hold
+ * it often, which reads until enough are found, would read to their end those that hold it not at all.
+ */
+async function readDays(
+  db: Queryable,
+  asked: Asked,
+  days: readonly string[],
+  conditions: readonly SQL[],
+): Promise<StoredDecision[]> {
+  const { filter, order, limit } = asked
+  if (days.length < 2 || !isPicky(filter)) return read(db, asked, within(days), conditions)
+  const all = and(sql`true`, ...conditions)
+  const by = sql.join(orderOf(actionDecisions, order), sql`, `)
+  const parts = days.map(
+    day =>
+      sql`(select id, day from action_decisions where day = ${day}::date and ${all} order by ${by} limit ${limit})`,
+  )
+  const rows = await db.execute<{ id: string; day: string }>(
+    sql`select id, day::text as day from (${sql.join(parts, sql` union all `)}) found`,
+  )
+  const ids = sql`${actionDecisions.id} = any(${sql.param(rows.map(row => row.id))}::text[])`
+  return read(db, asked, within([...new Set(rows.map(row => row.day))]), [ids])
+}
+
+function isPicky({ from_ms: _, to_ms: __, point: ___, ...rest }: Resolved): boolean {
+  return Object.values(rest).some(value => value !== undefined)
 }
 
 async function read(
