@@ -52,6 +52,7 @@ import { Erasure } from './recording/erasure.ts'
 import { type FloorClass, setFloor } from './recording/floors.ts'
 import { Locks } from './recording/locks.ts'
 import { decisionOfRecordings, sessionOfRecordings } from './recording/log-retention.ts'
+import { measureJournals } from './recording/metrics.ts'
 import { openStore } from './recording/open-store.ts'
 import { type ProposalOptions, Proposals } from './recording/proposals.ts'
 import { ReplayClient } from './recording/replay-client.ts'
@@ -72,6 +73,7 @@ const log = logger('main')
 export function startControl(config: Config): Promise<Running> {
   return runRole('control', config, { connections: 16 }, async base => {
     const { database, notices, row, audit, engine, ground, root, url, now, decisions } = base
+    measureJournals(database)
     const registry = new Registry(allProtocols)
     const approvals = new Approvals(ground)
     const sessions = new Sessions(ground)

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
-import { raiseAlarm } from './audit/alarm.ts'
-import { type Running, runRole } from './base.ts'
+import { raiseAlarm, watchAlarm } from './audit/alarm.ts'
+import { type Base, type Running, runRole } from './base.ts'
 import type { Config } from './config.ts'
 import { CertificateAuthority } from './gateway/certificates.ts'
 import { Gateway } from './gateway/gateway.ts'
@@ -64,9 +64,15 @@ export async function startGateway(config: Config): Promise<Running> {
       originals_recipients: config.recording.originals_recipients ?? [],
       watched: watchers.watched,
       dead_after_s: config.gateway.offline_grace_s + 15, // until then it may still record what the database cannot hear
-      onAlarm: reason => void raiseAlarm(base, 'recordings cannot be shipped', reason),
     })
     base.onClose(() => journal.close())
+    row.describe('journal', () => journal.state)
+    const alarm = watchAlarm(
+      'the recordings of this process',
+      () => journal.state.alarm,
+      (what, reason) => raiseAlarm(base, what, reason),
+    )
+    base.onClose(() => alarm[Symbol.dispose]())
 
     const leases = new Leases(ground, {
       onStuck: (lease, error) =>
@@ -115,10 +121,19 @@ export async function startGateway(config: Config): Promise<Running> {
     const ticking = startTicks([
       { name: 'leases', every_ms: 2_000, run: reap },
       { name: 'spools', every_ms: 5_000, run: () => journal.recoverDue() },
+      { name: 'journal', every_ms: 1_000, run: () => tellReadiness(journal, row) },
     ])
     base.onClose(() => {
       stopping = true
       return ticking[Symbol.asyncDispose]()
     })
   })
+}
+
+/** Whoever sends people to this process finds out that it could not record them. */
+async function tellReadiness(journal: Journal, row: Base['row']): Promise<void> {
+  await journal.look()
+  const { unavailable } = journal.state
+  if (unavailable === null) row.clear('journal')
+  else row.refuse('journal', `no session can be recorded: ${unavailable}`)
 }

@@ -7,6 +7,7 @@ import { processes } from '../db/schema.ts'
 import type { DecisionLogState } from '../policy/log/decision-log.ts'
 import { exportStates } from '../policy/log/export/state.ts'
 import { readState } from '../policy/repository/policy-state.ts'
+import type { JournalState } from '../recording/journal.ts'
 import type { Api, BaseDeps } from './deps.ts'
 
 const Revision = T.Object({
@@ -30,6 +31,18 @@ const ProcessAnswer = T.Object({
       waiting: T.Integer(),
       oldest_s: T.Integer(),
       refused: T.Integer(),
+      alarm: T.Union([T.String(), T.Null()]),
+    }),
+    T.Null(),
+  ]),
+  /** Of a gateway: how it records. */
+  journal: T.Union([
+    T.Object({
+      spool_bytes: T.Integer(),
+      spool_max_bytes: T.Integer(),
+      parts_waiting: T.Integer(),
+      failing_s: T.Integer(),
+      unavailable: T.Union([T.String(), T.Null()]),
       alarm: T.Union([T.String(), T.Null()]),
     }),
     T.Null(),
@@ -139,6 +152,10 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
             deps.now() - heartbeat_at.getTime() > silent_ms
               ? null
               : ((facts['decisions'] ?? null) as DecisionLogState | null),
+          journal:
+            deps.now() - heartbeat_at.getTime() > silent_ms
+              ? null
+              : ((facts['journal'] ?? null) as JournalState | null),
           builds: (facts['builds'] ?? {}) as Record<string, Record<string, string>>,
         })),
         exports: await exportStates(deps.database.db),

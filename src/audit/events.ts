@@ -48,6 +48,7 @@ export const eventTypes = [
   'recording.delete_waits',
   'recording.locked',
   'recordings.moved',
+  'recording.exported',
   'replay.opened',
   'replay.originals_opened',
   'replay.refused',

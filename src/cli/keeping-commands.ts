@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { Client } from './client.ts'
+import { addRecordingCommands } from './recording-commands.ts'
 
 /** Commands about what is kept: holds, retention, erasure, stores, backups. Each loads its own code when it runs. */
 export function addKeepingCommands(program: Command, client: () => Client): void {
@@ -66,7 +67,8 @@ export function addKeepingCommands(program: Command, client: () => Client): void
       (await import('./retention.ts')).refuse(client(), id, o.reason),
     )
 
-  const recording = program.command('recording').description('the stores of recordings')
+  const recording = program.command('recording').description('the stores of recordings, and sealed recordings as files')
+  addRecordingCommands(recording)
   recording
     .command('move')
     .description('move everything from recording.former_stores into recording.store; safe to stop and to run again')

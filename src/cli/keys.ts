@@ -4,6 +4,8 @@ import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { parse } from 'yaml'
 import { SallyportError } from '../errors.ts'
 import { createGatewayRootKey, createRootKey, loadRootKey } from '../keys.ts'
+import { identitiesOf } from '../recording/part-key.ts'
+import { Secret } from '../secret.ts'
 import { publicKeyText, signingKeys } from '../signing-keys.ts'
 
 export interface MadeKeys {
@@ -47,7 +49,12 @@ export async function ensureKeys(config: string | KeySettings): Promise<MadeKeys
       chmodSync(identity, 0o600)
       created.push(identity)
     }
-    return identityToRecipient(readFileSync(identity, 'utf8').trim())
+    const last = identitiesOf(new Secret(readFileSync(identity, 'utf8'))).at(-1) // after a rotation: the newest
+    if (last === undefined)
+      throw new SallyportError('bad_config', `${identity} holds no identity`, {
+        remedy: 'write one there with `age-keygen`, or remove the file and run this again',
+      })
+    return identityToRecipient(last)
   }
   const { identity, originals_identity } = settings.recording ?? {}
   const recipient = await pair(identity, 'recording.identity')

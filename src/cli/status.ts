@@ -20,6 +20,13 @@ export async function whoami(client: Client): Promise<void> {
   say(`slack: ${slack === null ? 'not linked' : `user ${slack.user_id} of workspace ${slack.team_id}`}`)
 }
 
+interface JournalAnswer {
+  readonly spool_bytes: number
+  readonly spool_max_bytes: number
+  readonly failing_s: number
+  readonly alarm: string | null
+}
+
 interface StatusAnswer {
   readonly deployment: string
   readonly development: boolean
@@ -38,6 +45,7 @@ interface StatusAnswer {
     readonly generation: number | null
     readonly heartbeat_at_ms: number
     readonly decisions: { readonly waiting: number; readonly oldest_s: number; readonly alarm: string | null } | null
+    readonly journal: JournalAnswer | null
     readonly builds: Readonly<Record<string, Readonly<Record<string, string>>>>
   }[]
   readonly exports: readonly {
@@ -128,6 +136,13 @@ export async function status(client: Client): Promise<void> {
         stateOf(e),
       ]),
     )
+  for (const { role, id, journal } of answer.processes) {
+    if (journal === null || (journal.alarm === null && journal.failing_s === 0)) continue
+    const mib = (bytes: number) => Math.ceil(bytes / 1_048_576)
+    const spool = `${mib(journal.spool_bytes)} of ${mib(journal.spool_max_bytes)} MiB of its spool are taken`
+    const what = journal.alarm ?? `recordings have not been shipped for ${journal.failing_s} s`
+    say(`${journal.alarm === null ? 'note' : 'ALARM'}: ${role} ${id}: ${what}; ${spool}`)
+  }
   for (const line of answer.promises) say(`note: ${line}`)
 }
 

@@ -1,5 +1,5 @@
 import { closeSync, fdatasync, ftruncateSync, openSync, unlinkSync, writeSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { open, statfs } from 'node:fs/promises'
 
 /** What the journal needs of a file system: a port, so that a full disk and a broken one can be tested. */
 export interface JournalFs {
@@ -10,6 +10,8 @@ export interface JournalFs {
   unlinkSync(path: string): void
   fdatasync(fd: number): Promise<void>
   syncFolder(path: string): Promise<void>
+  /** Bytes that the disk of this folder takes yet. */
+  freeBytes(path: string): Promise<number>
 }
 
 export const nodeFs: JournalFs = {
@@ -20,6 +22,10 @@ export const nodeFs: JournalFs = {
   unlinkSync: path => unlinkSync(path),
   fdatasync: fd => new Promise((resolve, reject) => fdatasync(fd, error => (error ? reject(error) : resolve()))),
   syncFolder,
+  freeBytes: async path => {
+    const { bavail, bsize } = await statfs(path)
+    return bavail * bsize
+  },
 }
 
 /** Until its folder is synced, a new name may be gone after a loss of power. */

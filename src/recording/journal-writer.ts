@@ -5,6 +5,8 @@ import { journalMagic } from './format.ts'
 import { type JournalFs, nodeFs } from './journal-fs.ts'
 
 const behindMs = 100
+/** A disk with less than this is full: what is begun on it would be cut at once. */
+const leastFree = 256 * 1024
 
 /** Where a frame lies: number of the file, offset in it. */
 export interface Position {
@@ -152,7 +154,7 @@ export class JournalWriter {
    */
   async revive(): Promise<void> {
     if (this.#lost === undefined) return
-    if (!this.hasRoom) throw new JournalLost(this.#lost)
+    if (!this.hasRoom || (await this.diskIsFull())) throw new JournalLost(this.#lost)
     this.#lost = undefined
     try {
       this.#touch(this.#rotate())
@@ -160,6 +162,10 @@ export class JournalWriter {
     } catch (error) {
       throw error instanceof JournalLost ? error : this.#fail(reasonOf(error))
     }
+  }
+
+  async diskIsFull(): Promise<boolean> {
+    return (await this.#options.fs.freeBytes(this.#options.folder)) < leastFree
   }
 
   /** Takes nothing more, for a reason that lies outside of its files. */

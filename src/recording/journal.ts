@@ -47,6 +47,18 @@ export interface JournalOptions {
   }
 }
 
+/** How the journal of a process is, for whoever looks after it. */
+export interface JournalState {
+  readonly spool_bytes: number
+  readonly spool_max_bytes: number
+  readonly parts_waiting: number // not wholly in the store yet
+  readonly failing_s: number // for how long nothing could be shipped
+  /** Why no session can be recorded now. */
+  readonly unavailable: string | null
+  /** Why somebody must look. */
+  readonly alarm: string | null
+}
+
 /** A part before it has a number: its key, and what its row will hold. */
 interface BegunPart {
   readonly id: Buffer
@@ -66,6 +78,7 @@ export class Journal {
   readonly #doubtful = new Set<string>()
   #recovering: Promise<Recovered[]> | undefined
   #closed = false
+  #diskIsFull = false
   #taken = false
 
   /** Checks the recipients and makes the spool folder. Call `recoverDue` then, and every few seconds. */
@@ -104,8 +117,29 @@ export class Journal {
   get unavailable(): string | undefined {
     if (this.#closed) return 'the gateway is stopping'
     if (this.#taken) return takenOver
+    if (this.#diskIsFull) return 'the disk of the spool is full'
     if (!this.#writer.hasRoom) return 'the spool is nearly full: nothing was shipped to the store for a while'
     return undefined
+  }
+
+  /** How it is now. A journal that was lost is one until it can be written again: `look`. */
+  get state(): JournalState {
+    const unavailable = this.unavailable ?? this.#writer.lost ?? null
+    const { failing_s, alarm } = this.#shipper
+    return {
+      spool_bytes: this.#writer.used,
+      spool_max_bytes: this.#options.spool_bytes,
+      parts_waiting: this.#shipper.pending,
+      failing_s,
+      unavailable,
+      alarm: unavailable === null ? alarm : `no session can be recorded: ${unavailable}`,
+    }
+  }
+
+  /** Looks at the disk, and after a loss whether it takes something again, so that what is said of it is true. */
+  async look(): Promise<void> {
+    this.#diskIsFull = await this.#writer.diskIsFull().catch(() => false) // a disk that cannot be asked is not full
+    if (this.#writer.lost !== undefined && this.unavailable === undefined) await this.#writer.revive().catch(() => {})
   }
 
   /** Bytes of the spool in use, those of dead processes included. */

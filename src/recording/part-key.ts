@@ -52,11 +52,20 @@ function checkEach(recipients: readonly string[], setting: string): void {
   }
 }
 
+/** The identities of a file as age writes them: one a line, old ones too after a rotation, and lines that begin with `#`. */
+export function identitiesOf(file: Secret): string[] {
+  return file
+    .reveal()
+    .split(/\r?\n/)
+    .map(line => line.trim())
+    .filter(line => line !== '' && !line.startsWith('#'))
+}
+
 /** Only the replay process has identities (old ones too, after a rotation). @throws SallyportError when none opens this key. */
 export async function unwrapPartKey(identities: readonly Secret[], wrapped: Buffer): Promise<KeyObject> {
   const decrypter = new Decrypter()
   try {
-    for (const identity of identities) decrypter.addIdentity(identity.reveal().trim())
+    for (const file of identities) for (const identity of identitiesOf(file)) decrypter.addIdentity(identity)
   } catch {
     throw new SallyportError('bad_config', 'an identity of the replay process is no age identity (AGE-SECRET-KEY-1…)')
   }
@@ -65,7 +74,7 @@ export async function unwrapPartKey(identities: readonly Secret[], wrapped: Buff
     raw = await decrypter.decrypt(wrapped)
   } catch {
     throw new SallyportError('internal', 'the key of this recording was wrapped for other recipients, or is damaged', {
-      remedy: 'give the replay process the identity whose recipient was configured when the session was recorded',
+      remedy: 'the identity is needed whose recipient was configured when the session was recorded',
     })
   }
   if (raw.length !== 32) throw new SallyportError('internal', 'the key of this recording has a wrong length')

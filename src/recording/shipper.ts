@@ -48,6 +48,7 @@ export class Shipper {
   #catchingUp = false
   #failedSince: number | undefined
   #alarmed = false
+  #problem = ''
   #retryAt = 0
   #backoffMs = 0
   #stopped = false
@@ -79,6 +80,16 @@ export class Shipper {
   behind(): Promise<void> | undefined {
     if (this.#failedSince !== undefined || this.#bytes < this.#options.bufferBytes * 0.75) return undefined
     return sleep(behindMs)
+  }
+
+  /** For how many seconds nothing could be shipped. */
+  get failing_s(): number {
+    return this.#failedSince === undefined ? 0 : Math.round((performance.now() - this.#failedSince) / 1000)
+  }
+
+  /** Why somebody must look; null while what is shipped arrives. */
+  get alarm(): string | null {
+    return this.#alarmed ? this.#problem : null
   }
 
   /** Parts that are not wholly shipped and noted. */
@@ -140,9 +151,7 @@ export class Shipper {
     const now = performance.now()
     if (this.#failedSince !== undefined && !this.#alarmed && now - this.#failedSince > this.#options.alarmMs) {
       this.#alarmed = true
-      this.#options.onAlarm(
-        `recordings have not been shipped to the store for ${Math.round((now - this.#failedSince) / 1000)} s`,
-      )
+      this.#options.onAlarm(this.#problem)
     }
     if (now < this.#retryAt) return
     for (const part of this.#parts.values()) {
@@ -233,6 +242,7 @@ export class Shipper {
   #failed(error: unknown): void {
     const now = performance.now()
     this.#failedSince ??= now
+    this.#problem = `recordings have not been shipped to the store for ${this.failing_s} s: ${(error as Error).message}`
     this.#backoffMs = Math.min(maxBackoffMs, Math.max(250, this.#backoffMs * 2))
     this.#retryAt = now + this.#backoffMs
     log.warn({ err: error }, 'a segment could not be shipped; it is tried again')

@@ -1,15 +1,28 @@
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { canMount, SmallDisk } from '../support/small-disk.ts'
 import { SshClients } from '../support/ssh.ts'
 import { lives, startWorld, type TestWorld } from '../support/world.ts'
 
 /** Processes are killed in the middle; what was promised holds all the same. */
 const grace_s = 4
+const mountable = canMount()
+const small = new SmallDisk(96)
 let world: TestWorld
 beforeAll(async () => {
-  world = await startWorld({ tuning: { offline_grace_s: grace_s } })
+  // The policy is looked for before anything has started: the spool gets a disk of its own, which can be full.
+  const policy = (policies: string) => {
+    if (mountable) small.mount(join(dirname(policies), 'data/spool'))
+    return {}
+  }
+  world = await startWorld({ tuning: { offline_grace_s: grace_s, policy } })
   await world.grant(world.person.erin)
 })
-afterAll(() => world?.stop())
+afterAll(async () => {
+  small.unmount()
+  await world?.stop()
+})
 
 async function recordingOf(session: string): Promise<{ state: string; seal_hash: string | null }> {
   const [row] = await world.owner<{ state: string; seal_hash: string | null }[]>`
@@ -168,5 +181,80 @@ describe('FA1: PostgreSQL of the system is away', () => {
       30_000,
     )
     await world.until(async () => expect(await world.hostCli('audit', 'verify')).toMatchObject({ code: 0 }), 30_000)
+  })
+})
+
+describe('RE1: storage trouble', () => {
+  const statusOf = async () => (await world.person.sam.cli('status')).stdout
+  const long = `select length('${'x'.repeat(20_000)}');`
+
+  test.skipIf(!mountable)(
+    'RE1: a full disk cuts sessions of both modes within 5 s, each says why, none starts, and status tells; with room all is well again',
+    async () => {
+      await world.activate({
+        'recording/recording.rego': old => `${old}\nstrictly if input.role == "writer"\n`,
+      })
+      const { erin } = world.person
+      await world.grant(erin, { role: 'writer', reason: 'strict' })
+      const lax = erin.openPsql(await erin.ticket())
+      const strict = erin.openPsql(await erin.ticket({ role: 'writer' }))
+      for (const psql of [lax, strict]) expect(await psql.ask('select 1;')).toEqual({ out: '1', err: '' })
+
+      small.fill()
+      const since = performance.now()
+      for (const psql of [lax, strict]) {
+        psql.send(long)
+        await psql.command.says(/can no longer be recorded: the disk of the spool is full/, 5_000)
+      }
+      expect(performance.now() - since).toBeLessThan(5_000)
+      const refused = await erin.psql(await erin.ticket(), long)
+      expect(refused.code).not.toBe(0)
+      expect(refused.stderr).toMatch(/disk of the spool is full/)
+      await world.until(async () =>
+        expect(await statusOf()).toMatch(
+          /ALARM: gateway prc_\w+: no session can be recorded: the disk of the spool is full/,
+        ),
+      )
+      const told =
+        await world.owner`select ready from processes where ready like 'no session can be recorded: the disk%'`
+      expect(told.length).toBeGreaterThan(0)
+      expect(await (await fetch(`${world.origin}/metrics`)).text()).toMatch(
+        /sallyport_journal_lost\{process="prc_\w+"\} 1/,
+      )
+
+      small.empty()
+      await world.until(async () => expect(await statusOf()).not.toContain('ALARM'))
+      expect(await erin.psql(await erin.ticket(), "select 'room';")).toMatchObject({ code: 0, stdout: 'room\n' })
+    },
+  )
+
+  test('RE1: with only the store away sessions start and go on, an alarm is raised, and what was recorded arrives when it is back', async () => {
+    const { erin, ava } = world.person
+    const store = join(world.dev.dataDir, 'data/recordings')
+    const before = erin.openPsql(await erin.ticket())
+    expect(await before.ask('select 1;')).toEqual({ out: '1', err: '' })
+    renameSync(store, `${store}.away`)
+    writeFileSync(store, '') // no folder can be made where a file is
+    const ticket = await erin.ticket()
+    const during = erin.openPsql(ticket)
+    expect(await during.ask("select 'while it is away';")).toEqual({ out: 'while it is away', err: '' })
+    await world.until(async () => {
+      expect(await statusOf()).toMatch(
+        /ALARM: gateway prc_\w+: recordings have not been shipped to the store for \d+ s/,
+      )
+    }, 30_000)
+    const raised = await world.owner`
+      select body from audit_inbox where type = 'alert.raised' and body like '%have not been shipped%'`
+    expect(raised.length).toBeGreaterThan(0)
+    expect(await before.ask("select 'goes on';")).toEqual({ out: 'goes on', err: '' })
+    rmSync(store)
+    renameSync(`${store}.away`, store)
+    await before.close()
+    await during.close()
+    const session = await world.sessionOf(ticket.id)
+    await erin.post(`/api/sessions/${session.id}/end`, { reason: 'done' })
+    await world.until(async () => expect(await recordingOf(session.id)).toMatchObject({ state: 'sealed' }), 30_000)
+    expect((await ava.cli('replay', session.id, '--text')).stdout).toContain('while it is away')
+    await world.until(async () => expect(await statusOf()).not.toContain('ALARM'))
   })
 })

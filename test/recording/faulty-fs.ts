@@ -37,6 +37,7 @@ export class FaultyFs implements JournalFs {
   closeSync = nodeFs.closeSync
   unlinkSync = nodeFs.unlinkSync
   syncFolder = nodeFs.syncFolder
+  freeBytes = async (): Promise<number> => 2 ** 40
 }
 
 function fault(code: string): Error {

@@ -18,7 +18,18 @@ const needed = {
   sshd: 'openssh-server',
   sftp: 'openssh-client',
   rsync: 'rsync',
+  age: 'age',
   'ansible-playbook': 'ansible-core',
+}
+
+/** Python module → the Debian package that brings it, for the second reader of recordings. */
+const modules = { cryptography: 'python3-cryptography', brotli: 'python3-brotli', msgpack: 'python3-msgpack' }
+
+function hasModules() {
+  const wanted = `import ${Object.keys(modules).join(', ')}`
+  return ['/usr/bin/python3', 'python3'].some(
+    python => spawnSync(python, ['-c', wanted], { stdio: 'ignore' }).status === 0,
+  )
 }
 
 const folders = [
@@ -41,10 +52,13 @@ function has(command) {
 
 /** @throws an Error that names what is missing and how to get it */
 export function ensurePackages(say) {
-  const missing = () => Object.keys(needed).filter(command => !has(command))
+  const missing = () => [
+    ...Object.keys(needed).filter(command => !has(command)),
+    ...(hasModules() ? [] : Object.keys(modules)),
+  ]
   const first = missing()
   if (first.length === 0) return
-  const packages = [...new Set(first.map(command => needed[command]))]
+  const packages = [...new Set(first.map(name => needed[name] ?? modules[name]))]
   if (existsSync('/usr/bin/apt-get')) {
     const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n']
     const apt = (...args) => {
@@ -64,6 +78,6 @@ export function ensurePackages(say) {
   if (still.length === 0) return
   throw new Error(
     `the tests need ${still.join(', ')}, which this machine does not have and which could not be installed.\n` +
-      `On Debian: apt-get install ${[...new Set(still.map(command => needed[command]))].join(' ')}`,
+      `On Debian: apt-get install ${[...new Set(still.map(name => needed[name] ?? modules[name]))].join(' ')}`,
   )
 }

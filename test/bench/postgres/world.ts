@@ -34,6 +34,13 @@ export interface BenchWorld {
   readonly direct: Way
   readonly pgbouncer: Way
   readonly sallyport: Way
+  /** The same with everything on disk before it is forwarded: a commit, and a session of its own that begins after it. */
+  strictly(): Promise<Way>
+  /** A ticket of its own, and so a session and a recording of its own. */
+  fresh(): Promise<Way & { readonly ticket: string }>
+  readonly dev: World
+  readonly dana: Person
+  readonly folder: string
   /** The process that serves every connection through Sallyport. */
   readonly workerPid: number
   /** Turns the recording of everything off and on again: a switch that only this benchmark loads into the worker. */
@@ -92,6 +99,20 @@ export async function startBenchWorld(rows: number): Promise<BenchWorld> {
         },
       },
       workerPid,
+      dev,
+      dana,
+      folder,
+      async strictly() {
+        const path = join(dev.policies, 'recording/recording.rego')
+        writeFileSync(path, `${readFileSync(path, 'utf8')}\nstrictly if input.role != "nobody"\n`)
+        await activate(dev, 'Everything on disk first')
+        const { id, secret } = await dana.ticket({ resource: 'shop-db' })
+        return { name: 'strict', url: tls => url(dev.ports.gateway, id, secret, tls) }
+      },
+      async fresh() {
+        const { id, secret } = await dana.ticket({ resource: 'shop-db' })
+        return { name: 'fresh', ticket: id, url: tls => url(dev.ports.gateway, id, secret, tls) }
+      },
       async record(on) {
         if (on === recording) return
         recording = on
@@ -160,10 +181,15 @@ async function twoResources(dev: World): Promise<void> {
     path,
     starter.replace(entry, () => `${plain}\n${secured}`),
   )
+  await activate(dev, 'Two ways to the shop')
+}
+
+/** Commits what lies in the policy repository, and waits until every process enforces it. */
+async function activate(dev: World, message: string): Promise<void> {
   const author = ['-c', 'user.name=bench', '-c', 'user.email=bench@example.test', '-c', 'commit.gpgsign=false']
   const git = (...args: string[]) => spawnSync('git', [...author, ...args], { cwd: dev.policies, encoding: 'utf8' })
   git('add', '--all')
-  git('commit', '--quiet', '--message', 'Two ways to the shop')
+  git('commit', '--quiet', '--message', message)
   const commit = git('rev-parse', 'HEAD').stdout.trim()
   const sql = postgres(dev.database.url('sallyport').reveal(), { max: 1, onnotice: () => {} })
   try {
