@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +12,7 @@ import { openCheckpoint, parseVkey } from '../../src/audit/note.ts'
 import { Sequencer } from '../../src/audit/sequencer.ts'
 import { entryBundle } from '../../src/audit/tiles.ts'
 import { verifyProof } from '../../src/evidence/verify.ts'
+import { verifyConsistencyFile } from '../../src/evidence/verify-consistency.ts'
 import { compileWith, createWorld, type World } from '../approvals/world.ts'
 import { fixedKey, origin, silent } from './support.ts'
 
@@ -112,6 +114,23 @@ describe('the audit log over HTTP', () => {
     expect((await get('/api/audit/proof/evt_none')).statusCode).toBe(404)
   })
 
+  test('a consistency proof that was fetched verifies offline; sizes that the log has not are refused', async () => {
+    const file = (await get('/api/audit/consistency?from=100&to=300')).json()
+    expect(verifyConsistencyFile(file, { vkey: sequencer.vkey })).toMatchObject({ ok: true })
+    expect(verifyConsistencyFile((await get('/api/audit/consistency?from=1')).json())).toMatchObject({ ok: true })
+    for (const [name, changed] of Object.entries({
+      path: { ...file, consistency: file.consistency.slice(1) },
+      root: { ...file, from: { ...file.from, root: file.to.root } },
+      size: { ...file, from: { ...file.from, size: 101 } },
+      note: { ...file, to: { ...file.to, checkpoint: file.to.checkpoint.replace('300', '301') } },
+      more: { ...file, more: 1 },
+    }))
+      expect(verifyConsistencyFile(changed, { vkey: sequencer.vkey }), name).toMatchObject({ ok: false, proved: [] })
+    for (const query of ['from=301', 'from=200&to=100', 'from=1&to=301', 'from=-1', ''])
+      expect((await get(`/api/audit/consistency?${query}`)).statusCode, query).toBe(400)
+    expect((await get('/api/audit/consistency?from=1', 'erin')).statusCode).toBe(403)
+  })
+
   test('checkpoint, tiles and entries are those of tlog-tiles', async () => {
     const note = (await get('/log/checkpoint')).body
     expect(openCheckpoint(note, parseVkey(sequencer.vkey))?.size).toBe(300)
@@ -125,5 +144,25 @@ describe('the audit log over HTTP', () => {
     for (const path of ['0/001', '0/001.p/45', '0/002', '1/001', '0/1', 'entries/001', '../../etc/passwd', '']) {
       expect((await get(`/log/tile/${path}`)).statusCode, path).toBe(404)
     }
+  })
+
+  test('Go’s tlog, as a standard client, fetches the running log: every entry, and that it only grew', {
+    timeout: 240_000,
+  }, async () => {
+    const { note: older } = (
+      await world.test.database.sql<{ note: string }[]>`select note from audit_checkpoints where size = 300`
+    )[0]!
+    await world.db.transaction(async tx => {
+      for (let n = 0; n < 500; n++) await world.ground.audit.record(tx, { type: 'vote.cast', body: { n } })
+    })
+    expect(await sequencer.step()).toBe(500)
+    const url = await app.listen({ port: 0, host: '127.0.0.1' })
+    const judge = join(import.meta.dirname, 'judge')
+    const input = JSON.stringify({ vkey: sequencer.vkey, notes: [older], records: [], url: `${url}/log`, token: 'ava' })
+    const judged = await new Promise<{ out: string; error: string }>(resolve => {
+      const child = execFile('go', ['run', '.'], { cwd: judge }, (_, out, error) => resolve({ out, error }))
+      child.stdin!.end(input)
+    })
+    expect(judged).toEqual({ out: '800 records and the consistency 300 to 800 hold\n', error: '' })
   })
 })

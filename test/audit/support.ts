@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { CheckpointCopy } from '../../src/audit/copy.ts'
-import { Sequencer } from '../../src/audit/sequencer.ts'
+import { Sequencer, type SequencerOptions } from '../../src/audit/sequencer.ts'
 import { type BatchWriter, createAuditWriter } from '../../src/audit/writer.ts'
 import type { Database } from '../../src/db/database.ts'
 import type { Secret } from '../../src/secret.ts'
@@ -30,18 +30,18 @@ export interface LogWorld {
   readonly copy: CheckpointCopy
   readonly sequencer: Sequencer
   /** Another sequencer on the same log. */
-  sequencerWith(over: { copy?: CheckpointCopy; database?: Database; batch?: number; key?: KeyObject }): Sequencer
+  sequencerWith(over: Partial<SequencerOptions>): Sequencer
   /** Appends n events in one transaction and sequences them. */
   grow(n: number): Promise<string[]>
   close(): Promise<void>
 }
 
-export async function logWorld(): Promise<LogWorld> {
+export async function logWorld(more: Partial<SequencerOptions> = {}): Promise<LogWorld> {
   const { database, drop, url } = await createTestDatabase()
   const copy = new CheckpointCopy(join(mkdtempSync(join(tmpdir(), 'sallyport-audit-')), 'checkpoints.jsonl'))
   const writer = createAuditWriter({ database, process_id: 'prc_00000000000000000000000001' })
   const sequencerWith: LogWorld['sequencerWith'] = over =>
-    new Sequencer({ database, url, key: fixedKey(), origin, copy, logger: silent, ...over })
+    new Sequencer({ database, url, key: fixedKey(), origin, copy, logger: silent, ...more, ...over })
   const sequencer = sequencerWith({})
   return {
     url,

@@ -1,11 +1,14 @@
 // The outside judge: Go's own note and tlog packages open a checkpoint of ours and prove records from our tiles.
-// Input, JSON on standard input: {"vkey", "notes": [older, newer], "tiles": folder, "records": [[index, leaf text], ...]}.
+// Input, JSON on standard input: {"vkey", "notes": [older, newer], "tiles": folder, "records": [[index, leaf text], ...]},
+// or, with "url" and "token" in place of tiles and the newer note: all of it is fetched from a running log, its entries too.
 package main
 
 import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,11 +22,73 @@ type input struct {
 	Notes   []string `json:"notes"`
 	Tiles   string   `json:"tiles"`
 	Records []record `json:"records"`
+	URL     string   `json:"url"`
+	Token   string   `json:"token"`
 }
 
 type record struct {
 	Index int64  `json:"index"`
 	Leaf  string `json:"leaf"`
+}
+
+// fetcher reads a log over HTTP as https://c2sp.org/tlog-tiles says, with nothing but its prefix and a token.
+// Tiles are kept, as they may be.
+type fetcher struct {
+	url, token string
+	kept       map[string][]byte
+}
+
+func (f fetcher) get(path string) []byte {
+	request, err := http.NewRequest("GET", f.url+"/"+path, nil)
+	must(err)
+	request.Header.Set("Authorization", "Bearer "+f.token)
+	response, err := http.DefaultClient.Do(request)
+	must(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	must(err)
+	if response.StatusCode != 200 {
+		must(fmt.Errorf("%s: %s", path, response.Status))
+	}
+	if path != "checkpoint" && !strings.Contains(response.Header.Get("Cache-Control"), "immutable") {
+		must(fmt.Errorf("%s may not be cached: %q", path, response.Header.Get("Cache-Control")))
+	}
+	return body
+}
+
+func (f fetcher) Height() int { return 8 }
+
+func (f fetcher) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	data := make([][]byte, len(tiles))
+	for i, tile := range tiles {
+		path := "tile/" + strings.TrimPrefix(tile.Path(), "tile/8/")
+		if f.kept[path] == nil {
+			f.kept[path] = f.get(path)
+		}
+		data[i] = f.kept[path]
+	}
+	return data, nil
+}
+
+func (f fetcher) SaveTiles([]tlog.Tile, [][]byte) {}
+
+// entries reads all entry bundles of a log of n entries.
+func (f fetcher) entries(n int64) [][]byte {
+	var all [][]byte
+	for at := int64(0); at < n; at += 256 {
+		width := min(256, n-at)
+		tile := tlog.Tile{H: 8, L: 0, N: at / 256, W: int(width)}
+		bundle := f.get("tile/entries/" + strings.TrimPrefix(tile.Path(), "tile/8/0/"))
+		for i := int64(0); i < width; i++ {
+			size := int(bundle[0])<<8 | int(bundle[1])
+			all = append(all, bundle[2:2+size])
+			bundle = bundle[2+size:]
+		}
+		if len(bundle) > 0 {
+			must(fmt.Errorf("%d bytes behind the last entry of a bundle", len(bundle)))
+		}
+	}
+	return all
 }
 
 // reader serves our tlog-tiles folder to tlog, whose own paths carry the height as a first element.
@@ -75,8 +140,17 @@ func main() {
 	must(json.NewDecoder(os.Stdin).Decode(&in))
 	verifier, err := note.NewVerifier(in.Vkey)
 	must(err)
+	var tiles tlog.TileReader = reader{in.Tiles}
+	if in.URL != "" {
+		log := fetcher{in.URL, in.Token, map[string][]byte{}}
+		tiles = log
+		in.Notes = append(in.Notes[:1], string(log.get("checkpoint")))
+		for i, entry := range log.entries(open(in.Notes[1], verifier).N) {
+			in.Records = append(in.Records, record{int64(i), string(entry)})
+		}
+	}
 	older, newer := open(in.Notes[0], verifier), open(in.Notes[1], verifier)
-	hashes := tlog.TileHashReader(newer, reader{in.Tiles})
+	hashes := tlog.TileHashReader(newer, tiles)
 	for _, record := range in.Records {
 		proof, err := tlog.ProveRecord(newer.N, record.Index, hashes)
 		must(err)
