@@ -132,7 +132,11 @@ export function auditRoutes(app: Api, deps: AuditDeps): void {
   app.get(
     '/log/tile/*',
     {
-      config: { guard: { point: 'admin', call: 'audit.checkpoint' } },
+      // who checks the whole log fetches a tile for each 256 entries
+      config: {
+        guard: { point: 'admin', call: 'audit.checkpoint' },
+        rateLimit: { max: 12_000, timeWindow: '1 minute' },
+      },
       schema: { summary: 'Hash tiles and entry bundles (tlog-tiles); entries are leaves and hold no bodies' },
     },
     async (request, reply) => {

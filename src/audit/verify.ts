@@ -115,8 +115,7 @@ async function entryRows(sql: Sql, from: number, count: number): Promise<EntryRo
       i.subject_id, i.session_id, i.resource
     from audit_places p join audit_inbox i on i.seq >= p.seq and i.seq < p.seq + p.count
     where p.idx > ${from - placeWidth} and p.idx < ${from + count}
-      and p.idx + i.seq - p.seq >= ${from} and p.idx + i.seq - p.seq < ${from + count}
-    order by p.idx + i.seq - p.seq, i.seq`
+      and p.idx + i.seq - p.seq >= ${from} and p.idx + i.seq - p.seq < ${from + count}`
 }
 
 /** Events that no place leads to: whoever moves an event or its place leaves one behind. */

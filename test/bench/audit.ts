@@ -3,11 +3,12 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { prove } from '../../src/audit/prove.ts'
+import { prove, proveConsistency } from '../../src/audit/prove.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
 import { createAuditWriter } from '../../src/audit/writer.ts'
 import { openDatabase } from '../../src/db/database.ts'
 import { verifyProof } from '../../src/evidence/verify.ts'
+import { verifyConsistencyFile } from '../../src/evidence/verify-consistency.ts'
 import { processesBelow } from '../support/children.ts'
 import { openSequencer } from './audit/log.ts'
 import { buildTallLog } from './audit/tall.ts'
@@ -29,6 +30,7 @@ const writers = 2 // transactions at once: one is in the database while the next
 const budgetRate = 20_000
 const budgetBehind_ms = 1000
 const budgetProof_ms = 10
+const budgetMemory_MiB = 128
 
 /** Seconds that living processes of the server have used. */
 function databaseCpu(): number {
@@ -137,9 +139,16 @@ try {
   })
 
   const total = from + count
+  const before = process.memoryUsage().rss
+  let peak = before
+  const watch = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 50)
   await rate('verified', total, async () => {
     const report = await verifyLog(database, { vkey: sequencer.vkey, copy: join(server.folder, 'copy') })
     if (!report.ok || report.size !== total) throw new Error(`the log does not verify: ${JSON.stringify(report)}`)
+  })
+  clearInterval(watch)
+  figure('audit', `memory that verifying ${total} entries takes`, (peak - before) / 2 ** 20, 'MiB', {
+    most: budgetMemory_MiB,
   })
 
   const start = performance.now()
@@ -157,6 +166,18 @@ try {
   }
   figure('audit', `a proof out of ${leaves} entries, median`, quantile(took, 0.5), 'ms')
   figure('audit', `a proof out of ${leaves} entries, p99`, quantile(took, 0.99), 'ms', { most: budgetProof_ms })
+  const grown: number[] = []
+  for (let i = 0; i < 500; i++) {
+    const [a, b] = [Math.floor(Math.random() * leaves) + 1, Math.floor(Math.random() * leaves) + 1]
+    const began = performance.now()
+    const proof = await proveConsistency(database, sequencer.vkey, { from: Math.min(a, b), to: Math.max(a, b) })
+    grown.push(performance.now() - began)
+    if (i % 50 === 0 && !verifyConsistencyFile(proof).ok) throw new Error('a consistency proof does not verify')
+  }
+  figure('audit', `a consistency proof between any two sizes up to ${leaves}, median`, quantile(grown, 0.5), 'ms')
+  figure('audit', `a consistency proof between any two sizes up to ${leaves}, p99`, quantile(grown, 0.99), 'ms', {
+    most: budgetProof_ms,
+  })
   await gateway.close()
   await database.close()
 } finally {
