@@ -64,6 +64,10 @@ export async function tileHashes(sql: Sql, level: number, n: number, width: numb
  */
 export const placeOf = `i.seq - i.seq % ${placeWidth}`
 
+/** Events with their index in the log (`idx`, null while they wait), in place of a table. */
+export const placedEvents = `(select i.*, p.idx + i.seq - p.seq as idx from audit_inbox i
+  left join audit_places p on p.seq = ${placeOf} and i.seq < p.seq + p.count) as e`
+
 /** The leaves [from, from + width), or null where the log does not have so many. */
 export async function leaves(sql: Sql, from: number, width: number): Promise<string[] | null> {
   const rows = await sql<{ leaf: string }[]>`

@@ -21,7 +21,7 @@ import {
   type OutsideLine,
   type Withheld,
 } from './format.ts'
-import { type EventRow, eventsAbout, LogProofs } from './log-proofs.ts'
+import { type EventRow, eventsAbout, LogProofs, placed } from './log-proofs.ts'
 import type { Outside } from './outside.ts'
 import { type Replays, recordingMembers } from './recordings.ts'
 import { Report } from './report.ts'
@@ -281,7 +281,7 @@ async function proofOf({ database }: BundleOptions, event: string, first: LogPro
   const proofs = await LogProofs.covering(database.sql, [event], 15_000)
   const [row] = await database.sql<
     EventRow[]
-  >`select id, idx::text, leaf, body, salt from audit_inbox where id = ${event}`
+  >`select id, idx::text, leaf, body, salt from ${placed(database.sql)} where id = ${event}`
   if (row === undefined || !proofs.covers(row))
     throw new SallyportError('not_ready', 'the audit log did not take the event of this bundle in time', {
       remedy: 'look at `sallyport status`, then try again',

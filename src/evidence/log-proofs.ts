@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { consistencyProof, inclusionProof, type ReadNode } from '../audit/merkle.ts'
-import { latestCheckpoint, nodeReader, type Sql, type StoredCheckpoint } from '../audit/store.ts'
+import { latestCheckpoint, nodeReader, placedEvents, type Sql, type StoredCheckpoint } from '../audit/store.ts'
 import { SallyportError } from '../errors.ts'
 import type { EventLine } from './format.ts'
 
@@ -11,6 +11,8 @@ export interface EventRow {
   readonly body: string | null
   readonly salt: Buffer | null
 }
+
+export const placed = (sql: Sql) => sql.unsafe(placedEvents)
 
 /** Proofs against one checkpoint, so that all events of a bundle hang on one signature. */
 export class LogProofs {
@@ -34,7 +36,7 @@ export class LogProofs {
     for (const end = performance.now() + patience_ms; ; await sleep(100)) {
       const proofs = await LogProofs.newest(sql)
       const [row] = await sql<{ n: string }[]>`
-        select count(*)::text as n from audit_inbox where id = any(${[...ids]}) and (idx is null or idx >= ${proofs.checkpoint.size})`
+        select count(*)::text as n from ${placed(sql)} where id = any(${[...ids]}) and (idx is null or idx >= ${proofs.checkpoint.size})`
       if (Number(row?.n ?? 0) === 0 || performance.now() > end) return proofs
     }
   }
@@ -94,15 +96,17 @@ export async function eventsAbout(sql: Sql, query: EventQuery, most: number): Pr
   const columns = sql`id, idx::text, leaf, body, salt`
   const limit = most + 1
   if (ids.length > 0)
-    add(await sql<EventRow[]>`select ${columns} from audit_inbox where id = any(${[...ids]}) limit ${limit}`)
+    add(await sql<EventRow[]>`select ${columns} from ${placed(sql)} where id = any(${[...ids]}) limit ${limit}`)
   if (sessions.length > 0)
     add(
-      await sql<EventRow[]>`select ${columns} from audit_inbox where session_id = any(${[...sessions]}) limit ${limit}`,
+      await sql<
+        EventRow[]
+      >`select ${columns} from ${placed(sql)} where session_id = any(${[...sessions]}) limit ${limit}`,
     )
   if (requests.length > 0)
     add(
       await sql<EventRow[]>`
-        select ${columns} from audit_inbox
+        select ${columns} from ${placed(sql)}
         where type = any(${aboutRequests}) and at_ms between ${from_ms} and ${to_ms} and body is not null
           and ((body::jsonb ->> 'request_id') = any(${[...requests]}) or (body::jsonb ->> 'grant_id') = any(${[...grants]}))
         limit ${limit}`,
@@ -110,13 +114,13 @@ export async function eventsAbout(sql: Sql, query: EventQuery, most: number): Pr
   if (generations.length > 0)
     add(
       await sql<EventRow[]>`
-        select ${columns} from audit_inbox where type = 'revision.activated' and body is not null
+        select ${columns} from ${placed(sql)} where type = 'revision.activated' and body is not null
           and (body::jsonb ->> 'generation') = any(${generations.map(String)}) limit ${limit}`,
     )
   if (subject !== null)
     add(
       await sql<EventRow[]>`
-        select ${columns} from audit_inbox
+        select ${columns} from ${placed(sql)}
         where subject_id = ${subject.id} and at_ms >= ${subject.from_ms} and at_ms < ${subject.to_ms} limit ${limit}`,
     )
   return [...found.values()].sort(

@@ -13,7 +13,7 @@ export async function copiedCheckpoints(copy: CheckpointCopy, vkey: string, size
   const verifier = parseVkey(vkey)
   let newest: Outside | undefined
   for await (const line of copy.lines()) {
-    const stands = standsAt(line, verifier)
+    const stands = line.kind === 'handover' ? null : standsAt(line, verifier)
     if (stands === null || stands.size > size) continue
     // What a signed break gave up is not in this log: only what was copied after it must be its beginning.
     newest =
