@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { inArray } from 'drizzle-orm'
 import type { AuditWriter } from '../audit/events.ts'
+import { keysOf } from '../audit/statements.ts'
 import { canonical, digest, type Json } from '../canonical.ts'
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
@@ -107,7 +108,9 @@ export async function* evidenceBundle(options: BundleOptions, asked: Asked): Asy
   yield put('README.txt', readme(facts))
   if (options.script !== null) yield put('verify.mjs', options.script)
   yield put('bundle.json', line(facts))
-  yield put('log/key.txt', `${vkey}\n`)
+  const { current, notes } = await keysOf(database.sql, vkey)
+  yield put('log/key.txt', `${current}\n`)
+  if (notes.length > 0) yield put('log/handovers.json', `${JSON.stringify(notes)}\n`)
   yield put('log/checkpoint.txt', proofs.checkpoint.note)
   const outside = await outsideLines(options, proofs)
   if (outside !== '') yield put('log/outside.jsonl', outside)

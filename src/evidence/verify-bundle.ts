@@ -1,5 +1,6 @@
+import { chainOf, openHandover } from '../audit/handover.ts'
 import { verifyConsistency } from '../audit/merkle.ts'
-import { openCheckpoint, parseVkey } from '../audit/note.ts'
+import { openCheckpoint, parseVkey, vkeyText } from '../audit/note.ts'
 import { canonical, digest, type Json } from '../canonical.ts'
 import { ArchiveFault, type Member, readArchive } from './archive.ts'
 import type { DecisionLine } from './decision-lines.ts'
@@ -59,6 +60,7 @@ class BundleCheck {
   readonly #files: { name: string; size: number; sha256: string }[] = []
   #facts: BundleFacts | null = null
   #key: string | undefined
+  #handovers: readonly string[] = []
   #log: LogCheck | undefined
   #rows: FactCheck | undefined
   #recording: RecordingCheck | undefined
@@ -89,6 +91,7 @@ class BundleCheck {
   async #read(name: string, content: Buffer): Promise<void> {
     if (name === 'bundle.json') return void this.#begin(parsed<BundleFacts>(content))
     if (name === 'log/key.txt') this.#key = content.toString('utf8').trim()
+    else if (name === 'log/handovers.json') this.#handovers = parsed<string[]>(content)
     else if (name === 'log/checkpoint.txt') this.#openLog(content.toString('utf8'))
     else if (name === 'log/outside.jsonl')
       for (const line of lines<OutsideLine>(content)) this.#opened(name).takeOutside(line, name)
@@ -119,12 +122,13 @@ class BundleCheck {
       throw new Stop('bundle.json and log/key.txt must come before the checkpoint')
     const verifier = (() => {
       try {
-        return parseVkey(this.#options.vkey ?? this.#key)
+        const handovers = this.#handovers.flatMap(each => openHandover(each) ?? [])
+        return chainOf(handovers, parseVkey(this.#options.vkey ?? this.#key))
       } catch (error) {
         throw new Stop((error as Error).message)
       }
     })()
-    if (this.#options.vkey !== undefined && this.#options.vkey.trim() !== this.#key)
+    if (!verifier.links.some(link => vkeyText(link.verifier) === this.#key))
       this.found.flaw('the bundle names another key of the log than you gave')
     const checkpoint = openCheckpoint(note, verifier)
     if (checkpoint === null)

@@ -1,6 +1,6 @@
 import { bodyHash, parseLeaf } from '../audit/leaf.ts'
 import { leafHash, verifyConsistency, verifyInclusion } from '../audit/merkle.ts'
-import { type Checkpoint, openCheckpoint, type Verifier } from '../audit/note.ts'
+import { type Checkpoint, openCheckpoint, type Trust } from '../audit/note.ts'
 import type { Findings } from './findings.ts'
 import type { EventLine, OutsideLine } from './format.ts'
 
@@ -14,7 +14,7 @@ export interface ProvedEvent {
 
 /** The events of a bundle under one checkpoint. */
 export class LogCheck {
-  readonly verifier: Verifier
+  readonly verifier: Trust
   readonly checkpoint: Checkpoint
   readonly #found: Findings
   readonly #events = new Map<string, ProvedEvent>()
@@ -26,7 +26,7 @@ export class LogCheck {
   /** Whether the events were given to whoever exported the bundle. */
   given = true
 
-  constructor(verifier: Verifier, checkpoint: Checkpoint, found: Findings) {
+  constructor(verifier: Trust, checkpoint: Checkpoint, found: Findings) {
     this.verifier = verifier
     this.checkpoint = checkpoint
     this.#found = found

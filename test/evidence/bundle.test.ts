@@ -4,9 +4,10 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { vkey } from '../../src/audit/note.ts'
+import { rotateKey } from '../../src/audit/rotate.ts'
 import { recomputeBundle } from '../../src/evidence/recompute.ts'
 import { reportLines } from '../../src/evidence/verify-bundle.ts'
-import { origin } from '../audit/support.ts'
+import { fixedKey, origin } from '../audit/support.ts'
 import { opaPath } from '../policy/support.ts'
 import { pieces, unpacked, verify } from './archives.ts'
 import { type EvidenceWorld, evidenceWorld, hostile } from './world.ts'
@@ -132,5 +133,16 @@ describe('a bundle of evidence', () => {
     >`select body, subject_id from audit_inbox where type = 'evidence.exported' order by seq limit 1`
     expect(event!.subject_id).toBe(world.dan.id)
     expect(JSON.parse(event!.body)).toMatchObject({ about: { session: made.session }, sessions: 1, requests: 1 })
+  })
+
+  test('after the key of the log was handed over, who trusts the old key is led to the new one', async () => {
+    const { database, audit, copy, sequencer } = world
+    const [from, to] = [fixedKey(7), fixedKey(8)]
+    await rotateKey({ database, writer: audit, origin, from, to, copy, reason: 'yearly' })
+    const after = await world.bundle({ session: made.session })
+    for (const key of [sequencer.vkey, vkey(origin, to)]) expect((await verify(after, key)).flaws).toEqual([])
+    expect((await verify(bytes, sequencer.vkey)).ok).toBe(true) // an older bundle stays what it was
+    const files = (await unpacked(after)).map(file => file.name)
+    expect(files).toContain('log/handovers.json')
   })
 })

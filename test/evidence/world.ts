@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { CheckpointCopy } from '../../src/audit/copy.ts'
+import { vkey } from '../../src/audit/note.ts'
 import { Sequencer } from '../../src/audit/sequencer.ts'
 import { SallyportError } from '../../src/errors.ts'
 import { type Asked, type BundleOptions, evidenceBundle } from '../../src/evidence/bundle.ts'
@@ -40,7 +41,16 @@ export async function evidenceWorld() {
   await database.db.transaction(tx => audit.record(tx, { type: 'revision.activated', body: facts }))
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-evidence-'))
   const copy = new CheckpointCopy(join(folder, 'outside.jsonl'))
-  const sequencer = new Sequencer({ database, url: world.test.url, key: fixedKey(), origin, copy, logger: silent })
+  const keyFor = (wanted: string) => (wanted === vkey(origin, fixedKey(8)) ? fixedKey(8) : undefined)
+  const sequencer = new Sequencer({
+    database,
+    url: world.test.url,
+    key: fixedKey(),
+    keyFor,
+    origin,
+    copy,
+    logger: silent,
+  })
   const identity = await generateX25519Identity()
   const store = new FileStore(join(folder, 'store'))
   const gateway = worker.ground
