@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bucketPlace } from '../audit/places/bucket.ts'
 import { type GitRunner, gitPlace } from '../audit/places/git.ts'
@@ -30,7 +30,9 @@ export async function openPlaces(
     if (each.kind === 'bucket') {
       places.push(bucketPlace({ name, every_ms, bucket: await openBucket(each) }))
     } else if (each.kind === 'git') {
-      const runner = gitRunner(each, join(config.data, 'audit-places', name), i)
+      // whoever only reads has a folder of its own: the one of control is control's
+      const folder = only === 'readable' ? `${name}.read` : name
+      const runner = gitRunner(each, join(config.data, 'audit-places', folder), i)
       places.push(gitPlace({ name, branch: each.branch ?? 'main', folder: each.folder, every_ms, runner, now }))
     } else {
       checkUrl(each.url, i)
@@ -55,6 +57,9 @@ async function openBucket(settings: Extract<PlaceSettings, { kind: 'bucket' }>) 
   }
 }
 
+/** Publications after which our repository is made anew: it holds nothing that the remote has not, and nothing in it is ever collected. */
+const maxRuns = 2000
+
 /** Git as the policy repository is read: nothing of the user's or the system's configuration, no hooks, one transport. */
 function gitRunner(settings: GitSettings, dir: string, i: number): GitRunner {
   const { source, token, ca, ssh } = settings
@@ -66,7 +71,12 @@ function gitRunner(settings: GitSettings, dir: string, i: number): GitRunner {
   }
   const remote = remoteOf(options, i)
   const repository = join(dir, 'repository.git')
+  let runs = maxRuns // so that what another process left (a lock, an index) is gone
   const run = async (args: readonly string[], more: Partial<Parameters<typeof runGit>[1]> = {}) => {
+    if (args[0] === 'ls-remote' && ++runs > maxRuns) {
+      rmSync(repository, { recursive: true, force: true })
+      runs = 0
+    }
     if (!existsSync(join(repository, 'HEAD'))) {
       mkdirSync(dir, { recursive: true, mode: 0o700 })
       writeFileSync(join(dir, 'gitconfig'), '[safe]\n\tdirectory = *\n', { mode: 0o600 })

@@ -8,15 +8,16 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { cosignedAt, parseWitness } from '../../src/audit/cosignature.ts'
 import { leafHash } from '../../src/audit/merkle.ts'
 import { openCheckpoint, parseVkey } from '../../src/audit/note.ts'
-import { bucketPlace } from '../../src/audit/places/bucket.ts'
 import type { Place } from '../../src/audit/places/place.ts'
 import { publishedCheckpoint } from '../../src/audit/places/published.ts'
 import { Publisher } from '../../src/audit/places/publisher.ts'
 import { placeStates } from '../../src/audit/places/state.ts'
 import { resumeLog } from '../../src/audit/resume.ts'
 import { verifyLog } from '../../src/audit/verify.ts'
+import { Bucket } from '../../src/bucket.ts'
 import type { Config } from '../../src/config.ts'
 import { openPlaces } from '../../src/evidence/places.ts'
+import { startVersitygw } from '../support/versitygw.ts'
 import { listener, witness } from './places.ts'
 import { backup, fixedKey, type LogWorld, logWorld, origin } from './support.ts'
 
@@ -328,24 +329,23 @@ describe('a witness', () => {
   })
 })
 
-test('a bucket keeps every checkpoint and shows the newest', async () => {
-  const objects = new Map<string, Buffer>()
-  const bucket = {
-    put: async (key: string, bytes: Buffer) => void objects.set(key, bytes),
-    get: async (key: string) => objects.get(key) ?? null,
-  }
-  const places = [bucketPlace({ name: 'bucket', every_ms: 0, bucket })]
+test('a bucket (a real S3 server) keeps every checkpoint and shows the newest', async () => {
+  const server = await startVersitygw()
+  const settings = await server.bucket('audit-places')
+  const places = await open([{ name: 'vault', kind: 'bucket', ...settings, prefix: 'log/' }])
   const publisher = publisherOf(places)
   await world.grow(2)
   await carry(publisher)
   await world.grow(2)
   await carry(publisher)
-  expect([...objects.keys()].sort()).toEqual([
-    'checkpoint',
-    'checkpoints/0000000000000002',
-    'checkpoints/0000000000000004',
-  ])
-  expect(await verify(places)).toMatchObject({ ok: true, outside: [{ place: 'bucket', size: 4 }] })
+  expect(await placeStates(world.database.sql)).toMatchObject([{ size: 4, error: null }])
+  expect(await verify(places)).toMatchObject({ ok: true, outside: [{ place: 'vault', size: 4 }] })
+  const bucket = await Bucket.open({ ...settings, prefix: 'log/' })
+  const keys = []
+  for await (const { key } of bucket.list('')) keys.push(key)
+  expect(keys.sort()).toEqual(['checkpoint', 'checkpoints/0000000000000002', 'checkpoints/0000000000000004'])
+  bucket.close()
+  await server.stop()
 })
 
 test('settings that cannot be meant are refused', async () => {
