@@ -64,7 +64,7 @@ export async function prove(database: Database, known: string, event: string): P
     })
   }
   const index = Number(row.idx)
-  const path = await inclusionProof(index, checkpoint.size, nodeReader(sql))
+  const [path, keys] = await Promise.all([inclusionProof(index, checkpoint.size, nodeReader(sql)), keysIn(sql, known)])
   return {
     format: 'sallyport-proof-v1',
     leaf: row.leaf,
@@ -73,7 +73,7 @@ export async function prove(database: Database, known: string, event: string): P
     index,
     checkpoint: checkpoint.note,
     inclusion: path.map(hash => hash.toString('base64')),
-    ...(await keysIn(sql, known)),
+    ...keys,
   }
 }
 
@@ -98,7 +98,7 @@ export async function proveConsistency(
   known: string,
   sizes: { readonly from: number; readonly to?: number | undefined },
 ): Promise<ConsistencyFile> {
-  const [shown, newest] = [await publishedCheckpoint(sql), await latestCheckpoint(sql)]
+  const [shown, newest] = await Promise.all([publishedCheckpoint(sql), latestCheckpoint(sql)])
   if (shown === null || newest === null) throw new SallyportError('not_ready', 'the log has no entry yet')
   const { from, to = Math.max(shown.size, from) } = sizes
   if (from > to || to > newest.size)
@@ -111,12 +111,17 @@ export async function proveConsistency(
     const note = size === shown.size ? shown.note : signed?.note
     return { size, root: (await rootAt(size, read)).toString('base64'), checkpoint: note ?? null }
   }
-  const path = await consistencyProof(from, to, read)
+  const [path, older, newer, keys] = await Promise.all([
+    consistencyProof(from, to, read),
+    point(from),
+    point(to),
+    keysIn(sql, known),
+  ])
   return {
     format: 'sallyport-consistency-v1',
-    from: await point(from),
-    to: await point(to),
+    from: older,
+    to: newer,
     consistency: path.map(hash => hash.toString('base64')),
-    ...(await keysIn(sql, known)),
+    ...keys,
   }
 }

@@ -40,13 +40,32 @@ export async function checkpointsAfter(sql: Sql, size: number, limit: number): P
   return rows.map(checkpointOf)
 }
 
-/** Reads tiles from the database. @throws RangeError where a tile is missing. */
+/** Reads tiles from the database, those that are asked for at once in one query. @throws RangeError where a tile is missing. */
 export function tileReader(sql: Sql): ReadTile {
-  return async (level, n) => {
-    const [row] = await sql<{ hashes: Buffer }[]>`select hashes from audit_tiles where level = ${level} and n = ${n}`
-    if (!row) throw new RangeError(`tile ${level}/${n} is missing`)
-    return row.hashes
+  let asked: { level: number; n: number; give: (hashes: Buffer) => void; fail: (error: unknown) => void }[] = []
+  const fetch = async () => {
+    const all = asked
+    asked = []
+    try {
+      const rows = await sql<{ level: number; n: string; hashes: Buffer }[]>`
+        select t.level, t.n::text, t.hashes from audit_tiles t
+        join unnest(${`{${all.map(each => each.level).join()}}`}::int[], ${`{${all.map(each => each.n).join()}}`}::bigint[]) as a (level, n)
+        on t.level = a.level and t.n = a.n`
+      const found = new Map(rows.map(row => [`${row.level}/${row.n}`, row.hashes]))
+      for (const { level, n, give, fail } of all) {
+        const hashes = found.get(`${level}/${n}`)
+        if (hashes) give(hashes)
+        else fail(new RangeError(`tile ${level}/${n} is missing`))
+      }
+    } catch (error) {
+      for (const each of all) each.fail(error)
+    }
   }
+  return (level, n) =>
+    new Promise((give, fail) => {
+      if (asked.length === 0) setImmediate(() => void fetch())
+      asked.push({ level, n, give, fail })
+    })
 }
 
 export const nodeReader = (sql: Sql) => nodesFrom(tileReader(sql))

@@ -52,6 +52,7 @@ export type ReadTile = (level: number, n: number) => Promise<Uint8Array>
  */
 export function nodesFrom(read: ReadTile): ReadNode {
   const seen = new Map<string, Promise<Uint8Array>>()
+  const nodes = new Map<string, Map<number, Buffer>>()
   return async ({ level, n }) => {
     const height = level % 8
     const tileLevel = (level - height) / 8
@@ -65,11 +66,20 @@ export function nodesFrom(read: ReadTile): ReadNode {
     const offset = first % tileWidth
     if (tile.length < (offset + width) * hashSize)
       throw new RangeError(`tile ${key} is too short for node ${n} of level ${level}`)
-    let row: Buffer[] = Array.from({ length: width }, (_, i) =>
-      Buffer.from(tile.subarray((offset + i) * hashSize, (offset + i + 1) * hashSize)),
-    )
-    while (row.length > 1)
-      row = Array.from({ length: row.length / 2 }, (_, i) => nodeHash(row[2 * i]!, row[2 * i + 1]!))
-    return row[0]!
+    let known = nodes.get(key)
+    if (!known) nodes.set(key, (known = new Map()))
+    return nodeIn(tile, height, offset / width, known)
   }
+}
+
+/** A node within a tile: the `at`-th of its height. Each is computed once, as paths of one proof meet in their tiles. */
+function nodeIn(tile: Uint8Array, height: number, at: number, known: Map<number, Buffer>): Buffer {
+  if (height === 0) return Buffer.from(tile.subarray(at * hashSize, (at + 1) * hashSize))
+  const name = height * tileWidth + at
+  let node = known.get(name)
+  if (!node) {
+    node = nodeHash(nodeIn(tile, height - 1, 2 * at, known), nodeIn(tile, height - 1, 2 * at + 1, known))
+    known.set(name, node)
+  }
+  return node
 }

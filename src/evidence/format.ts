@@ -14,6 +14,7 @@ const limits: readonly (readonly [RegExp, number])[] = [
   [/^(?:bundle|manifest\.proof)\.json$/, mib],
   [/^log\/(?:key|checkpoint)\.txt$/, mib],
   [/^log\/outside\.jsonl$/, mib],
+  [/^log\/handovers\.json$/, mib],
   [/^(?:log\/events-|decisions\/|requests-|sessions-)\d{5}\.jsonl$/, 64 * mib],
   [/^revisions\/\d{1,9}\.json$/, mib],
   [/^revisions\/\d{1,9}\.tar\.gz$/, 64 * mib],
