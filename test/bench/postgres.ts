@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import pg from 'pg'
-import { run } from './postgres/run.ts'
+import { pgbench, run } from './postgres/run.ts'
 import { type BenchWorld, startBenchWorld, type Way } from './postgres/world.ts'
 
 /**
@@ -147,15 +147,6 @@ function median(values: readonly number[]): number {
 
 function ratio(values: ReadonlyMap<string, number>, over: string, under: string): number {
   return (values.get(over) ?? Number.NaN) / (values.get(under) ?? Number.NaN)
-}
-
-async function pgbench(url: string, mode: string, clients: number, seconds: number): Promise<number> {
-  const threads = Math.min(clients, 2)
-  const args = ['-n', '-S', '-M', mode, '-c', `${clients}`, '-j', `${threads}`, '-T', `${seconds}`, url]
-  const out = await run('pgbench', args)
-  const tps = /tps = ([\d.]+)/.exec(out)?.[1]
-  if (tps === undefined) throw new Error(`pgbench gave no figure: ${out}`)
-  return Number(tps)
 }
 
 async function psql(url: string, sql: string): Promise<number> {

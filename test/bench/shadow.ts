@@ -13,11 +13,12 @@ import { signRevision } from '../../src/policy/signing.ts'
 import { actionInput } from '../policy/support.ts'
 import { startBenchDatabase } from './live/database.ts'
 import { figure, median } from './live/figure.ts'
+import { throughGateway } from './live/shadow-traffic.ts'
 
 /**
- * `npm run bench -- shadow [--seconds N]` (2 a round): decisions a second of one process that does nothing else, all of
- * them different so that no cache helps, with and without a shadow in turn. Nobody decides that much; what a statement
- * costs besides its decision makes the share of the shadow smaller.
+ * `npm run bench -- shadow [--seconds N]` (2 a round): first decisions a second of one process that does nothing else, all
+ * of them different so that no cache helps, with and without a shadow in turn (nobody decides that much); then pgbench's
+ * one-row SELECT through the gateway, on connections that last and on a new connection for each, in turn as well.
  */
 const after = process.argv.indexOf('--seconds')
 const seconds = after < 0 ? 2 : Number(process.argv[after + 1])
@@ -82,3 +83,5 @@ try {
 } finally {
   await server.stop()
 }
+
+await throughGateway(seconds, rounds, least)

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -7,7 +8,7 @@ import { startWorld, type TestWorld } from '../support/world.ts'
 /** Every command of the README's list answers against the built system, and refuses what is not the caller's. */
 let world: TestWorld
 beforeAll(async () => {
-  world = await startWorld({ tuning: { gateway_workers: 1 } })
+  world = await startWorld({ tuning: { gateway_workers: 1, policy: () => ({ shadow_ref: 'next' }) } })
 })
 afterAll(() => world?.stop())
 
@@ -156,6 +157,57 @@ describe('the command line', () => {
     const impact = await ok('ava', 'policy', 'impact', 'HEAD..HEAD', '--repo', repo, '--fail-on', 'any:0')
     expect(impact).toContain('The two compile to the same bundle')
     expect(await ok('ava', 'policy', 'shadow')).toContain('No shadow policy is weighed')
+  })
+
+  test('a shadow on live traffic: what it would deny is grouped in CLI, API and Slack, and nothing is denied', async () => {
+    const { erin } = world.person
+    const next = join(world.folder, 'next')
+    world.git('worktree', 'add', '--quiet', '-b', 'next', next)
+    const file = join(next, 'action/action.rego')
+    const rule = `
+# METADATA
+# title: Readers do not look at orders
+# custom: { rule: action.shadow-orders }
+deny contains {"rule": rego.metadata.rule().custom.rule, "message": "orders are not for readers"} if {
+	input.role == "reader"
+	some relation in input.action.reads
+	relation.name == "orders"
+}
+`
+    writeFileSync(file, readFileSync(file, 'utf8') + rule)
+    const git = (...args: string[]) =>
+      execFileSync('git', ['-C', next, '-c', 'user.name=Sam', '-c', 'user.email=s@example.test', ...args])
+    git('commit', '-qam', 'Readers do not look at orders')
+    await expect
+      .poll(() => ok('ava', 'policy', 'shadow'), { timeout: 60_000, interval: 1000 })
+      .toContain('0 decisions of')
+    await world.grant(erin)
+    const psql = erin.openPsql(await erin.ticket())
+    await expect
+      .poll(
+        async () => {
+          expect((await psql.ask('select count(*) from orders;')).out).toMatch(/\d+/)
+          expect((await psql.ask('select count(*) from customers;')).out).toMatch(/\d+/)
+          return ok('ava', 'policy', 'shadow')
+        },
+        { timeout: 30_000, interval: 500 },
+      )
+      .toMatch(/action\.shadow-orders/)
+    const shadow = (await world.person.ava.get('/api/policy/shadow')).body as {
+      counts: { judged: number; diverged: number }
+      groups: { change: string; point: string; resource: string; count: number; subject: { name: string } }[]
+    }
+    expect(shadow.groups).toMatchObject([
+      { change: 'denied', point: 'action', resource: 'shop-db', subject: { name: 'Erin Engineer' } },
+    ])
+    const { items } = (await world.person.ava.get('/api/decisions?point=action&effect=deny&text=orders')).body as {
+      items: object[]
+    }
+    expect(items).toEqual([])
+    await expect
+      .poll(() => JSON.stringify(world.dev.slack.messages({ channel: 'policy' })), { timeout: 30_000, interval: 500 })
+      .toContain('denied: Erin Engineer on shop-db at action, by action.shadow-orders')
+    await psql.close()
   })
 
   test('a machine works with its token, and with nothing but its scopes, until it is revoked', async () => {

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
@@ -6,6 +7,7 @@ import { newId } from '../../src/ids.ts'
 import type { Engine } from '../../src/policy/engine.ts'
 import { candidateOf } from '../../src/policy/impact/revision.ts'
 import { policyNotices, shadowRevisions } from '../../src/policy/schema.ts'
+import { hide } from '../../src/policy/shadow/hide.ts'
 import { Shadow } from '../../src/policy/shadow/shadow.ts'
 import { ShadowSource } from '../../src/policy/shadow/source.ts'
 import { endShadows, newestShadow, shadowReport, storeShadow, writeWeighed } from '../../src/policy/shadow/store.ts'
@@ -180,6 +182,7 @@ function observed(input: object): Observed {
     generation: 1,
     input: JSON.stringify(input),
     answer: answer as never,
+    hidden: [],
   }
 }
 
@@ -206,12 +209,26 @@ describe('the ref of a shadow', () => {
     await writeWeighed(db.database, first!.number, newId('prc'), [weigher.take()], 0)
     for (let i = 0; i < 3; i++) await source.report()
 
+    const signatures = { allowed_signers: join(folder(), 'signers') }
+    writeFileSync(signatures.allowed_signers, 'sam@example.com namespaces="git" ssh-ed25519 AAAA\n')
+    const strict = new ShadowSource({
+      database: db.database,
+      git: { source: dir, ref: 'next', dir: folder(), signatures },
+      gate: { opa: opaPath(), protocols: acceptAll },
+      key: keys.privateKey,
+      engine,
+    })
+    commit(dir, [['README.md', 'unsigned']], 'nobody signed this')
+    await strict.poll()
+    expect((await newestShadow(db.database.db))?.problems).toMatchObject([{ code: 'signature' }])
+
     commit(dir, [['action/action.rego', 'package sallyport.action\n']], 'broken')
     await source.poll()
     const refused = await newestShadow(db.database.db)
     expect([refused?.digest, refused!.problems.length > 0]).toEqual([null, true])
     const told = (await db.database.db.select().from(policyNotices)).map(row => row.message)
-    expect(told).toHaveLength(2)
+    expect(told).toHaveLength(3)
+    expect(told.join('\n')).toContain('is not signed, and only commits of allowed signers are followed here')
     expect(told.join('\n')).toContain('would decide 1 of 1 questions differently (nothing is enforced by it)')
     expect(told.join('\n')).toContain('1 × denied: Ada on shop-db at action, by test.rule')
     expect(told.join('\n')).toContain('does not pass the gate and is not weighed')
@@ -239,7 +256,61 @@ result := {"effect": "ask", "reasons": [], "approval": {"stages": [{"approvers":
   ]
   for (const input of questions) {
     const { id, point, at_ms, effect, code, reasons, result, input: text } = answers.decide('access', input).decision
-    weigher.weigh({ id, point, at_ms, generation: 1, input: text, answer: { effect, code, reasons, result } })
+    weigher.weigh({
+      id,
+      point,
+      at_ms,
+      generation: 1,
+      input: text,
+      answer: { effect, code, reasons, result },
+      hidden: [],
+    })
   }
   expect(weigher.take()).toMatchObject({ judged: 4, diverged: 0 })
+})
+
+describe('what the decision log hides, the shadow does not tell', () => {
+  const quoting = `package sallyport.action
+result := {"effect": "deny", "reasons": [{"rule": "test.rule", "message": $"{input.subject.name} may not touch {input.action.facts.query}"}]}`
+  const hiding = (paths: string) =>
+    `package sallyport.decision_log\nresult := {"erase": [${paths}], "mask": ["/input/subject/name"]}`
+
+  test('a message that quotes it is hidden, its rule and place are not; the name of who asked goes too', async () => {
+    const active = newEngine()
+    active.load(signed(await rawBundle({ action: allowAll, decision_log: hiding('"/input/action/facts"') }), 1))
+    await storeShadow(db.database, keys.privateKey, of, { bundle: await rawBundle({ action: quoting }) })
+    const shadow = shadowOf(active)
+    await shadow.look()
+    active.decide('action', actionInput({ facts: { query: 'card 4000-1234' } }), { session_id: newId('ses') })
+    const { groups } = await weighed(shadow, 1)
+    expect(groups).toHaveLength(1)
+    expect(groups[0]!.after.reasons).toEqual([
+      { rule: 'test.rule', at: `action/action.rego:3@${of.commit}`, message: '[masked]' },
+    ])
+    expect(groups[0]!.subject).toEqual({ id: 'sub_ada', name: '[masked]' })
+    const [row] = await db.database.sql`select jsonb_agg(to_jsonb(d))::text as text from shadow_divergences d
+      where number = (select max(number) from shadow_revisions)`
+    expect(row!['text']).not.toMatch(/4000-1234|Ada/)
+  })
+
+  test('what is not quoted is told as it is, and terms are hidden like messages', () => {
+    const side = (message: string) => ({
+      effect: 'deny' as const,
+      code: 'policy' as const,
+      reasons: [{ rule: 'r', at: 'x:1', message }],
+    })
+    const difference = {
+      change: 'terms' as const,
+      before: side('only DBAS may'),
+      after: side('ask first'),
+      details: ['approval.channel: secret-room → b', 'grant.max_s: 60 → 61'],
+    }
+    const party = { subject: { id: 'sub_1', name: 'Ada' }, resource: 'shop-db', role: 'reader' }
+    const told = { input: { subject: { groups: ['dbas'] } }, results: [{ approval: { channel: 'secret-room' } }] }
+    const shown = hide(difference, party, ['/input/subject/groups', '/result/approval/channel', '/input/none'], told)
+    expect(shown.difference.before.reasons[0]!.message).toBe('[masked]')
+    expect(shown.difference.after.reasons[0]!.message).toBe('ask first')
+    expect(shown.difference.details).toEqual(['[masked]', 'grant.max_s: 60 → 61'])
+    expect(shown.party).toEqual(party)
+  })
 })

@@ -19,6 +19,7 @@ const batchSize = 50
 const lookMs = 2_000
 const keptGroups = 500
 const againAfterMs = 30_000
+const maxKnown = 1_000
 
 /** Points that are weighed; what the log erases is asked for each decision and is no question of anybody. */
 const unweighed: ReadonlySet<Point> = new Set<Point>(['decision_log'])
@@ -43,6 +44,7 @@ export interface ShadowOptions {
  */
 export class Shadow implements AsyncDisposable {
   readonly #options: ShadowOptions
+  readonly #hidden: HiddenPaths
   #queue: Decision[] = []
   #running: { readonly shadow: StoredShadow; readonly worker: Worker } | undefined
   #failed: { readonly number: number; readonly at: number } | undefined
@@ -58,6 +60,7 @@ export class Shadow implements AsyncDisposable {
 
   constructor(options: ShadowOptions) {
     this.#options = options
+    this.#hidden = new HiddenPaths(options.engine)
   }
 
   /** Decisions that wait to be weighed. */
@@ -113,7 +116,7 @@ export class Shadow implements AsyncDisposable {
     const worker = this.#running?.worker
     if (worker === undefined || this.#busy || this.#queue.length === 0) return
     this.#busy = true
-    worker.postMessage(this.#queue.splice(0, batchSize).map(observedOf))
+    worker.postMessage(this.#queue.splice(0, batchSize).map(each => observedOf(each, this.#hidden.of(each))))
   }
 
   async #look(): Promise<void> {
@@ -218,6 +221,34 @@ export class Shadow implements AsyncDisposable {
   }
 }
 
-function observedOf({ id, point, at_ms, generation, input, effect, code, reasons, result }: Decision): Observed {
-  return { id, point, at_ms, generation: generation ?? 0, input, answer: { effect, code, reasons, result } }
+function observedOf(decision: Decision, hidden: readonly string[]): Observed {
+  const { id, point, at_ms, generation, input, effect, code, reasons, result } = decision
+  return { id, point, at_ms, generation: generation ?? 0, input, answer: { effect, code, reasons, result }, hidden }
+}
+
+/** What the active policy keeps out of the decision log, asked once for all decisions that it cannot tell apart. */
+class HiddenPaths {
+  readonly #engine: Engine
+  readonly #known = new Map<string, readonly string[]>()
+  #generation: number | undefined
+
+  constructor(engine: Engine) {
+    this.#engine = engine
+  }
+
+  of({ effect, point, about: { resource } }: Decision): readonly string[] {
+    const generation = this.#engine.revision?.generation
+    if (generation !== this.#generation || this.#known.size >= maxKnown) this.#known.clear()
+    this.#generation = generation
+    const key = `${point} ${effect} ${resource}`
+    const found = this.#known.get(key) ?? this.#ask({ effect, point, resource })
+    this.#known.set(key, found)
+    return found
+  }
+
+  /** Where the point gives no usable answer the log holds everything, and so may this. */
+  #ask(question: { effect: string; point: string; resource: string | null }): readonly string[] {
+    const { result } = this.#engine.weigh('decision_log', question)
+    return result === null ? [] : [...result.erase, ...result.mask]
+  }
 }

@@ -37,6 +37,7 @@ export class ShadowSource {
     if (seen === (await newestShadow(database.db))?.commit) return
     const commit = await this.#mirror.fetch()
     try {
+      await this.#mirror.verify(commit.commit) // what nobody signed is not even compiled, as on the tracked ref
       const { bundle } = await compile(await this.#mirror.read(commit.commit), gate)
       const number = await storeShadow(database, key, commit, { bundle })
       log.info({ shadow: number, commit: commit.commit }, 'a shadow policy is weighed beside the active one')

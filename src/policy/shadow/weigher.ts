@@ -7,6 +7,7 @@ import type { Input, Point } from '../points.ts'
 import { withNeeds } from '../question.ts'
 import { timeFacts } from '../time.ts'
 import { Evaluator } from '../wasm.ts'
+import { hide } from './hide.ts'
 
 /** A decision of the active revision, as the thread takes it. */
 export interface Observed {
@@ -16,6 +17,8 @@ export interface Observed {
   readonly generation: number
   readonly input: string
   readonly answer: Answer
+  /** Paths that the decision log leaves out or masks. */
+  readonly hidden: readonly string[]
 }
 
 export interface WeigherOptions {
@@ -61,12 +64,15 @@ export class Weigher {
     const input = withNeeds(point, recorded, needs, () => timeFacts(at_ms, this.#options.zone))
     const text = input === recorded ? observed.input : JSON.stringify(input)
     this.#judged++
-    const difference = compare(point, observed.answer, judge(point, input, text, this.#ground))
+    const answer = judge(point, input, text, this.#ground)
+    const difference = compare(point, observed.answer, answer)
     if (typeof difference === 'string') return
     this.#diverged++
     const groups = this.#groups.get(generation) ?? new Groups(this.#options.groups)
     this.#groups.set(generation, groups)
-    groups.add(observed, partyOf(point, input), difference)
+    const told = { input: recorded, results: [observed.answer.result, answer.result] }
+    const shown = hide(difference, partyOf(point, input), observed.hidden, told)
+    groups.add(observed, shown.party, shown.difference)
   }
 
   /** What there is to report; it starts anew. */

@@ -18,6 +18,7 @@ import { pathToFileURL } from 'node:url'
 import postgres from 'postgres'
 import { freePort } from '../../../src/db/loopback.ts'
 import { packageRoot } from '../../../src/db/package-root.ts'
+import type { Tuning } from '../../../src/dev/settings.ts'
 import { runDevelopmentWorld, type World } from '../../../src/dev/world.ts'
 import { CertificateAuthority } from '../../../src/gateway/certificates.ts'
 import { Person } from '../../support/person.ts'
@@ -54,7 +55,7 @@ const user = 'bench_user'
 const password = 'bench-password'
 
 /** The built system under the starter policies, pgbouncer beside it, and a target with `rows` customers. */
-export async function startBenchWorld(rows: number): Promise<BenchWorld> {
+export async function startBenchWorld(rows: number, tuning: Tuning = {}): Promise<BenchWorld> {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-'))
   chmodSync(folder, 0o755) // PostgreSQL and pgbouncer may have to run as another user
   const stops: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 })]
@@ -69,7 +70,7 @@ export async function startBenchWorld(rows: number): Promise<BenchWorld> {
       ports,
       durable: false,
       customers: 1000,
-      tuning: { plaintext: true },
+      tuning: { plaintext: true, ...tuning },
     }).finally(() => {
       if (options === undefined) delete process.env['NODE_OPTIONS']
       else process.env['NODE_OPTIONS'] = options
@@ -98,8 +99,8 @@ export async function startBenchWorld(rows: number): Promise<BenchWorld> {
           return url(dev.ports.gateway, id, secret, tls)
         },
       },
-      workerPid,
       dev,
+      workerPid,
       dana,
       folder,
       async strictly() {
