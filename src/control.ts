@@ -38,7 +38,7 @@ import { openSinks } from './policy/log/export/open.ts'
 import type { LogClass, Needed } from './policy/log/log-class.ts'
 import { countDecisionLogs, decisionLogs } from './policy/log/metrics.ts'
 import { personalDecisions, personalDivergences } from './policy/log/personal-decisions.ts'
-import { countActivation, countLook, countRefusal } from './policy/metrics.ts'
+import { countActivation, countLook, countRefusal, countSwitch } from './policy/metrics.ts'
 import type { GitOptions } from './policy/repository/git.ts'
 import { deliverNotices, pruneNotices } from './policy/repository/notices.ts'
 import { Repository } from './policy/repository/repository.ts'
@@ -98,7 +98,12 @@ export function startControl(config: Config): Promise<Running> {
     notices.listen(lookChannel, payload => (payload === null ? undefined : tracker.pushed()))
     const again = () =>
       approvals.redecideAll().catch(error => log.error({ err: error }, 'grants were not decided again'))
-    engine.onSwitched(() => void again())
+    const switched = () => {
+      if (engine.revision !== null) countSwitch(engine.revision.generation)
+      void again()
+    }
+    if (engine.revision !== null) countSwitch(engine.revision.generation)
+    engine.onSwitched(switched)
 
     const keyFor = (wanted: string) => checkpointKeyOf(root, originOf(config.deployment), wanted)
     const copy = new CheckpointCopy(config.audit.copy)
@@ -376,7 +381,7 @@ function openRepository(base: Base, registry: Registry): Repository {
     key: bundleKey(base),
     first_admins: config.first_admins,
     onActivated: ({ generation, commit }) => {
-      countActivation(generation)
+      countActivation()
       log.info({ generation, commit }, 'a revision is active')
     },
     onRefused: (commit, problems) => {

@@ -22,7 +22,7 @@ import { defaultLimit, Instant, seesAll } from './pages.ts'
 const closed = { additionalProperties: false }
 const Id = T.Optional(T.String({ maxLength: 128 }))
 const Filter = {
-  subject: T.Optional(T.String({ minLength: 1, maxLength: 256 })), // id, name or e-mail address
+  subject: T.Optional(T.String({ minLength: 1, maxLength: 256 })), // id, name, e-mail address or the identity provider's name
   subject_id: Id,
   resource: Id,
   session_id: Id,

@@ -1,5 +1,6 @@
 import { Type as T } from 'typebox'
 import { knownGroups } from '../identity/known-groups.ts'
+import { Throttle } from '../identity/throttle.ts'
 import { explain } from '../policy/explain.ts'
 import { getDecision } from '../policy/log/decision-store.ts'
 import { ApprovalTerms } from '../policy/points.ts'
@@ -8,7 +9,9 @@ import { ofOneDecision } from './decision-guard.ts'
 import { decisionHead, headOf } from './decision-head.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
+import { callerOf } from './guard.ts'
 
+const callsAMinute = 30
 const Nullable = T.Union([T.String(), T.Null()])
 const Answer = T.Object({
   ...decisionHead,
@@ -28,7 +31,14 @@ const Answer = T.Object({
     }),
   ),
   approval: T.Union([ApprovalTerms, T.Null()]),
-  instead: T.Array(T.Object({ kind: T.String(), values: T.Array(T.String()), effect: T.String() })),
+  instead: T.Array(
+    T.Object({
+      kind: T.String(),
+      values: T.Array(T.String()),
+      effect: T.String(),
+      with: T.Optional(T.Object({ kind: T.String(), value: T.String() })), // only together with this
+    }),
+  ),
   weighed: T.Integer(),
   notes: T.Array(T.String()),
 })
@@ -37,6 +47,8 @@ const Answer = T.Object({
 export function explainRoutes(app: Api, deps: BaseDeps): void {
   const { db } = deps.database
   const revisions = new PastRevisions(deps.database)
+  // Each of them asks some hundreds of questions of a policy, in the process that decides everybody's calls.
+  const explained = new Throttle({ limit: callsAMinute, window_ms: 60_000 })
 
   app.get(
     '/api/decisions/:id/explanation',
@@ -51,6 +63,13 @@ export function explainRoutes(app: Api, deps: BaseDeps): void {
       },
     },
     async (request, reply) => {
+      if (!explained.take(callerOf(request).facts.id))
+        return sendError(
+          reply,
+          'rate_limited',
+          `more than ${callsAMinute} explanations a minute were asked for`,
+          'wait a minute; `sallyport decisions` shows the reasons of many decisions at once',
+        )
       const row = await getDecision(db, request.params.id)
       if (row === undefined)
         return sendError(reply, 'not_found', 'there is no decision of this id', 'look at `sallyport decisions`')

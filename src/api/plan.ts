@@ -142,13 +142,8 @@ export function planRoutes(app: Api, deps: PlanDeps): void {
       if (one === undefined)
         return sendError(reply, 'not_found', `nobody here is called ${named}`, 'look at `sallyport subjects`')
       if (others.length > 0) {
-        const ids = [one, ...others].map(each => each.id).join(', ')
-        return sendError(
-          reply,
-          'conflict',
-          `${named} is the name of several: ${ids}`,
-          'name the one you mean by its id',
-        )
+        const ids = [one, ...others].map(each => `${each.id} (${each.email ?? each.name})`).join(', ')
+        return sendError(reply, 'conflict', `${named} may be any of these: ${ids}`, 'name the one you mean by its id')
       }
       const facts = await deps.identity.subjectFacts(one.id)
       if (facts === null)

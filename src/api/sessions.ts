@@ -72,7 +72,7 @@ export function sessionRoutes(app: Api, deps: SessionDeps): void {
         summary: 'Sessions of the caller, or with the right to it of everybody; newest first',
         querystring: T.Object(
           {
-            subject: T.Optional(T.String({ maxLength: 256 })), // id, name or e-mail
+            subject: T.Optional(T.String({ maxLength: 256 })), // id, name, e-mail or the identity provider's name
             resource: T.Optional(T.String({ maxLength: 256 })),
             state: T.Optional(T.Union([T.Literal('live'), T.Literal('ended')])),
             since: T.Optional(T.String({ maxLength: 40 })), // ISO 8601

@@ -19,7 +19,12 @@ interface ExplanationAnswer extends DecisionAnswer {
     readonly source: readonly { readonly line: number; readonly text: string }[]
   }[]
   readonly approval: Approval | null
-  readonly instead: readonly { readonly kind: string; readonly values: readonly string[]; readonly effect: string }[]
+  readonly instead: readonly {
+    readonly kind: string
+    readonly values: readonly string[]
+    readonly effect: string
+    readonly with?: { readonly kind: string; readonly value: string }
+  }[]
   readonly weighed: number
   readonly notes: readonly string[]
   readonly erased: readonly string[]
@@ -72,11 +77,14 @@ function sayRules({ rules }: ExplanationAnswer): void {
 function sayInstead({ effect, instead, weighed, notes }: ExplanationAnswer): void {
   if (effect === 'allow' || effect === 'data') return
   if (instead.length > 0) say('\nEverything else as it was, it would have been')
-  for (const { kind, values, effect: other } of instead) say(`  ${other.padEnd(5)} ${phrase(kind, values)}`)
+  for (const { kind, values, effect: other, with: also } of instead) {
+    const both = also === undefined ? '' : `${phrase(also.kind, [also.value])} and `
+    say(`  ${other.padEnd(5)} ${both}${phrase(kind, values)}`)
+  }
   for (const note of notes) say(`\nNote: ${plain(note)}.`)
   if (weighed > 0 && instead.length === 0)
     say(
-      `\nNo single change helps: ${weighed} questions that differ in one thing (group, role, time, …) come out no better.`,
+      `\nNo one or two changes help: ${weighed} questions that differ in them (group, role, time, …) come out no better.`,
     )
 }
 

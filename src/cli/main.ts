@@ -142,7 +142,7 @@ addEvidenceCommands(program, client)
 
 const filtered = (command: Command): Command =>
   command
-    .option('--subject <who>', 'of one subject: id, name or e-mail')
+    .option('--subject <who>', "of one subject: id, name, e-mail or the identity provider's name")
     .option('--resource <name>', 'on one resource')
     .option('--session <id>', 'of one session')
     .option('--request <id>', 'of one request')
@@ -197,7 +197,7 @@ const policy = program.command('policy').description('the policy repository')
 policy
   .command('plan')
   .description('what applies to a subject on a resource: who approves, how it is recorded, masked, kept, replayed')
-  .requiredOption('--subject <who>', 'id, name or e-mail address')
+  .requiredOption('--subject <who>', "id, name, e-mail address or the identity provider's name")
   .requiredOption('--resource <name>', 'the resource')
   .option('--role <role>', 'one role only')
   .option('--json', 'as JSON')

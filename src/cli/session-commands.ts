@@ -9,7 +9,7 @@ export function addSessionCommands(program: Command, client: () => Client): void
   const sessions = program
     .command('sessions')
     .description('sessions, newest first')
-    .option('--subject <who>', 'of one subject: id, name or e-mail')
+    .option('--subject <who>', "of one subject: id, name, e-mail or the identity provider's name")
     .option('--resource <name>', 'on one resource')
     .option('--state <state>', 'live or ended')
     .option('--since <time>', 'opened after this time (ISO 8601)')
@@ -20,7 +20,7 @@ export function addSessionCommands(program: Command, client: () => Client): void
     .description(
       'statements, commands, paths, requests and errors of sessions that you may open; all words, the last from its beginning',
     )
-    .option('--subject <who>', 'of one subject: id, name or e-mail')
+    .option('--subject <who>', "of one subject: id, name, e-mail or the identity provider's name")
     .option('--resource <name>', 'on one resource')
     .option('--session <id>', 'in one session')
     .option('--from <time>', 'since then (ISO 8601, or 7d for so long ago)')

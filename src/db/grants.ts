@@ -79,6 +79,7 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     gateway: ['select', 'insert', 'update(count)'],
     replay: read,
   },
+  decision_batches: controlOnly('select', 'insert', 'delete'),
   decision_exports: controlOnly('select', 'insert', 'update', 'delete'),
   decision_places: controlOnly('select', 'insert', 'update'),
 

@@ -23,7 +23,12 @@ export function subjectKeeping(desk: Desk): Pick<Identity, 'listSubjects' | 'sub
           and(
             name === undefined
               ? undefined
-              : or(eq(subjects.id, name), eq(subjects.name, name), eq(subjects.email, name)),
+              : or(
+                  eq(subjects.id, name),
+                  eq(subjects.name, name),
+                  eq(subjects.email, name),
+                  eq(subjects.subject, name), // as the identity provider calls them
+                ),
             after === undefined ? undefined : gt(subjects.id, after),
           ),
         )

@@ -1,16 +1,18 @@
 import { canonical, digest, type Json } from '../canonical.ts'
 import type { StoredDecision } from './log/decision-store.ts'
-import { type ChangeKind, nearby } from './nearby.ts'
+import { type Change, type ChangeKind, nearby } from './nearby.ts'
 import { type ApprovalTerms, type Input, type Point, points } from './points.ts'
 import type { Sources } from './repository/sources.ts'
 import type { PastRevision } from './weigh.ts'
 
-/** What would have been needed instead: one thing changed, everything else as it was. */
+/** What would have been needed instead: one thing changed, or two where one is not enough; everything else as it was. */
 export interface Instead {
   readonly kind: ChangeKind
   /** Values that each do it; one for kinds where the first is enough. */
   readonly values: readonly string[]
   readonly effect: 'allow' | 'ask'
+  /** Where no single change is enough: what has to be changed as well. */
+  readonly with?: { readonly kind: ChangeKind; readonly value: string }
 }
 
 export interface ExplainedRule {
@@ -28,7 +30,7 @@ export interface Explanation {
   /** Who would have to approve, where that is what it takes. */
   readonly approval: ApprovalTerms | null
   readonly instead: readonly Instead[]
-  /** How many questions that differ in one thing were weighed. */
+  /** How many questions that differ in one thing, or in two, were weighed. */
   readonly weighed: number
   /** Why nothing could be weighed, or what was seen that should not be. */
   readonly notes: readonly string[]
@@ -38,6 +40,8 @@ const rank = { deny: 0, ask: 1, allow: 2, data: 2 } as const
 /** Of these kinds the first that helps says it all: the longest time, the next hour. */
 const firstOnly: ReadonlySet<ChangeKind> = new Set<ChangeKind>(['duration', 'time'])
 const longestRule = 24
+/** Questions that differ in two things, in all: some tens of milliseconds of the process that explains. */
+const maxPairs = 1_000
 
 /**
  * Why a decision came out as it did, and what would have been needed instead: found by asking the same revision questions
@@ -81,19 +85,41 @@ function weighAround(
   }
   const found = new Map<string, Instead & { values: string[] }>()
   let weighed = 0
-  const changes = nearby(point, shown, { groups: groupsOf(revision, groups), data: revision.data })
-  for (const { kind, value, input: changed } of changes) {
-    if (firstOnly.has(kind) && [...found.values()].some(each => each.kind === kind && each.effect === 'allow')) continue
-    weighed++
-    const { effect } = revision.weigh(point, changed)
-    if (effect === 'data' || effect === 'deny' || rank[effect] <= rank[row.effect]) continue
-    const key = `${kind} ${effect}`
+  const around = { groups: groupsOf(revision, groups), data: revision.data }
+  const add = (kind: ChangeKind, value: string, effect: string, other?: Instead['with']) => {
+    if ((effect !== 'allow' && effect !== 'ask') || rank[effect] <= rank[row.effect]) return
+    const key = `${kind} ${effect} ${other?.kind}`
     const same = found.get(key)
-    if (same === undefined) found.set(key, { kind, values: [value], effect })
+    if (same === undefined) found.set(key, { kind, values: [value], effect, ...(other && { with: other }) })
     else if (!firstOnly.has(kind)) same.values.push(value)
   }
+  const isDone = (kind: ChangeKind, other?: ChangeKind) =>
+    firstOnly.has(kind) &&
+    [...found.values()].some(each => each.kind === kind && each.with?.kind === other && each.effect === 'allow')
+  /** The first change of each kind that takes a reason away, though it does not help by itself. */
+  const halves = new Map<ChangeKind, Change>()
+  const reasons = rulesOf(revision.weigh(point, shown))
+  for (const change of nearby(point, shown, around)) {
+    if (isDone(change.kind)) continue
+    weighed++
+    const answer = revision.weigh(point, change.input)
+    add(change.kind, change.value, answer.effect)
+    if (!halves.has(change.kind) && rulesOf(answer) !== reasons) halves.set(change.kind, change)
+  }
+  let pairs = 0
+  for (const { kind, value, input: half } of found.size > 0 ? [] : halves.values()) {
+    for (const change of nearby(point, half, around)) {
+      if (change.kind === kind || isDone(change.kind, kind) || found.has(`${kind} ask ${change.kind}`)) continue
+      if (++pairs > maxPairs) break
+      add(change.kind, change.value, revision.weigh(point, change.input).effect, { kind, value })
+    }
+  }
+  weighed += Math.min(pairs, maxPairs)
   return { instead: [...found.values()].sort((a, b) => rank[b.effect] - rank[a.effect]), weighed, notes }
 }
+
+const rulesOf = ({ reasons }: { readonly reasons: readonly { readonly rule: string }[] }) =>
+  reasons.map(reason => reason.rule).join(' ')
 
 /**
  * The input as it was judged; without claims where these alone were hidden, as the starter policies ask for.

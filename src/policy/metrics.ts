@@ -36,9 +36,13 @@ export function countLook(): void {
   looked().setToCurrentTime()
 }
 
-/** A revision came into force. */
-export function countActivation(generation: number): void {
+/** A commit passed. */
+export function countActivation(): void {
   problemsNow().set(0)
+}
+
+/** This process decides by another revision, whoever put it into force: the ref, a hand, a recovery. */
+export function countSwitch(generation: number): void {
   generationNow().set(generation)
 }
 

@@ -142,6 +142,15 @@ export const actionDecisions = pgTable(
   ],
 )
 
+/**
+ * What is left of a batch of decisions of which retention has deleted some: the leaf hashes of all of them, in their order,
+ * so that those that stay still have their path to the root. Made when the first goes, gone with the last.
+ */
+export const decisionBatches = pgTable('decision_batches', {
+  event: text().primaryKey(), // evt_… of the batch
+  hashes: bytes().notNull(), // 32 bytes each
+})
+
 /** How far each export of the decision log is. What is not exported yet is not deleted (decision-retention.ts). */
 export const decisionExports = pgTable('decision_exports', {
   name: text().primaryKey(),

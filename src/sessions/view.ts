@@ -21,7 +21,7 @@ export interface SessionView {
 }
 
 export interface SessionFilter {
-  /** Id, name or e-mail of a subject. */
+  /** Id, name, e-mail of a subject, or what the identity provider calls them. */
   readonly subject?: string | undefined
   /** Only theirs. */
   readonly subject_id?: string | undefined
@@ -45,7 +45,12 @@ export async function listSessions(q: Queryable, filter: SessionFilter): Promise
       and(
         subject === undefined
           ? undefined
-          : or(eq(subjects.id, subject), eq(subjects.name, subject), eq(subjects.email, subject)),
+          : or(
+              eq(subjects.id, subject),
+              eq(subjects.name, subject),
+              eq(subjects.email, subject),
+              eq(subjects.subject, subject), // as the identity provider calls them
+            ),
         subject_id === undefined ? undefined : eq(sessions.subject_id, subject_id),
         resource === undefined ? undefined : eq(sessions.resource, resource),
         state === undefined ? undefined : state === 'live' ? isNull(sessions.ended_at) : isNotNull(sessions.ended_at),

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { planRoutes } from '../../src/api/plan.ts'
 import { baseAreas, buildServer } from '../../src/api/server.ts'
+import { newId } from '../../src/ids.ts'
 import { bundleDigest, packBundle } from '../../src/policy/bundle.ts'
 import type { Engine } from '../../src/policy/engine.ts'
 import { Resources } from '../../src/policy/resources.ts'
@@ -104,6 +105,15 @@ describe('policy plan', () => {
     const [erin, sam] = [await as('erin'), await as('sam')]
     expect((await erin.get(`/api/policy/plan?subject=${erin.id}&resource=shop-db`)).status).toBe(403)
     expect((await sam.get('/api/policy/plan?subject=nobody&resource=shop-db')).status).toBe(404)
+    for (const name of ['erin', 'erin@example.test', 'Erin Engineer'])
+      expect((await sam.get(`/api/policy/plan?subject=${name}&resource=shop-db`)).body).toMatchObject({
+        subject: { id: erin.id },
+      })
+    await world.database.sql`insert into subjects (id, kind, issuer, subject, name, email)
+      values (${newId('sub')}, 'person', 'https://elsewhere.test', 'e2', 'erin', 'other@example.test')`
+    const both = await sam.get('/api/policy/plan?subject=erin&resource=shop-db')
+    expect(both.status).toBe(409)
+    expect(JSON.stringify(both.body)).toMatch(/may be any of these: .*erin@example\.test.*other@example\.test/)
     expect((await sam.get(`/api/policy/plan?subject=${erin.id}&resource=nothing`)).status).toBe(404)
   })
 })
@@ -132,5 +142,12 @@ describe('explaining a decision over the API', () => {
     expect((await sam.get(path)).status).toBe(200)
     expect((await eli.get(path)).status).toBe(403)
     expect((await sam.get('/api/decisions/dec_none/explanation')).status).toBe(404)
+
+    const ava = await as('ava')
+    const statuses = []
+    for (let i = 0; i < 31; i++) statuses.push((await ava.get('/api/decisions/dec_none/explanation')).status)
+    expect(statuses.slice(0, 30)).not.toContain(429)
+    expect(statuses[30]).toBe(429)
+    expect((await sam.get('/api/decisions/dec_none/explanation')).status).toBe(404) // of each caller
   })
 })

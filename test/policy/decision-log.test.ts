@@ -1,15 +1,18 @@
+import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { merkleRoot } from '../../src/audit/merkle.ts'
+import { inclusionProof, leafHash, merkleRoot, verifyInclusion } from '../../src/audit/merkle.ts'
 import { createAuditWriter } from '../../src/audit/writer.ts'
 import { openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
 import type { Decision } from '../../src/policy/decision.ts'
 import type { Engine } from '../../src/policy/engine.ts'
+import { batchLeaves } from '../../src/policy/log/batch-leaves.ts'
 import { batchDecisions } from '../../src/policy/log/decision-batch.ts'
 import { dayOf } from '../../src/policy/log/decision-days.ts'
 import { decisionEvent } from '../../src/policy/log/decision-event.ts'
 import { decisionLeaf } from '../../src/policy/log/decision-leaf.ts'
 import { DecisionLog } from '../../src/policy/log/decision-log.ts'
+import { decisionClass } from '../../src/policy/log/decision-retention.ts'
 import {
   type DecisionFilter,
   type DecisionPlace,
@@ -17,6 +20,7 @@ import {
   listDecisions,
   searchDecisions,
 } from '../../src/policy/log/decision-store.ts'
+import { actionDecisions } from '../../src/policy/schema.ts'
 import { timeFacts } from '../../src/policy/time.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { actionInput, adminInput, engineer, engineOn, now, rawEngine, storeRevision } from './support.ts'
@@ -207,6 +211,35 @@ describe('the decision log', () => {
     const body = JSON.parse(event!.body) as { root?: string; count?: number }
     expect(JSON.stringify(body)).toContain(merkleRoot(rows.map(row => Buffer.from(decisionLeaf(row)))).toString('hex'))
     expect(new Set(rows.map(r => r.batch)).size).toBe(1)
+  })
+
+  test('a decision keeps its path to the root of its batch when retention deletes its siblings, and the last one leaves nothing', async () => {
+    const audit = createAuditWriter({ database: db.database, process_id: newId('prc') })
+    while ((await batchDecisions(db.database, audit)) > 0);
+    const log = new DecisionLog({ database: db.database, engine })
+    const session = newId('ses')
+    for (let i = 0; i < 7; i++) log.append(decide(`kept ${i}`, session))
+    await log.close()
+    await batchDecisions(db.database, audit)
+    const rows = (await listDecisions(db.database.db, { session_id: session })).sort((a, b) => (a.id < b.id ? -1 : 1))
+    const event = rows[0]!.batch!
+    const root = merkleRoot(rows.map(row => Buffer.from(decisionLeaf(row))))
+    const none = () => sql`false`
+    const { remove } = decisionClass({ decision: none, session: none })
+    const deleted = (ids: string[]) => db.database.db.transaction(tx => remove(tx, ids, Date.now() + 172_800_000))
+    await deleted([rows[0]!.id, rows[5]!.id])
+    await deleted([rows[2]!.id])
+    for (const row of [rows[1]!, rows[6]!]) {
+      const { hashes, read } = await batchLeaves(db.database.db, actionDecisions, event)
+      const index = hashes.findIndex(hash => hash.equals(leafHash(decisionLeaf(row))))
+      const path = await inclusionProof(index, 7, read)
+      expect([index, verifyInclusion(leafHash(decisionLeaf(row)), index, 7, path, root)]).toEqual([
+        rows.indexOf(row),
+        true,
+      ])
+    }
+    await deleted(rows.map(row => row.id))
+    expect(await db.database.sql`select 1 from decision_batches where event = ${event}`).toHaveLength(0)
   })
 
   test('a search finds by subject, resource, effect, rule, revision, time and text, page by page', async () => {

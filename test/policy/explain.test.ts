@@ -145,6 +145,19 @@ describe('explaining a decision', () => {
     expect((await why(ticketless)).instead).toContainEqual({ kind: 'ticket', values: ['TICKET-1'], effect: 'ask' })
   })
 
+  test('where no single change is enough it says which two would have been', async () => {
+    const { decision } = engine.decide(
+      'access',
+      accessInput({ role: 'writer', request: { ...asked, duration_s: 90_000 } }),
+    )
+    const { instead, weighed } = await why(decision)
+    expect(decision.reasons.map(reason => reason.rule)).toEqual(['access.too-long', 'access.ticketed'])
+    expect(instead).toEqual([
+      { kind: 'ticket', values: ['TICKET-1'], effect: 'ask', with: { kind: 'duration', value: '3600' } },
+    ])
+    expect(weighed).toBeLessThan(2_000)
+  })
+
   test('an ask names who would have to approve, an allow needs nothing', async () => {
     const ask = await why(engine.decide('access', accessInput()).decision)
     expect(ask.approval?.stages.map(stage => stage.approvers)).toEqual([['dbas']])

@@ -1,6 +1,6 @@
 import { register } from 'prom-client'
 import { expect, test } from 'vitest'
-import { countActivation, countLook, countRefusal } from '../../src/policy/metrics.ts'
+import { countActivation, countLook, countRefusal, countSwitch } from '../../src/policy/metrics.ts'
 
 test('a refused commit is counted by the code of its first problem, and the gauge falls when one is in force', async () => {
   countRefusal([
@@ -10,7 +10,8 @@ test('a refused commit is counted by the code of its first problem, and the gaug
   const refused = await register.metrics()
   expect(refused).toContain('sallyport_policy_refused_total{code="field"} 1')
   expect(refused).toContain('sallyport_policy_problems 2')
-  countActivation(7)
+  countActivation()
+  countSwitch(7)
   countLook()
   const active = await register.metrics()
   expect(active).toContain('sallyport_policy_problems 0')

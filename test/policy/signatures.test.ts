@@ -125,6 +125,24 @@ describe('a commit signed with ssh', () => {
     )
   })
 
+  test('is not put back into force once its key was taken off the list, without asking any git server', async () => {
+    const dir = starterRepository()
+    signed(dir, sam.settings)
+    const signer = await verify(dir, allowed)
+    const mayReturn = (signatures?: SignatureOptions, of: string | null = signer) =>
+      new GitMirror({ source: '/nonexistent', ref: 'main', dir: folder(), signatures }).mayReturn(of)
+    expect(await mayReturn(allowed)).toBe(true)
+    expect(await mayReturn(signers({ ssh: `# ${sam.line}${mallory.line}` }))).toBe(false)
+    expect(
+      await mayReturn(signers({ ssh: `*@example.test cert-authority ${sam.line.split(' ').slice(2).join(' ')}` })),
+    ).toBe(false)
+    expect(await mayReturn(allowed, null)).toBe(false)
+    expect(await mayReturn(undefined, null)).toBe(true)
+    await expect(mayReturn({ allowed_signers: '/nonexistent/signers' })).rejects.toMatchObject({
+      code: 'policy_unavailable',
+    })
+  })
+
   test('is not judged while the file of signers is missing: that is no fault of the commit', async () => {
     const dir = starterRepository()
     signed(dir, sam.settings)
@@ -137,6 +155,17 @@ describe('a commit signed with ssh', () => {
 describe('a commit signed with OpenPGP', () => {
   const ada = gpgSigner('Ada Lovelace <ada@example.test>')
   const mallory = gpgSigner('Ada Lovelace <ada@example.test>')
+
+  test('is not put back into force once its key is gone or revoked', async () => {
+    const dir = starterRepository()
+    signed(dir, ada.settings)
+    const signer = await verify(dir, signers({ openpgp: ada.keys() }))
+    const mayReturn = (signatures: SignatureOptions) =>
+      new GitMirror({ source: '/nonexistent', ref: 'main', dir: folder(), signatures }).mayReturn(signer)
+    expect(await mayReturn(signers({ openpgp: ada.keys() + mallory.keys() }))).toBe(true)
+    expect(await mayReturn(signers({ openpgp: mallory.keys() }))).toBe(false)
+    expect(await mayReturn(signers({ ssh: sshSigner('ada@example.test').line }))).toBe(false)
+  })
 
   test('is followed when its key is among those of the deployment', async () => {
     const dir = starterRepository()

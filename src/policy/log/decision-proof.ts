@@ -1,13 +1,13 @@
 import { eq } from 'drizzle-orm'
 import { type Static, Type as T } from 'typebox'
-import { inclusionProof, merkleRoot, type ReadNode } from '../../audit/merkle.ts'
+import { inclusionProof, leafHash } from '../../audit/merkle.ts'
 import { type ProofFile, prove } from '../../audit/prove.ts'
 import type { Database } from '../../db/database.ts'
 import { SallyportError } from '../../errors.ts'
 import { actionDecisions, decisions, revisions } from '../schema.ts'
-import { columnsOf } from './decision-filter.ts'
+import { batchLeaves } from './batch-leaves.ts'
 import { decisionLeaf } from './decision-leaf.ts'
-import { getDecision } from './decision-store.ts'
+import { getDecision, type StoredDecision } from './decision-store.ts'
 
 const Nullable = T.Union([T.String(), T.Null()])
 const Whole = T.Union([T.Integer(), T.Null()])
@@ -96,8 +96,7 @@ export async function proveDecision(database: Database, vkey: string, id: string
           .select({ generation, commit, digest, opa_version, opts, signature, ends_at })
           .from(revisions)
           .where(eq(generation, row.generation))
-  const covered =
-    event === null ? 'it waits for its place in the audit log' : await batchOf(database, vkey, decision, event)
+  const covered = event === null ? 'it waits for its place in the audit log' : await batchOf(database, vkey, row, event)
   return {
     format: 'sallyport-decision-v1',
     decision,
@@ -120,15 +119,10 @@ type Signed = Pick<
 async function batchOf(
   database: Database,
   vkey: string,
-  of: { readonly id: string; readonly point: string },
+  of: StoredDecision,
   event: string,
 ): Promise<NonNullable<DecisionProof['batch']> | string> {
-  const table = of.point === 'action' ? actionDecisions : decisions
-  const rows = await database.db
-    .select(columnsOf(table))
-    .from(table as typeof decisions)
-    .where(eq(table.batch, event))
-  rows.sort((a, b) => (a.id < b.id ? -1 : 1))
+  const { hashes, read } = await batchLeaves(database.db, of.point === 'action' ? actionDecisions : decisions, event)
   let proof: ProofFile
   try {
     proof = await prove(database, vkey, event)
@@ -137,11 +131,14 @@ async function batchOf(
     throw error
   }
   const size = (JSON.parse(proof.body ?? '{}') as { count?: number }).count
-  if (rows.length !== size)
-    return 'other decisions of its batch were deleted, and without them there is no path to the root'
-  const leaves = rows.map(row => Buffer.from(decisionLeaf(row)))
-  const read: ReadNode = async ({ level, n }) => merkleRoot(leaves.slice(n * 2 ** level, (n + 1) * 2 ** level))
-  const index = rows.findIndex(row => row.id === of.id)
+  if (hashes.length !== size)
+    return 'other decisions of its batch were deleted before their hashes were kept, and without them there is no path to the root'
+  const leaf = leafHash(decisionLeaf(of))
+  // A row that was changed since has no place: its path leads to no root, and whoever verifies it says so.
+  const index = Math.max(
+    0,
+    hashes.findIndex(hash => hash.equals(leaf)),
+  )
   const path = await inclusionProof(index, size, read)
   return { index, size, path: path.map(hash => hash.toString('base64')), event: proof }
 }

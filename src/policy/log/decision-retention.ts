@@ -1,4 +1,5 @@
 import { sql } from 'drizzle-orm'
+import { dropLeaves, keepLeaves, keepLeavesOfDay } from './batch-leaves.ts'
 import { keptDays } from './decision-days.ts'
 import type { LogClass, Needed } from './log-class.ts'
 
@@ -49,15 +50,21 @@ export function decisionClass(needed: { readonly decision: Needed; readonly sess
           first: part!.first,
           last: part!.last,
           ids_digest: part!.ids,
-          drop: async () => void (await tx.execute(sql`select decision_days.drop_day(${day}::date)`)),
+          drop: async () => {
+            const batches = await keepLeavesOfDay(tx, day)
+            await tx.execute(sql`select decision_days.drop_day(${day}::date)`)
+            await dropLeaves(tx, batches)
+          },
         }
       }
       return undefined
     },
     remove: async (tx, ids, before_ms) => {
       const these = sql`any(${sql.param([...ids])}::text[])`
+      const batches = await keepLeaves(tx, ids)
       await tx.execute(sql`delete from decisions where id = ${these}`)
       await tx.execute(sql`delete from action_decisions where id = ${these} and day <= ${lastDay(before_ms)}`)
+      await dropLeaves(tx, batches)
       return []
     },
   }

@@ -5,7 +5,7 @@ import type { ChildResult } from '../child.ts'
 import { hostKeyProblem, parseRemote, type Remote, type RemoteOptions, reach, sshFolder } from './git-remote.ts'
 import { oneLine, runGit } from './git-run.ts'
 import { readTree } from './git-tree.ts'
-import { type SignatureOptions, verifySignature } from './signature.ts'
+import { isStillSigner, type SignatureOptions, verifySignature } from './signature.ts'
 import type { Sources } from './sources.ts'
 
 export interface GitOptions extends RemoteOptions {
@@ -110,6 +110,14 @@ export class GitMirror {
     return verifySignature(commit, signatures, dir, (args, extra) =>
       runGit(['--git-dir', this.#mirror, ...args], { cwd: this.#mirror, dir, ...extra }),
     )
+  }
+
+  /** Whether what was activated with this signer may be taken again: where signatures are asked for, their key is still listed. */
+  async mayReturn(signer: string | null): Promise<boolean> {
+    const { signatures, dir } = this.#options
+    if (signatures === undefined) return true
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+    return signer !== null && (await isStillSigner(signer, signatures, dir))
   }
 
   /** The sources of a fetched commit. @throws Refused when the tree holds what we do not read. */

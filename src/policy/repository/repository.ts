@@ -104,7 +104,7 @@ export class Repository {
       const { db } = this.#store.database
       const stored = await revisionOf(db, id)
       const place = await this.#place(stored?.commit ?? id)
-      if (stored !== undefined && this.#mayBeTaken(stored.signer))
+      if (stored !== undefined && (await this.#mirror.mayReturn(stored.signer)))
         return pin(this.#store, reusedCandidate(this.#store, stored, 'pinned'), by, place.acknowledges)
       if (place.failed !== undefined) throw place.failed
       if (place.commit === undefined)
@@ -146,10 +146,12 @@ export class Repository {
         throw new SallyportError('conflict', `generation ${row.generation} was a recovery, which is not taken again`, {
           remedy,
         })
-      if (!this.#mayBeTaken(row.signer))
+      if (!(await this.#mirror.mayReturn(row.signer)))
         throw new SallyportError(
           'conflict',
-          `generation ${row.generation} comes from a commit without a verified signature, which policy.signatures demands`,
+          row.signer === null
+            ? `generation ${row.generation} comes from a commit without a verified signature, which policy.signatures demands`
+            : `generation ${row.generation} was signed by ${row.signer}, who is not among policy.signatures any more`,
           { remedy: 'choose a later one, or push a signed commit' },
         )
       return pin(this.#store, reusedCandidate(this.#store, row, 'rolled_back'), by, false)
@@ -303,11 +305,6 @@ export class Repository {
     } catch (failed) {
       return { acknowledges: false, failed }
     }
-  }
-
-  /** Whether a revision may be taken again as far as signatures go: it was verified when it was activated. */
-  #mayBeTaken(signer: string | null): boolean {
-    return this.#options.git.signatures === undefined || signer !== null
   }
 
   /** Whatever a commit does to the steps of the gate, the answer is a refusal that is told and remembered. */

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { hash } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SallyportError } from '../../errors.ts'
 import { type ChildResult, runChild } from '../child.ts'
@@ -55,6 +56,55 @@ export async function verifySignature(
   }
 }
 
+/**
+ * Whether the key behind a signer of before (as `verifySignature` named them) is still one of the deployment's: who was
+ * taken off the list since brings nothing back. It needs no git server.
+ */
+export async function isStillSigner(signer: string, signatures: SignatureOptions, dir: string): Promise<boolean> {
+  const [, kind, key] = / (ssh|openpgp) (\S+)$/.exec(signer) ?? []
+  if (key === undefined) return false
+  if (kind === 'ssh') {
+    if (signatures.allowed_signers === undefined) return false
+    expectKeys(signatures.allowed_signers)
+    return sshKeysIn(readFileSync(signatures.allowed_signers, 'utf8')).has(key)
+  }
+  if (signatures.openpgp === undefined) return false
+  expectKeys(signatures.openpgp)
+  const home = mkdtempSync(join(dir, 'gnupg-'))
+  try {
+    writeFileSync(join(home, 'gpg.conf'), `${gpgConfig.join('\n')}\n`, { mode: 0o600 })
+    await importKeys(home, signatures.openpgp)
+    return openpgpKeysIn(await gpg(home, ['--with-colons', '--fixed-list-mode', '--list-keys'])).has(key)
+  } finally {
+    rmSync(home, { recursive: true, force: true })
+  }
+}
+
+/** Fingerprints of the keys that a file of allowed signers names; an authority signs nothing by itself. */
+function sshKeysIn(text: string): Set<string> {
+  const keys = new Set<string>()
+  for (const line of text.split('\n')) {
+    if (line.trimStart().startsWith('#') || /(?:^|[\s,])cert-authority(?:[\s,]|$)/i.test(line)) continue
+    const blob = /\s(?:sk-)?(?:ssh|ecdsa)-[\w@.-]+\s+([A-Za-z0-9+/]+={0,2})(?:\s|$)/.exec(line)?.[1]
+    if (blob === undefined) continue
+    keys.add(`SHA256:${hash('sha256', Buffer.from(blob, 'base64'), 'base64').replace(/=+$/, '')}`)
+  }
+  return keys
+}
+
+/** Fingerprints of primary keys that are neither revoked, expired nor disabled. */
+function openpgpKeysIn(listing: string): Set<string> {
+  const keys = new Set<string>()
+  let usable = false
+  for (const line of listing.split('\n')) {
+    const fields = line.split(':')
+    if (fields[0] === 'pub') usable = !/^[redin]$/.test(fields[1] ?? '') && !(fields[11] ?? '').includes('D')
+    else if (fields[0] === 'sub') usable = false
+    else if (fields[0] === 'fpr' && usable && fields[9] !== undefined) keys.add(fields[9])
+  }
+  return keys
+}
+
 /** The signer of a good signature: exactly one, of a key that is neither expired nor revoked. */
 function signerOf(status: string): string | undefined {
   const ssh = /^Good "git" signature for (.{1,200}) with \S+ key (SHA256:[A-Za-z0-9+/]{43})$/m.exec(status)
@@ -90,12 +140,16 @@ function expectKeys(path: string): void {
 }
 
 async function importKeys(home: string, file: string): Promise<void> {
-  const args = ['--homedir', home, '--batch', '--no-tty', '--quiet', '--import', file]
-  const result = await runChild(['gpg', ...args], {
+  await gpg(home, ['--import', file])
+}
+
+/** @returns what it printed. @throws SallyportError where it does not take the deployment's keys. */
+async function gpg(home: string, args: readonly string[]): Promise<string> {
+  const result = await runChild(['gpg', '--homedir', home, '--batch', '--no-tty', '--quiet', ...args], {
     cwd: home,
     env: { PATH: '/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin', HOME: '/nonexistent', LC_ALL: 'C' },
   })
-  if (result.status === 0) return
+  if (result.status === 0 && result.ended === undefined) return result.stdout.toString()
   throw new SallyportError(
     'policy_unavailable',
     `policy.signatures.openpgp cannot be read: ${oneLine(result.stderr)}`,
