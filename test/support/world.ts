@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import postgres from 'postgres'
 import { vi } from 'vitest'
+import { parse, stringify } from 'yaml'
 import { type EmbeddedServer, startEmbedded } from '../../src/db/embedded.ts'
+import { freePort } from '../../src/db/loopback.ts'
 import type { Tuning } from '../../src/dev/settings.ts'
 import { type NodeChild, Tree } from '../../src/dev/tree.ts'
 import { runDevelopmentWorld, type World } from '../../src/dev/world.ts'
@@ -196,9 +198,20 @@ export class TestWorld {
   }
 
   /** Starts control again after the test has killed it. */
-  async startControl(): Promise<NodeChild> {
-    const argv = [program, 'serve', '--roles', 'control', '--config', this.dev.configPath]
+  async startControl(config = this.dev.configPath): Promise<NodeChild> {
+    const argv = [program, 'serve', '--roles', 'control', '--config', config]
     return this.#tree.startNode('control', argv, { ...process.env, SALLYPORT_DEVELOPMENT_TREE: '1' })
+  }
+
+  /** Another control of the same deployment, as on another host: a port, a data folder and a mirror of its own. */
+  async startSecondControl(): Promise<NodeChild> {
+    const config = parse(readFileSync(this.dev.configPath, 'utf8')) as { data: string; control: { port: number } }
+    config.data = join(this.folder, 'second')
+    config.control.port = await freePort()
+    mkdirSync(config.data, { mode: 0o700 })
+    const path = join(this.folder, 'second.yaml')
+    writeFileSync(path, stringify(config), { mode: 0o600 })
+    return this.startControl(path)
   }
 
   async stopDatabase(): Promise<void> {
