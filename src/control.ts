@@ -28,7 +28,7 @@ import { createIdentity } from './identity/identity.ts'
 import { type Job, startJobs, startTicks } from './jobs.ts'
 import { secretRef, ticketsKey } from './keys.ts'
 import { logger } from './log.ts'
-import type { Engine } from './policy/engine.ts'
+import { Following } from './policy/following.ts'
 import type { GateOptions } from './policy/gate.ts'
 import { batchDecisions } from './policy/log/decision-batch.ts'
 import { keepDecisionDays, RecentDays } from './policy/log/decision-days.ts'
@@ -38,15 +38,9 @@ import { openSinks } from './policy/log/export/open.ts'
 import type { LogClass, Needed } from './policy/log/log-class.ts'
 import { countDecisionLogs, decisionLogs } from './policy/log/metrics.ts'
 import { personalDecisions, personalDivergences } from './policy/log/personal-decisions.ts'
-import { countActivation, countLook, countRefusal, countSwitch } from './policy/metrics.ts'
 import type { GitOptions } from './policy/repository/git.ts'
-import { deliverNotices, pruneNotices } from './policy/repository/notices.ts'
-import { Repository } from './policy/repository/repository.ts'
-import { endDueRecovery } from './policy/repository/steering.ts'
-import { askForLook, lookChannel, Tracker } from './policy/repository/tracker.ts'
+import { askForLook } from './policy/repository/tracker.ts'
 import type { WebhookSecrets } from './policy/repository/webhooks.ts'
-import { ShadowSource } from './policy/shadow/source.ts'
-import { endShadows } from './policy/shadow/store.ts'
 import { allProtocols } from './protocols/all.ts'
 import { Erasure } from './recording/erasure.ts'
 import { type FloorClass, setFloor } from './recording/floors.ts'
@@ -89,21 +83,13 @@ export function startControl(config: Config): Promise<Running> {
       if (subject_id !== null) await approvals.redecideAll({ subject_id })
     })
 
-    const repository = openRepository(base, registry)
-    const tracker = new Tracker({ repository, url })
-    const revisionStore = { database, audit, key: bundleKey(base) }
-    base.onClose(() => tracker[Symbol.asyncDispose]())
-    await firstLook(tracker, engine)
+    const policy = openPolicy(base, registry)
+    base.onClose(() => policy[Symbol.asyncDispose]())
+    await policy.start()
     await base.follower.poll()
-    notices.listen(lookChannel, payload => (payload === null ? undefined : tracker.pushed()))
     const again = () =>
       approvals.redecideAll().catch(error => log.error({ err: error }, 'grants were not decided again'))
-    const switched = () => {
-      if (engine.revision !== null) countSwitch(engine.revision.generation)
-      void again()
-    }
-    if (engine.revision !== null) countSwitch(engine.revision.generation)
-    engine.onSwitched(switched)
+    engine.onSwitched(() => void again())
 
     const keyFor = (wanted: string) => checkpointKeyOf(root, originOf(config.deployment), wanted)
     const copy = new CheckpointCopy(config.audit.copy)
@@ -168,7 +154,7 @@ export function startControl(config: Config): Promise<Running> {
       sessions,
       tickets: new Tickets(ground, ticketsKey('control', root)),
       registry,
-      repository,
+      repository: policy.repository,
       webhooks: { secrets: webhookSecrets(config), look: () => askForLook(database) },
       resources: ground.resources,
       endpoint: protocol => gatewayEndpoint(database, config, protocol),
@@ -195,9 +181,7 @@ export function startControl(config: Config): Promise<Running> {
     base.onClose(() => unlocked[Symbol.dispose]())
     const days = new RecentDays(30)
     const ticks: Job[] = [
-      { name: 'policy', every_ms: config.policy.poll_s * 1000, run: () => look(tracker) },
-      { name: 'recovery', every_ms: 1_000, run: () => endDueRecovery(revisionStore) },
-      { name: 'policy notices', every_ms: 1_000, run: () => deliverNotices(database, message => tell(message)) },
+      ...(await policy.ticks(tell)),
       { name: 'requests', every_ms: 1_000, run: () => approvals.expireDue() },
       { name: 'reviews', every_ms: 10_000, run: () => measureReviews(database) },
       { name: 'sessions', every_ms: 1_000, run: () => sessions.sweep() },
@@ -215,7 +199,6 @@ export function startControl(config: Config): Promise<Running> {
       labels: { app: 'sallyport', id: config.deployment, version: packageVersion() },
       process_id: row.id,
     })
-    ticks.push(...(await shadowTicks(base, registry, tracker)))
     ticks.push({ name: 'exports', every_ms: 1_000, run: () => exporting.run() })
     ticks.push({ name: 'outside places', every_ms: 1_000, run: () => publisher.run() })
     if (slack !== undefined) ticks.push({ name: 'slack', every_ms: 1_000, run: () => slack.sweep() })
@@ -228,7 +211,7 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'erasures', every_ms: 15_000, run: () => erasure.run() },
       { name: 'decision-days', every_ms: 3_600_000, run: () => keepDecisionDays(database) },
       { name: 'processes', every_ms: 86_400_000, run: () => pruneProcesses(database.db) },
-      { name: 'policy-notices', every_ms: 86_400_000, run: () => pruneNotices(database) },
+      ...policy.jobs(),
     ]
     await app.listen({ host: config.control.host, port: config.control.port })
     base.onClose(() => app.close())
@@ -278,23 +261,6 @@ export function effectsOf(audit: AuditWriter, erasure: Erasure): ProposalOptions
         decision_id: decision_id ?? '',
       }),
     erasure: (tx, { body }) => erasure.check(tx, String(body['subject_id'])), // the job does the rest, and goes on after any stop
-  }
-}
-
-async function look(tracker: Tracker): Promise<void> {
-  if ((await tracker.tick()) !== null) countLook()
-}
-
-/** Without the repository the revision in force stays: a control plane that cannot start can revoke nothing either. */
-async function firstLook(tracker: Tracker, engine: Engine): Promise<void> {
-  try {
-    await tracker.tick()
-  } catch (error) {
-    if (engine.revision === null) throw error
-    log.error(
-      { err: error, generation: engine.revision.generation },
-      'no look at the policy repository; it is tried again',
-    )
   }
 }
 
@@ -353,41 +319,22 @@ function gateOptions({ policy, recording, secrets }: Config, registry: Registry)
   }
 }
 
-/** A candidate that is weighed beside the active policy, where a ref for it is set. */
-async function shadowTicks(base: Base, registry: Registry, tracker: Tracker): Promise<Job[]> {
-  const { config, database, engine } = base
-  const ref = config.policy.shadow_ref
-  if (ref === undefined) {
-    await endShadows(database)
-    return []
-  }
-  const git = gitOptions(config, ref, 'policy-shadow')
-  const source = new ShadowSource({ database, git, gate: gateOptions(config, registry), key: bundleKey(base), engine })
-  const following = (run: () => Promise<void>) => async () => (tracker.follows ? run() : undefined)
-  return [
-    { name: 'shadow', every_ms: config.policy.poll_s * 1000, run: following(() => source.poll()) },
-    { name: 'shadow report', every_ms: 10_000, run: following(() => source.report()) },
-  ]
-}
-
-function openRepository(base: Base, registry: Registry): Repository {
-  const { config, database, audit, row } = base
-  return new Repository({
+function openPolicy(base: Base, registry: Registry): Following {
+  const { config, database, notices, url, audit, engine, row } = base
+  const { ref, shadow_ref, poll_s } = config.policy
+  return new Following({
     database,
+    notices,
+    url,
     audit,
+    engine,
     process_id: row.id,
-    git: gitOptions(config, config.policy.ref, 'policy-mirror'),
-    gate: gateOptions(config, registry),
     key: bundleKey(base),
+    git: gitOptions(config, ref, 'policy-mirror'),
+    shadow: shadow_ref === undefined ? undefined : gitOptions(config, shadow_ref, 'policy-shadow'),
+    gate: gateOptions(config, registry),
     first_admins: config.first_admins,
-    onActivated: ({ generation, commit }) => {
-      countActivation()
-      log.info({ generation, commit }, 'a revision is active')
-    },
-    onRefused: (commit, problems) => {
-      countRefusal(problems)
-      log.error({ commit, problems }, 'a commit was refused; the last good revision stays')
-    },
+    poll_s,
   })
 }
 
