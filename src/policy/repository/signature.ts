@@ -63,7 +63,7 @@ export async function verifySignature(
 export async function isStillSigner(signer: string, signatures: SignatureOptions, dir: string): Promise<boolean> {
   const [, kind, key] = / (ssh|openpgp) (\S+)$/.exec(signer) ?? []
   if (key === undefined) return false
-  if (kind === 'ssh') {
+  if (kind !== 'openpgp') {
     if (signatures.allowed_signers === undefined) return false
     expectKeys(signatures.allowed_signers)
     return sshKeysIn(readFileSync(signatures.allowed_signers, 'utf8')).has(key)
