@@ -280,6 +280,52 @@ describe('the spool of the decision log', () => {
     await later.close()
   })
 
+  test('a file that cannot be read keeps no other waiting, and is an alarm as long as it is there', async () => {
+    const lost = join(folder, `${newId('prc')}.${deadOwner()}.000001.spool`)
+    mkdirSync(lost) // what a bad sector or another owner does, for root too
+    const file = new SpoolFile(join(folder, `prc_${'z'.repeat(26)}.${deadOwner()}.1000000.spool`), key)
+    const decision = decide('behind it')
+    file.append({ row: decisionRow(decision, 1, engine) })
+    file.close()
+    const log = new DecisionLog({ database: db.database, engine, spool: spool() })
+    await log.takeOver()
+    expect(await stored(decision.id)).toBe(1)
+    expect(files()).toHaveLength(1)
+    expect(log.state.alarm).toMatch(/^decisions on the disk cannot be read: prc_/)
+    const [name] = files()
+    await log.takeOver()
+    expect(files()).toEqual([name])
+    rmSync(join(folder, name!), { recursive: true })
+    await log.takeOver()
+    expect(log.state.alarm).toBeNull()
+    await log.close()
+  })
+
+  test('of a broken file what can be read is found by the next process, until it is in the database', async () => {
+    const file = new SpoolFile(join(folder, `${newId('prc')}.${deadOwner()}.000001.spool`), key)
+    const decision = decide('before the broken end')
+    file.append({ row: decisionRow(decision, 1, engine) })
+    file.close()
+    writeFileSync(file.path, Buffer.concat([readFileSync(file.path), Buffer.alloc(64)]))
+    const claimed = await spool().claim() // and dies
+    expect(claimed?.rows).toHaveLength(1)
+    die()
+    const next = new DecisionLog({ database: db.database, engine, spool: spool() })
+    await next.takeOver()
+    expect(await stored(decision.id)).toBe(1)
+    expect(files()).toEqual([expect.stringMatching(/\.broken$/)])
+    await next.close()
+  })
+
+  test('what no spool could read again is refused, so that it hides nothing behind it', async () => {
+    const file = new SpoolFile(join(folder, 'long.spool'), key)
+    const row = decisionRow(decide('long'), 1, engine)
+    expect(() => file.append({ row: { ...row, input: 'x'.repeat(16 << 20) } })).toThrow('longer than a spool holds')
+    file.append({ row })
+    file.close()
+    expect(await readSpool(file.path, key)).toMatchObject({ rows: [{ row: { id: row.id } }], broken: null })
+  })
+
   test('a row that the database refuses outlives the process, and is an alarm in the next one', async () => {
     const log = new DecisionLog({ database: db.database, engine, spool: spool() })
     const good = decide('good')

@@ -66,6 +66,7 @@ export class SpoolFile {
       head = Buffer.concat([magic, id])
     }
     const sealed = seal(this.#key, JSON.stringify(record), `${this.#context} ${this.#records}`)
+    if (sealed.length > longestRecord) throw new Error('the decision is longer than a spool holds') // it would end what is read
     const length = Buffer.alloc(4)
     length.writeUInt32BE(sealed.length)
     this.#write(Buffer.concat([head, length, sealed]))
