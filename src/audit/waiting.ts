@@ -22,6 +22,8 @@ interface WaitingRow {
   writer: string
   wseq: string
   count: number
+  /** How many rows the leaves are of: a row that holds a line break is not two. */
+  rows: number
   leaves: string | null
 }
 
@@ -45,9 +47,11 @@ export async function waitingPlaces(
         select p.seq, p.writer, p.wseq, p.count, sum(p.count) over (order by p.seq) as total from audit_places p
         where p.idx is null and p.writer <> all(${[...known]}::text[]) order by p.seq limit ${maxPlaces}) as first
       where total - count < ${events})
-    select seq::text, writer, wseq::text, count, (
-      select string_agg(i.leaf, E'\n' order by i.seq) from audit_inbox i where i.seq >= due.seq and i.seq < due.seq + due.count) as leaves
-    from due order by due.seq`
+    select due.seq::text, due.writer, due.wseq::text, due.count, found.rows, found.leaves
+    from due cross join lateral (
+      select count(*)::int as rows, string_agg(i.leaf, E'\n' order by i.seq) as leaves
+      from audit_inbox i where i.seq >= due.seq and i.seq < due.seq + due.count) as found
+    order by due.seq`
   const chain = await chainEnds(sql, rows)
   const ready: ReadyPlace[] = []
   const broken = new Map<string, BrokenChain>()
@@ -96,7 +100,7 @@ function follow(row: WaitingRow, last: ChainEnd): { hashes: Buffer[]; end: Chain
     hashes.push(Buffer.from(hash, 'hex'))
     wseq = leaf.wseq
   }
-  return hashes.length === row.count ? { hashes, end: { wseq, hash } } : leaves.length
+  return row.rows === row.count && hashes.length === row.count ? { hashes, end: { wseq, hash } } : row.rows
 }
 
 async function eventAt(sql: Sql, seq: string, n: number): Promise<string | null> {

@@ -157,6 +157,22 @@ describe('the sequencer', () => {
     await world.database.db.transaction(tx => other.record(tx, { type: 'vote.cast', body: {} }))
     expect(await world.sequencer.step()).toBe(1)
   })
+
+  test('a row that passes for two events gets no place: the log would have an entry that nothing holds', async () => {
+    await world.grow(1)
+    const { sql } = world.database
+    await world.database.db.transaction(tx =>
+      world.writer.recordAll(
+        tx,
+        [1, 2].map(n => ({ type: 'vote.cast', body: { n } }) as const),
+      ),
+    )
+    await sql`update audit_inbox a set leaf = a.leaf || E'\n' || b.leaf from audit_inbox b where a.wseq = 2 and b.wseq = 3`
+    await sql`delete from audit_inbox where wseq = 3`
+    expect(await world.sequencer.step()).toBe(0)
+    expect(world.sequencer.problem).toMatchObject({ code: 'chain_broken' })
+    expect(await size()).toBe(1)
+  })
 })
 
 describe('RE4: the signer refuses to go back', () => {
