@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Database } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
 import { dayOf, keptDays } from '../../src/policy/log/decision-days.ts'
 import {
@@ -175,6 +176,26 @@ describe('a search over the days', () => {
       { point: '\u0000' },
     ])
       await expect(searchDecisions(db.database, odd, 10).then(page => page.items)).resolves.toEqual([])
+  })
+
+  test('no more than a few searches go on at once, so that one person does not take every connection', async () => {
+    const ends: (() => void)[] = []
+    const slow = {
+      db: { transaction: () => new Promise(resolve => ends.push(() => resolve({ items: [], next: null }))) },
+    }
+    const search = () => searchDecisions(slow as unknown as Database, {}, 1)
+    const asked = Array.from({ length: 20 }, () =>
+      search().then(
+        () => 'answered',
+        error => error.code as string,
+      ),
+    )
+    await Promise.resolve()
+    expect(ends).toHaveLength(6)
+    for (const end of ends) end()
+    const codes = await Promise.all(asked)
+    expect(codes.filter(code => code === 'rate_limited')).toHaveLength(14)
+    expect((await searchDecisions(db.database, {}, 1)).items.length).toBeLessThanOrEqual(1)
   })
 
   test('rows whose day has no partition are looked for where the rest lies, and nowhere else', async () => {

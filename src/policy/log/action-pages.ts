@@ -39,6 +39,7 @@ export async function actionPage(db: Queryable, asked: Asked, bound?: DecisionPl
   for (let at = 0, n = 0; n === 0 || at < days.length; n++) {
     const some = days.slice(at, at + (chunks[n] ?? chunk))
     at += some.length
+    asked.goOn?.()
     if (n === 0) found = await read(db, asked, withoutPartition(kept), conditions)
     found = first(asked, found, await readDays(db, asked, some, conditions))
     const last = found[limit - 1]

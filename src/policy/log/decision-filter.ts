@@ -37,6 +37,8 @@ export interface Asked {
   readonly order: Order
   readonly limit: number
   readonly after?: DecisionPlace | undefined
+  /** Asked between two statements, each of which has an end in time of its own. @throws where it took too long. */
+  readonly goOn?: (() => void) | undefined
 }
 
 export type Table = typeof decisions | typeof actionDecisions

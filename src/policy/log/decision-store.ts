@@ -25,6 +25,9 @@ export interface DecisionPage {
 }
 
 const longestSearch_ms = 5_000
+/** More at once would take the connections that everything else needs. */
+const mostSearches = 6
+let searches = 0
 const longestPage = 1_000
 
 export async function getDecision(db: Queryable, id: string): Promise<StoredDecision | undefined> {
@@ -45,7 +48,8 @@ export async function listDecisions(
 /**
  * A page of the log, newest first.
  * @param after the end of the page before.
- * @throws SallyportError `bad_request` for a search that the database cannot answer within seconds.
+ * @throws SallyportError `bad_request` for a search that the database cannot answer within seconds, `rate_limited` where
+ *   many are going on.
  */
 export async function searchDecisions(
   database: Database,
@@ -53,24 +57,39 @@ export async function searchDecisions(
   limit: number,
   after?: DecisionPlace,
 ): Promise<DecisionPage> {
+  if (searches >= mostSearches)
+    throw new SallyportError('rate_limited', 'many others search the decision log just now', {
+      remedy: 'try again in some seconds',
+    })
+  searches++
   try {
     return await database.db.transaction(
       async tx => {
+        const until = performance.now() + longestSearch_ms
+        const goOn = () => {
+          if (performance.now() > until) throw new TooLong()
+        }
         await tx.execute(sql.raw(`set local statement_timeout = ${longestSearch_ms}`))
-        const items = await page(tx, { filter: await resolved(tx, filter), order: 'newest', limit, after })
+        const items = await page(tx, { filter: await resolved(tx, filter), order: 'newest', limit, after, goOn })
         const last = items.at(-1)
         return { items, next: last === undefined || items.length < limit ? null : { at_ms: last.at_ms, id: last.id } }
       },
       { accessMode: 'read only' },
     )
   } catch (error) {
-    if (((error as { cause?: { code?: string } }).cause ?? (error as { code?: string })).code !== '57014') throw error
+    const { code } = (error as { cause?: { code?: string } }).cause ?? (error as { code?: string })
+    if (code !== '57014' && !(error instanceof TooLong)) throw error
     throw new SallyportError('bad_request', `this search takes longer than ${longestSearch_ms / 1000} s`, {
       remedy: 'narrow it down: by time, subject, resource or session',
       cause: error,
     })
+  } finally {
+    searches--
   }
 }
+
+/** Many statements, each in its time, and together beyond it. */
+class TooLong extends Error {}
 
 /** All decisions that fit, oldest first, a bounded number at once: a reader that is slow holds nothing open. */
 export async function* readDecisions(db: Queryable, filter: DecisionFilter): AsyncGenerator<StoredDecision[]> {
