@@ -50,8 +50,12 @@ export class Bucket {
     this.name = `s3://${settings.bucket}/${this.#prefix}`
   }
 
-  /** The SDK is loaded here and not before: a deployment without a bucket does not hold it in memory. */
+  /**
+   * The SDK is loaded here and not before: a deployment without a bucket does not hold it in memory.
+   * @throws SallyportError `bad_config` for a service that would be asked over plain http, or half a credential.
+   */
   static async open(settings: BucketSettings): Promise<Bucket> {
+    checkWay(settings)
     process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true' // which runtimes we support is said by us
     const sdk = await import('@aws-sdk/client-s3')
     const { endpoint, region, path_style, access_key, secret_key, ca } = settings
@@ -193,6 +197,7 @@ export class Bucket {
       })
       const page = await this.#call(s => this.#client.send(command, { abortSignal: s }), 'list')
       for (const { Key, Size } of page.Contents ?? []) yield { key: this.#own(Key), bytes: Size ?? 0 }
+      if (page.NextContinuationToken !== undefined && page.NextContinuationToken === token) throw this.#inCircles()
       token = page.NextContinuationToken
     } while (token !== undefined && token !== '')
   }
@@ -224,10 +229,12 @@ export class Bucket {
       })
       for (const entry of page.Versions ?? []) yield listed(entry, false)
       for (const entry of page.DeleteMarkers ?? []) yield listed(entry, true)
-      at =
+      const next =
         page.IsTruncated === true && page.NextKeyMarker !== undefined
           ? { key: page.NextKeyMarker, version: page.NextVersionIdMarker }
           : undefined
+      if (next !== undefined && next.key === at?.key && next.version === at.version) throw this.#inCircles()
+      at = next
     } while (at !== undefined)
   }
 
@@ -258,7 +265,7 @@ export class Bucket {
   /** Gives up uploads in parts that nobody finished: their bytes lie there, although no list of objects shows them. */
   async abortUploads(beginning: string): Promise<void> {
     const which = { ...this.#where, Prefix: this.#prefix + beginning }
-    for (;;) {
+    for (let last: string | undefined; ; ) {
       const command = new this.#sdk.ListMultipartUploadsCommand(which)
       const page = await this.#call(s => this.#client.send(command, { abortSignal: s }), 'list uploads')
       for (const { Key, UploadId } of page.Uploads ?? []) {
@@ -266,6 +273,9 @@ export class Bucket {
         await this.#call(s => this.#client.send(abort, { abortSignal: s }), 'abort an upload')
       }
       if (page.IsTruncated !== true) return
+      const first = page.Uploads?.[0]?.UploadId
+      if (first === undefined || first === last) throw this.#inCircles()
+      last = first
     }
   }
 
@@ -332,6 +342,11 @@ export class Bucket {
     }
   }
 
+  /** INVARIANT: no list is without an end, whatever the service says of its pages. */
+  #inCircles(): SallyportError {
+    return new SallyportError('bucket_unavailable', `${this.name} lists the same page again and again`)
+  }
+
   #own(key: string | undefined): string {
     if (key?.startsWith(this.#prefix) !== true)
       throw new SallyportError('bucket_unavailable', `${this.name} lists an object that is not below its prefix`)
@@ -377,6 +392,22 @@ export class Bucket {
 
 /** Outside of the class: the compiler (7.0.2) writes `_a` for a member of a literal that is called as the class it stands in. */
 const bucketCalled = (name: string) => ({ Bucket: name })
+
+function checkWay({ bucket, endpoint, access_key, secret_key }: BucketSettings): void {
+  const url = endpoint === undefined ? undefined : new URL(endpoint)
+  if (url?.protocol === 'http:' && !['localhost', '127.0.0.1', '[::1]'].includes(url.hostname))
+    throw new SallyportError('bad_config', `the bucket ${bucket} would be asked over plain http, at ${url.hostname}`, {
+      remedy: 'use https; `ca` names who vouches for a certificate of your own',
+    })
+  if (url !== undefined && url.username !== '')
+    throw new SallyportError('bad_config', `a credential stands in the endpoint of the bucket ${bucket}`, {
+      remedy: 'name it as access_key and secret_key',
+    })
+  if ((access_key === undefined) !== (secret_key === undefined))
+    throw new SallyportError('bad_config', `the bucket ${bucket} has one of access_key and secret_key`, {
+      remedy: 'give both, or none where the credentials of the machine are meant',
+    })
+}
 
 /** The name is taken, or somebody else is just taking it. */
 class Taken extends SallyportError {
