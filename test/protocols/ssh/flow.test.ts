@@ -130,6 +130,20 @@ describe('the windows of a direction', () => {
     }).toThrow('more was to be sent than the receiver takes')
   })
 
+  test('neither messages without a byte nor requests pile up behind bytes that wait', () => {
+    const { flow, messages, readAll } = between(10, 10)
+    flow.inject(Buffer.alloc(15), 1) // words of ours, to who reads nothing
+    const payload = Buffer.concat([Buffer.of(M.data), Buffer.alloc(8)])
+    for (let i = 0; i < 100_000; i++) flow.pass(payload, Buffer.alloc(0), null)
+    let told = 0
+    const ask = () => flow.after(() => void told++)
+    for (let i = 0; i < 65_535; i++) ask()
+    expect(ask).toThrow(FieldError)
+    readAll()
+    expect(messages).toHaveLength(2)
+    expect(told).toBe(65_535)
+  })
+
   test('what comes behind bytes that wait stays behind them: an end is never earlier than what it ends', () => {
     const { flow, state, readAll } = between(100, 512)
     flow.inject(Buffer.alloc(250))

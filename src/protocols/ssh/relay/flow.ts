@@ -4,12 +4,16 @@ import { adjustMessage, dataHead } from './messages.ts'
 
 const most = 0xffff_ffff
 const mostQueued = 4 * 1024 * 1024
+/** Messages that wait: each costs more than its bytes. */
+const mostWaiting = 64 * 1024
 const worthSaying = 64 * 1024
 
 interface Waiting {
   readonly bytes: Buffer
   readonly code: number | null
 }
+
+const tooMuch = () => new FieldError('more was to be sent than the receiver takes')
 
 /**
  * One direction of a channel: what its sender may still send, what its receiver still takes. INVARIANT: the sender is
@@ -96,9 +100,16 @@ export class Flow {
 
   #wait(bytes: Buffer, code: number | null): void {
     if (this.#receiverClosed) return
+    // A message of no bytes takes no window: behind others that wait, they could come without end.
+    if (bytes.length === 0 && this.#waiting.length > 0) return
     this.#queued += bytes.length
-    if (this.#queued > mostQueued) throw new FieldError('more was to be sent than the receiver takes')
-    this.#waiting.push({ bytes, code })
+    if (this.#queued > mostQueued) throw tooMuch()
+    this.#push({ bytes, code })
+  }
+
+  #push(what: Waiting | (() => void)): void {
+    if (this.#waiting.length >= mostWaiting) throw tooMuch()
+    this.#waiting.push(what)
   }
 
   /** Bytes that the sender did not send. */
@@ -125,7 +136,7 @@ export class Flow {
   /** After everything that waits: a request, EOF or CLOSE. */
   after(act: () => void): void {
     if (this.#waiting.length === 0) act()
-    else this.#waiting.push(act)
+    else this.#push(act)
   }
 
   /** The receiver takes more. */

@@ -78,7 +78,11 @@ export function targetRequest(relay: Relay, channel: Channel, payload: Buffer): 
       })
       break
     case 'xon-xoff':
+      fields.u8()
+      fields.end() // it may have to wait, and is kept whole until then
+      break
     case 'eow@openssh.com':
+      fields.end()
       break
     default:
       if (wantReply) lanes.target.push(() => legs.target.send(plainMessage(M.failure, channel.numbers.target)))
