@@ -45,7 +45,9 @@ export function openHandover(note: string): Handover | null {
 }
 
 /**
- * The keys that `known` leads to: what it handed over to, and what was handed over to it. Handovers of others are passed over.
+ * The keys that `known` leads to: what it handed over to, and what was handed over to it. INVARIANT: what came before speaks
+ * for nobody else: one of them that was stolen, which may be why it was handed over, names no other heir and takes nothing
+ * back. Handovers of others are passed over.
  */
 export function chainOf(handovers: readonly Handover[], known: Verifier): KeyChain {
   const own = handovers.filter(h => h.origin === known.name)
@@ -54,11 +56,17 @@ export function chainOf(handovers: readonly Handover[], known: Verifier): KeyCha
   for (let grown = true; grown; ) {
     grown = false
     for (const { from, to, at } of own) {
-      const [before, after] = [among(from), among(to)]
+      const before = among(from)
       if (before && at.size < before.until) before.until = at.size
-      if (before && !after) grown = links.push({ verifier: to, until: Number.POSITIVE_INFINITY }) > 0
-      if (!before && after) grown = links.unshift({ verifier: from, until: at.size }) > 0
+      if (before && !among(to)) grown = links.push({ verifier: to, until: Number.POSITIVE_INFINITY }) > 0
     }
+  }
+  for (let first: Verifier | undefined = known; first; ) {
+    const heir: Verifier = first
+    const giving = own.filter(h => h.to.keyId.equals(heir.keyId) && !among(h.from))
+    first = giving[0]?.from
+    const until = Math.min(...giving.filter(h => h.from.keyId.equals(first!.keyId)).map(h => h.at.size))
+    if (first) links.unshift({ verifier: first, until })
   }
   return { name: known.name, links }
 }
