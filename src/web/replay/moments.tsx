@@ -19,7 +19,9 @@ export function Moments({
 }) {
   const marked = useRef<HTMLDivElement>(null)
   // biome-ignore lint/correctness/useExhaustiveDependencies: it is the present moment that moves
-  useEffect(() => marked.current?.scrollIntoView({ block: 'nearest' }), [current])
+  useEffect(() => {
+    marked.current?.scrollIntoView({ block: 'nearest' }) // newer browsers answer with a promise, which is no clean-up
+  }, [current])
   const from = Math.max(0, current - around)
   const shown = events.slice(from, current + around)
   return (
