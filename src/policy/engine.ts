@@ -158,9 +158,13 @@ export class Engine {
     return { [Symbol.dispose]: () => this.#switched.delete(run) }
   }
 
-  /** Hears of each new decision, after it was made: nothing that is heard can change it. */
+  /**
+   * Hears of each new decision, after it was made: nothing that is heard can change it. What was decided before is decided
+   * anew when it is asked again, so that whoever begins to listen hears of what goes on and not of news alone.
+   */
   onDecided(run: (decision: Decision) => void): Disposable {
     this.#decided.add(run)
+    this.#cache.clear()
     return { [Symbol.dispose]: () => this.#decided.delete(run) }
   }
 

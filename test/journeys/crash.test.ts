@@ -150,6 +150,27 @@ describe('kill -9 of control', () => {
   })
 })
 
+describe('kill -9 of the control that follows the policy repository', () => {
+  test('another one takes over within seconds, puts what is pushed then into force, and gives it back', async () => {
+    const leader = async () => {
+      const [row] = await world.owner<{ pid: string }[]>`
+        select p.pid from policy_state s join processes p on p.id = s.looked_by`
+      return Number(row!.pid)
+    }
+    const first = await leader()
+    const second = await world.startSecondControl()
+    await world.until(async () => expect(await leader()).toBe(first))
+    process.kill(first, 'SIGKILL')
+    await world.until(async () => expect(await leader()).toBe(second.pid), 10_000)
+    await world.activate({ 'README.md': old => `${old}\nPushed while the first was gone.\n` })
+    const back = await world.startControl()
+    expect(await leader()).toBe(second.pid)
+    process.kill(second.pid, 'SIGTERM')
+    await second.exited
+    await world.until(async () => expect(await leader()).toBe(back.pid), 10_000)
+  })
+})
+
 describe('FA1: PostgreSQL of the system is away', () => {
   test('nobody new gets in, sessions end after the grace and say why, and all comes back by itself', async () => {
     const { erin } = world.person

@@ -124,6 +124,17 @@ describe('a shadow', () => {
     expect(counts.skipped - before.skipped).toBe(1000)
   })
 
+  test('what a session repeats is weighed too, also where it was decided before the shadow began', async () => {
+    const session_id = newId('ses')
+    const repeat = () => engine.decide('action', actionInput({ verb: 'read', facts: { repeated: 1 } }), { session_id })
+    const first = repeat().decision
+    const before = (await report())!.counts.judged
+    const shadow = shadowOf()
+    await shadow.look()
+    expect(repeat().decision.id).toBe(first.id)
+    await weighed(shadow, before + 1)
+  })
+
   test('one that is not signed by control as a shadow is not weighed', async () => {
     const { number } = (await newestShadow(db.database.db))!
     const facts = { shadow: number, commit: of.commit, digest: 'a'.repeat(64) }
