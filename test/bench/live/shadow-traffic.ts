@@ -24,7 +24,7 @@ export async function throughGateway(seconds: number, rounds: number, least: num
       ['a connection for each statement', ['-C']],
     ] as const) {
       const [without, beside]: [number[], number[]] = [[], []]
-      await pgbench(url, 'simple', 4, 1, more)
+      await pgbench(url, 'simple', 4, 5, more) // the first connection waits for its lease
       for (let round = 0; round < rounds; round++) {
         // Which comes first changes, so that what grows with time is on neither side.
         for (const on of round % 2 === 0 ? [false, true] : [true, false]) {
