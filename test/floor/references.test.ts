@@ -17,6 +17,7 @@ const settings = (changes: Partial<Config> = {}): Config =>
     keys: { control: file('control'), gateway: file('gateway'), replay: file('replay') },
     oidc: { client_secret: file('oidc') },
     policy: {},
+    audit: {},
     gateway: {},
     secrets: { shop: { from: file('shop'), hosts: [] } },
     recording: { identity: file('identity') },
@@ -57,4 +58,17 @@ test('a role asks for nothing of the others', () => {
   const wrong = settings({ recording: { identity: `file:${folder}/none` } } as unknown as Config)
   expect(messageOf(wrong, ['control', 'gateway'])).toBeNull()
   expect(messageOf(wrong, ['replay'])).toContain('/recording/identity')
+})
+
+test('the places of checkpoints are control’s, the stores of recordings everybody’s', () => {
+  const none = `file:${folder}/none`
+  const bucket = { kind: 's3', access_key: file('access'), secret_key: none }
+  const wrong = settings({
+    audit: { places: [{ kind: 'webhook', secret: none }] },
+    recording: { identity: file('identity'), store: bucket },
+  } as unknown as Config)
+  expect(messageOf(wrong, ['control'])).toContain('/audit/places/0/secret')
+  expect(messageOf(wrong, ['gateway', 'replay'])).not.toContain('/audit')
+  for (const role of ['control', 'gateway', 'replay'] as const)
+    expect(messageOf(wrong, [role])).toContain('/recording/store/secret_key')
 })
