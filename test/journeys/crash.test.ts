@@ -1,6 +1,6 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { canMount, SmallDisk } from '../support/small-disk.ts'
 import { SshClients } from '../support/ssh.ts'
 import { lives, startWorld, type TestWorld } from '../support/world.ts'
@@ -221,6 +221,7 @@ describe('RE1: storage trouble', () => {
       const strict = erin.openPsql(await erin.ticket({ role: 'writer' }))
       for (const psql of [lax, strict]) expect(await psql.ask('select 1;')).toEqual({ out: '1', err: '' })
 
+      onTestFinished(() => small.empty())
       small.fill()
       const since = performance.now()
       for (const psql of [lax, strict]) {
@@ -236,12 +237,14 @@ describe('RE1: storage trouble', () => {
           /ALARM: gateway prc_\w+: no session can be recorded: the disk of the spool is full/,
         ),
       )
-      const told =
-        await world.owner`select ready from processes where ready like 'no session can be recorded: the disk%'`
-      expect(told.length).toBeGreaterThan(0)
-      expect(await (await fetch(`${world.origin}/metrics`)).text()).toMatch(
-        /sallyport_journal_lost\{process="prc_\w+"\} 1/,
-      )
+      await world.until(async () => {
+        const told =
+          await world.owner`select ready from processes where ready like 'no session can be recorded: the disk%'`
+        expect(told.length).toBeGreaterThan(0)
+        expect(await (await fetch(`${world.origin}/metrics`)).text()).toMatch(
+          /sallyport_journal_lost\{process="prc_\w+"\} 1/,
+        )
+      })
 
       small.empty()
       await world.until(async () => expect(await statusOf()).not.toContain('ALARM'))

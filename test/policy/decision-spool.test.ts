@@ -13,6 +13,8 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { sql } from 'drizzle-orm'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import { ownName } from '../../src/db/owner-name.ts'
@@ -65,6 +67,22 @@ const files = () => readdirSync(folder)
 const stored = async (id: string) => (await getDecision(db.database.db, id))?.count
 
 describe('the spool of the decision log', () => {
+  test('what comes behind a slow write is written too, and so is what comes later', async () => {
+    const log = new DecisionLog({ database: db.database, engine, spool: spool() })
+    await db.database.db.transaction(async tx => {
+      await tx.execute(sql`lock table action_decisions in exclusive mode`)
+      log.append(decide('slow'))
+      await pause(300)
+      log.append(decide('behind it'))
+      await pause(400) // its turn comes, and the write before it is still under way
+    })
+    await expect.poll(() => log.waiting).toBe(0)
+    const later = decide('later')
+    log.append(later)
+    await expect.poll(() => stored(later.id)).toBe(1)
+    await log.close()
+  })
+
   test('what was queued while the database was away is written by the next process, and the files go', async () => {
     const first = new DecisionLog({ database: away, engine, spool: spool() })
     const made = Array.from({ length: 20 }, (_, i) => decide(`outage ${i}`))

@@ -99,15 +99,22 @@ export class DecisionLog {
       return this.#refuse(faultMessage(error))
     }
     if (this.#rows.fresh >= batchRows && !this.#failing) void this.flush()
-    else this.#timer ??= setTimeout(() => void this.flush(), flushMs)
+    else this.#soon()
     return true
+  }
+
+  #soon(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined // also where a write is under way, or nothing would be written after it
+      void this.flush()
+    }, flushMs)
   }
 
   /** Writes what waits. It does not throw: what could not be written waits for the next try. */
   flush(): Promise<void> {
     this.#flushing ??= this.#drain().finally(() => {
       this.#flushing = undefined
-      if (this.#rows.due && !this.#closed) this.#timer ??= setTimeout(() => void this.flush(), flushMs)
+      if (this.#rows.due && !this.#closed) this.#soon()
     })
     return this.#flushing
   }
