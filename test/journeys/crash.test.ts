@@ -267,9 +267,11 @@ describe('RE1: storage trouble', () => {
         /ALARM: gateway prc_\w+: recordings have not been shipped to the store for \d+ s/,
       )
     }, 30_000)
-    const raised = await world.owner`
-      select body from audit_inbox where type = 'alert.raised' and body like '%have not been shipped%'`
-    expect(raised.length).toBeGreaterThan(0)
+    await world.until(async () => {
+      const raised = await world.owner`
+        select body from audit_inbox where type = 'alert.raised' and body like '%have not been shipped%'`
+      expect(raised.length).toBeGreaterThan(0)
+    })
     expect(await before.ask("select 'goes on';")).toEqual({ out: 'goes on', err: '' })
     rmSync(store)
     renameSync(`${store}.away`, store)
