@@ -108,17 +108,11 @@ function packetFor(protocol: InnerProtocol, length: number): Buffer {
   return packet
 }
 
-function sumOf(pieces: readonly Buffer[]): number {
-  let sum = 0
-  for (const piece of pieces) sum += piece.length
-  return sum
-}
-
-/** Sends one message in pieces, each of which is copied once only: straight into the packet. */
-export function sendPieces(protocol: InnerProtocol, pieces: readonly Buffer[]): void {
+/** Sends one message of so many bytes in pieces, each of which is copied once only: straight into the packet. */
+export function sendPieces(protocol: InnerProtocol, pieces: readonly Buffer[], bytes: number): void {
   const { write } = protocol._packetRW
   let at = write.allocStart
-  const packet = packetFor(protocol, sumOf(pieces))
+  const packet = packetFor(protocol, bytes)
   for (const piece of pieces) {
     packet.set(piece, at)
     at += piece.length

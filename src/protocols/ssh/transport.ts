@@ -96,7 +96,7 @@ export class Transport {
   sendPieces(pieces: readonly Buffer[], bytes: number): void {
     if (!this.isOpen) return
     this.#about(bytes)
-    sendPieces(this.#protocol, pieces)
+    sendPieces(this.#protocol, pieces, bytes)
   }
 
   /** What is sent meanwhile leaves in one write. */

@@ -28,7 +28,6 @@ export function useRecording(session: string, query: string, turn: number): Load
     let [head, end]: (ReplayEvent | undefined)[] = []
     let cut = false
     const show = (error?: ApiError) => stop.signal.aborted || setLoaded({ head, events: [...events], end, error, cut })
-    const timer = setInterval(() => show(), 250)
     setLoaded(nothing)
     const load = async () => {
       for await (const line of jsonLines<ReplayEvent>(
@@ -41,16 +40,7 @@ export function useRecording(session: string, query: string, turn: number): Load
         else cut = true
       }
     }
-    load()
-      .then(
-        () => show(),
-        failure => show(errorOf(failure)),
-      )
-      .finally(() => clearInterval(timer))
-    return () => {
-      clearInterval(timer)
-      stop.abort()
-    }
+    return follow(load, show, stop)
   }, [session, query, turn])
   return loaded
 }
@@ -80,7 +70,6 @@ export function useCast(
           : { cols: Math.min(head.width, 500), rows: Math.min(head.height, 200), from, frames: [...frames] }
       setShown({ cast, error })
     }
-    const timer = setInterval(() => show(), 250)
     const load = async () => {
       const path = `/api/recordings/${session}/asciicast?verb=open&channel=${encodeURIComponent(channel)}&${query}`
       for await (const line of jsonLines<unknown>(path, stop.signal)) {
@@ -90,18 +79,24 @@ export function useCast(
         } else head ??= line as typeof head
       }
     }
-    load()
-      .then(
-        () => show(),
-        failure => show(errorOf(failure)),
-      )
-      .finally(() => clearInterval(timer))
-    return () => {
-      clearInterval(timer)
-      stop.abort()
-    }
+    return follow(load, show, stop)
   }, [session, channel, query, began])
   return shown
+}
+
+/** Shows what has come four times a second, and at the end. @returns what gives it up. */
+function follow(load: () => Promise<void>, show: (error?: ApiError) => unknown, stop: AbortController): () => void {
+  const timer = setInterval(() => show(), 250)
+  load()
+    .then(
+      () => show(),
+      failure => show(errorOf(failure)),
+    )
+    .finally(() => clearInterval(timer))
+  return () => {
+    clearInterval(timer)
+    stop.abort()
+  }
 }
 
 function errorOf(failure: unknown): ApiError | undefined {

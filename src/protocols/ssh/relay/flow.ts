@@ -123,7 +123,7 @@ export class Flow {
    * goes on or something is written differently.
    */
   change(sent: number, pieces: readonly Buffer[]): void {
-    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
+    const bytes = lengthOf(pieces)
     this.#spare += sent
     const kept = Math.min(this.#spare, bytes)
     this.#spare -= kept
@@ -167,7 +167,7 @@ export class Flow {
       }
       if (next.bytes.length > 0 && Math.min(this.#credit, this.#packet) === 0) return
       const pieces = this.#next(next.code)
-      const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
+      const length = lengthOf(pieces)
       this.#credit -= length
       this.#queued -= length
       const head = dataHead(this.#toId, length, next.code)
@@ -192,4 +192,8 @@ export class Flow {
     }
     return pieces
   }
+}
+
+function lengthOf(pieces: readonly Buffer[]): number {
+  return pieces.reduce((sum, piece) => sum + piece.length, 0)
 }
