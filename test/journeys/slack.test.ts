@@ -101,7 +101,7 @@ describe('from /access to psql', () => {
     await world.dev.slack.click(dana.slackId, await asked('just curious'), 'deny')
     await told(erin, /writer on shop-db was denied/)
     expect(await stateOf('just curious')).toBe('denied')
-    expect(hasButtons(await asked('just curious'))).toBe(false)
+    await world.until(async () => expect(hasButtons(await asked('just curious'))).toBe(false))
     expect((await erin.post('/api/tickets', { resource: 'shop-db', role: 'writer' })).status).toBe(403)
   })
 
