@@ -283,10 +283,14 @@ export interface Moderation {
  */
 export interface Gate {
   readonly about: { readonly subject: SubjectFacts; readonly resource: ResourceFacts; readonly role: string }
-  /** Decides the actions of one client message in order (all or nothing) and journals them. Never throws. */
+  /**
+   * Decides the actions of one client message in order (all or nothing) and journals them. Never throws. Where policy asks
+   * for an approval it answers with a Hold if the protocol can let them wait (`waits`), else with a denial.
+   */
   judge(
     actions: readonly ActionFacts[],
     record: { readonly text: string | null; readonly extra?: Record<string, unknown> },
+    waits?: Waits,
   ): Verdict
   /** Journals that the protocol itself refused something that policy allowed (masking, unknown frame). */
   refuse(reason: { readonly rule: string; readonly message: string; readonly text: string | null }): void
@@ -320,8 +324,45 @@ export interface Gate {
   }
 }
 
+/** What approvers see of an action that waits. Plain text; bounded and made harmless by the gate. */
+export interface Shown {
+  readonly label: string
+  readonly lines: readonly string[]
+  /** Lines that were left out. */
+  readonly more?: number
+}
+
+/** A protocol that can let these actions wait for approvers says so, and what it is about in its own words. */
+export interface Waits {
+  /** One line, without literals and secrets: `delete in shop.orders`, `push to main of team/app`. */
+  readonly title: string
+  /** What would be done, besides the text of the record, which approvers see where policy lets it be recorded. Asked only where something waits. */
+  shown(): readonly Shown[]
+}
+
+/**
+ * Actions that wait for approvers. The protocol keeps what they came in, unread beyond it or bounded, and goes on when
+ * `settled` says so; it withdraws as soon as nobody waits any more (cancelled, client gone). The end of the session settles
+ * it by itself.
+ */
+export interface Hold {
+  /** Of the request that approvers see. */
+  readonly id: string
+  /**
+   * Once, and never rejected: allowed, or refused with the words for the person. Allowed is for exactly these actions, once,
+   * and is recorded already: forward by `whenRecorded` or `commit`, as after `judge`.
+   */
+  readonly settled: Promise<Verdict>
+  /** Lines for the person who waits: where it is decided, and each vote. Those said before are said again at once. */
+  onProgress(run: (line: string) => void): Disposable
+  /** Nobody waits any more. Idempotent; `settled` is refused at once. */
+  withdraw(reason: string): void
+}
+
 export interface Verdict {
   readonly allowed: boolean
+  /** Not allowed yet: wait for what it settles to. Only where `waits` was given. */
+  readonly held?: Hold
   /** The decision that denied, or the last one that allowed. `null` only where there was nothing to decide. */
   readonly decision: Decision | null
   /** What was refused and by which rule. Empty when allowed. */
