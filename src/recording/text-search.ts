@@ -34,36 +34,47 @@ export interface TextPage {
   readonly next: number | null
 }
 
-/** Recordings that policy is asked about for one page. */
-const mostAsked = 500
+/** Recordings that policy is asked about for one page, and for how long the page is looked for. */
+const mostAsked = 10_000
+const patience_ms = 3_000
 /** So many rows are sorted; words that more hold are looked for from the newest on. */
 const fewRows = 10_000
-const batchRows = 200
+const firstBatch = 200
+const largestBatch = 6_400
 const longest_ms = 5_000
 const around = 120
 
 /**
  * A page of what words find, newest first, among what `sees` lets through. It is asked once for each recording that holds
  * the words, and no text of a recording is read before it said yes.
- * @throws SallyportError `bad_request` for a text without a word, or a search that takes too long.
+ *
+ * INVARIANT: `next` says that the caller may see more, and nothing of what they may not: recordings that are closed to
+ * them neither end a page nor lead to another. Where too many are, the search is refused as too wide.
+ * @throws SallyportError `bad_request` for a text without a word, or a search that is too wide.
  */
 export async function searchTexts(
   database: Database,
   query: TextQuery,
   sees: (row: RecordingRow) => Promise<boolean>,
+  bounds: { readonly asked: number; readonly ms: number } = { asked: mostAsked, ms: patience_ms },
 ): Promise<TextPage> {
   const words = wordQuery(query.text)
   if (words === null)
     throw new SallyportError('bad_request', 'there is no word to look for', { remedy: 'give letters or digits' })
+  const began = performance.now()
   const allowed = new Map<string, RecordingRow | null>()
   const hits: TextHit[] = []
-  let before = query.before ?? Number.MAX_SAFE_INTEGER
+  const next = candidatesOf(database, query, words)
   for (let asked = 0; ; ) {
-    const found = await candidates(database, query, words, before)
-    const unknown = [...new Set(found.map(one => one.recording_id))].filter(id => !allowed.has(id))
-    for (const row of await rowsOf(database, unknown)) {
+    const found = await next()
+    if (found === null) return { hits, next: null }
+    for (const row of await rowsOf(
+      database,
+      [...new Set(found.map(one => one.recording_id))].filter(unasked(allowed)),
+    )) {
+      if (asked++ === bounds.asked || performance.now() - began > bounds.ms) throw tooWide()
       allowed.set(row.id, row.state !== 'deleted' && (await sees(row)) ? row : null)
-      if (++asked % 64 === 0) await new Promise(setImmediate) // replays go on beside a search
+      if (asked % 64 === 0) await new Promise(setImmediate) // replays go on beside a search
     }
     const open = found.filter(one => allowed.get(one.recording_id) != null)
     const texts = await textsOf(
@@ -76,10 +87,17 @@ export async function searchTexts(
       if (text !== undefined)
         hits.push({ ...text, recording: allowed.get(one.recording_id)!, excerpt: excerptOf(text.text, query.text) })
     }
-    if (found.length < batchRows) return { hits, next: null }
-    before = found.at(-1)!.id
-    if (asked >= mostAsked) return { hits, next: before }
+    if (performance.now() - began > bounds.ms) throw tooWide()
   }
+}
+
+const unasked = (allowed: ReadonlyMap<string, unknown>) => (id: string) => !allowed.has(id)
+
+function tooWide(cause?: unknown): SallyportError {
+  return new SallyportError('bad_request', 'too many sessions hold these words to look through them all', {
+    remedy: 'give more words, or narrow it down: by time, subject, resource or session',
+    cause,
+  })
 }
 
 interface Candidate {
@@ -87,44 +105,57 @@ interface Candidate {
   readonly recording_id: string
 }
 
-/** Where the next texts that hold the words are: ids alone. */
-async function candidates(database: Database, query: TextQuery, words: string, before: number): Promise<Candidate[]> {
+/** Where texts that hold the words are, newest first: ids alone, ever more at once, null at the end. */
+function candidatesOf(database: Database, query: TextQuery, words: string): () => Promise<Candidate[] | null> {
+  let [before, size, few, ended] = [query.before ?? Number.MAX_SAFE_INTEGER, firstBatch, true, false]
+  return async () => {
+    if (ended) return null
+    const found = await bounded(database, async tx => {
+      const where = and(...conditions(query, words), sql`${recordingTexts.id} < ${before}`)!
+      const rows = few ? await sorted(tx, where, size) : undefined
+      few = rows !== undefined
+      return rows ?? (await newest(tx, where, size))
+    })
+    ended = found.length < size
+    before = found.at(-1)?.id ?? before
+    size = Math.min(size * 2, largestBatch)
+    return found
+  }
+}
+
+async function bounded<T>(database: Database, run: (tx: Tx) => Promise<T>): Promise<T> {
   try {
     return await database.db.transaction(
       async tx => {
         await tx.execute(sql.raw(`set local statement_timeout = ${longest_ms}`))
-        const where = and(...conditions(query, words), sql`${recordingTexts.id} < ${before}`)
-        return (await sorted(tx, where!)) ?? (await newest(tx, where!))
+        return run(tx)
       },
       { accessMode: 'read only' },
     )
   } catch (error) {
     if (((error as { cause?: { code?: string } }).cause ?? (error as { code?: string })).code !== '57014') throw error
-    throw new SallyportError('bad_request', `this search takes longer than ${longest_ms / 1000} s`, {
-      remedy: 'narrow it down: by time, subject, resource or session',
-      cause: error,
-    })
+    throw tooWide(error)
   }
 }
 
 /** Of words that few rows hold all of them, through their index. @returns undefined where more hold them. */
-async function sorted(tx: Tx, where: SQL): Promise<Candidate[] | undefined> {
+async function sorted(tx: Tx, where: SQL, size: number): Promise<Candidate[] | undefined> {
   const scans = ['indexscan', 'indexonlyscan', 'seqscan']
   await tx.execute(sql.raw(scans.map(scan => `set local enable_${scan} = off`).join('; ')))
   const rows = await tx.execute<{ id: string; recording_id: string; n: string }>(sql`
     select id::text, recording_id, count(*) over ()::text as n from (
       select id, recording_id from ${recordingTexts} where ${where} limit ${fewRows + 1}) found
-    order by found.id desc limit ${batchRows}`)
+    order by found.id desc limit ${size}`)
   await tx.execute(sql.raw(scans.map(scan => `set local enable_${scan} = on`).join('; ')))
   if (Number(rows[0]?.n ?? 0) > fewRows) return undefined
   return rows.map(row => ({ id: Number(row.id), recording_id: row.recording_id }))
 }
 
 /** Of words that many rows hold the newest, in the order of the table. */
-async function newest(tx: Tx, where: SQL): Promise<Candidate[]> {
+async function newest(tx: Tx, where: SQL, size: number): Promise<Candidate[]> {
   await tx.execute(sql.raw('set local enable_bitmapscan = off; set local enable_seqscan = off'))
   const rows = await tx.execute<{ id: string; recording_id: string }>(sql`
-    select id::text, recording_id from ${recordingTexts} where ${where} order by ${recordingTexts.id} desc limit ${batchRows}`)
+    select id::text, recording_id from ${recordingTexts} where ${where} order by ${recordingTexts.id} desc limit ${size}`)
   return rows.map(row => ({ id: Number(row.id), recording_id: row.recording_id }))
 }
 

@@ -202,6 +202,33 @@ describe('what sessions said', () => {
     ])
   })
 
+  test('RE5: what a caller may not open leads to no next page, however much of it holds the words; too much is refused as too wide', async () => {
+    const mine = newId('sub')
+    await recorded([{ text: 'oftenword mine' }, { text: 'oftenword mine too' }], { subject_id: mine })
+    for (let i = 0; i < 3; i++) await recorded(Array.from({ length: 250 }, (_, n) => ({ text: `oftenword ${n}` })))
+    await texts.run()
+    const asked: string[] = []
+    const sees = async ({ id, subject_id }: { id: string; subject_id: string }) => {
+      asked.push(id)
+      return subject_id === mine
+    }
+    const search = (limit: number, most = 100) =>
+      searchTexts(world.replay.database, { text: 'oftenword', limit }, sees, { asked: most, ms: 60_000 })
+    expect((await search(1)).next).not.toBeNull()
+    const page = await search(2)
+    expect([page.hits.map(hit => hit.excerpt), page.next]).toEqual([['oftenword mine too', 'oftenword mine'], null])
+    asked.length = 0
+    expect(await searchTexts(world.replay.database, { text: 'oftenword', limit: 5 }, async () => false)).toEqual({
+      hits: [],
+      next: null,
+    })
+    await expect(search(2, 3)).rejects.toMatchObject({
+      code: 'bad_request',
+      remedy: expect.stringContaining('narrow it down'),
+    })
+    expect(asked).toHaveLength(3)
+  })
+
   test('RT1: goes with its recording, in the transaction that destroys the keys, and is not written again', async () => {
     const session = await recorded([{ text: 'doomedword' }])
     await texts.run()
