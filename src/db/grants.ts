@@ -14,7 +14,9 @@ const read = ['select']
 const controlOnly = (...control: string[]): TableGrants => ({ control, gateway: none, replay: none })
 
 const writesEvents = ['insert', 'select(id, writer, wseq)']
-const writesPlaces = ['insert', 'select(seq)']
+/** INVARIANT: nobody chooses the number of a place, nor when it gets its index: both columns are the database's. */
+const placeInsert = 'insert(writer, wseq, count)'
+const writesPlaces = [placeInsert, 'select(seq)']
 const ownsWriter = ['select', 'insert', 'update(wseq, prev)']
 const lives = ['select', 'insert', 'update(heartbeat_at, generation, ready, facts)']
 const endsSession = 'update(ended_at, end_code, end_reason, last_connection_at)'
@@ -34,7 +36,7 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     gateway: writesEvents,
     replay: writesEvents,
   },
-  audit_places: { control: ['select', 'insert', 'update(idx)'], gateway: writesPlaces, replay: writesPlaces },
+  audit_places: { control: ['select', placeInsert, 'update(idx)'], gateway: writesPlaces, replay: writesPlaces },
   audit_tiles: controlOnly('select', 'insert', 'update(width, hashes)'),
   audit_checkpoints: controlOnly('select', 'insert'),
   audit_state: controlOnly('select', 'insert', 'update'),
@@ -177,6 +179,11 @@ export interface RowRules {
 type TableConditions = Readonly<Record<DatabaseRole, string>>
 
 const own = 'db_user = current_user'
+/**
+ * INVARIANT: events stand under the place that this connection was given last: nobody takes numbers that another's events
+ * will get, which would be refused then, nor such as belong to no place of theirs.
+ */
+const ownPlace = "seq >= currval('audit_places_seq_seq') and seq < currval('audit_places_seq_seq') + 4096"
 /** A writer's name says whose it is (audit/writer.ts), so that no look-up is needed for each event. */
 const ownLane = "starts_with(split_part(writer, '.', 2), left(md5(current_user), 8))"
 const ownAs = (role: DatabaseRole) => `${own} and role = '${role}'`
@@ -190,9 +197,9 @@ export const rowRules: Readonly<Record<string, RowRules>> = {
   // What a process says of itself (its address, its CA) is believed by others.
   processes: { insert: ownProcess, update: ownProcess },
   audit_writers: { insert: `${own} and ${ownLane}`, update: own },
-  audit_inbox: { insert: ownLane, update: { control: 'true', gateway: 'false', replay: 'false' } },
+  audit_inbox: { insert: `${ownLane} and ${ownPlace}`, update: { control: 'true', gateway: 'false', replay: 'false' } },
   audit_places: {
-    insert: `idx is null and ${ownLane}`,
+    insert: ownLane,
     update: { control: 'true', gateway: 'false', replay: 'false' },
   },
   // A decision enters the log with its event or waits for its batch: none may be inserted as one that has been covered.
@@ -231,6 +238,9 @@ export const deletable: Readonly<Record<string, string>> = {
 function olderThanFloor(): string {
   return `at_ms < (extract(epoch from clock_timestamp()) * 1000)::bigint - ${logFloor_s * 1000}`
 }
+
+/** Sequences whose last number on its own connection a role may ask for; nobody may draw from one or set it. */
+export const askable: readonly string[] = ['audit_places_seq_seq']
 
 /** Functions of the owner that a role may call, and the schemas they lie in; what is not here may be called by nobody. */
 export const callable: Readonly<Record<DatabaseRole, readonly string[]>> = {

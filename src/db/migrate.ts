@@ -5,7 +5,16 @@ import { migrate as applyMigrations } from 'drizzle-orm/postgres-js/migrator'
 import postgres from 'postgres'
 import { SallyportError } from '../errors.ts'
 import { Secret } from '../secret.ts'
-import { callable, type DatabaseRole, databaseRoles, deletable, rowRules, tableGrants, updatable } from './grants.ts'
+import {
+  askable,
+  callable,
+  type DatabaseRole,
+  databaseRoles,
+  deletable,
+  rowRules,
+  tableGrants,
+  updatable,
+} from './grants.ts'
 import { packageRoot } from './package-root.ts'
 import { scramVerifier } from './scram-verifier.ts'
 
@@ -105,6 +114,8 @@ async function applyGrants(sql: postgres.Sql, users: Readonly<Record<DatabaseRol
       const user = tx(users[role])
       await tx`grant usage on schema public to ${user}`
       await tx`revoke all on all tables in schema public from ${user}`
+      await tx`revoke all on all sequences in schema public from ${user}`
+      for (const sequence of askable) await tx`grant select on sequence ${tx(sequence)} to ${user}`
       for (const [table, grants] of Object.entries(tableGrants)) {
         for (const privilege of grants[role]) {
           await tx`grant ${tx.unsafe(privilege)} on ${tx(table)} to ${user}`

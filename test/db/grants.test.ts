@@ -88,10 +88,9 @@ describe('the grants of the three database users', () => {
   describe('row rules', () => {
     const id = newId('rec')
     let writer = ''
-    const row = (name: string) => `insert into audit_inbox (id, writer, wseq, at_ms, type, seq, leaf)
-      values ('${name}', '${writer}', 1, 1, 'grant.revoked', 1, '{}')`
-    const place = (idx: string) =>
-      `insert into audit_places (writer, wseq, count, idx) values ('${writer}', 1, 1, ${idx})`
+    const row = (name: string, seq = "currval('audit_places_seq_seq')", by = writer) =>
+      `insert into audit_inbox (id, writer, wseq, at_ms, type, seq, leaf) values ('${name}', '${by}', 1, 1, 'grant.revoked', ${seq}, '{}')`
+    const place = (by = writer) => `insert into audit_places (writer, wseq, count) values ('${by}', 1, 1)`
     const decision = (name: string, point: string, batch = 'null') => `insert into decisions
       (id, at_ms, point, effect, code, input_digest, input, result, reasons, batch)
       values ('${name}', 1, '${point}', 'allow', 'policy', '', '{}', '{}', '[]', ${batch})`
@@ -127,16 +126,44 @@ describe('the grants of the three database users', () => {
     })
 
     test('RE4: nobody appends an event, or moves a chain, under the name of another role', async () => {
-      await refused('gateway', row('evt_forged'))
-      await refused('replay', row('evt_forged'))
-      await refused('gateway', place('null'))
-      await refused('replay', place('null'))
-      await refused('control', place('7'))
+      await refused('gateway', row('evt_forged', '1'))
+      await refused('replay', row('evt_forged', '1'))
+      await refused('gateway', place())
+      await refused('replay', place())
+      await refused('control', `insert into audit_places (writer, wseq, count, idx) values ('${writer}', 2, 1, 7)`)
       await as('gateway', async sql => {
         expect((await sql`update audit_writers set wseq = 9 where writer = ${writer}`).count).toBe(0)
         expect(await sql`select from audit_writers where writer = ${writer} for update`).toHaveLength(0)
       })
-      await as('control', sql => sql.unsafe(row('evt_true')))
+      await as('control', async sql => {
+        await sql.unsafe(place())
+        await sql.unsafe(row('evt_true'))
+      })
+    })
+
+    test("RE4: a gateway chooses no number in the log: it takes none of others' places, and leaves no event without one", async () => {
+      await as('gateway', async sql => {
+        const [own] = await sql<{ writer: string }[]>`insert into audit_writers (writer, process, wseq, prev)
+          values ('prc_gateway.' || left(md5(current_user), 8) || '1', 'prc_gateway', 0, '') returning writer`
+        const of = own!.writer
+        for (const column of ['seq', 'idx'])
+          await expect(
+            sql.unsafe(
+              `insert into audit_places (${column}, writer, wseq, count) overriding system value values (8192000, '${of}', 1, 1)`,
+            ),
+          ).rejects.toMatchObject({ code: '42501' })
+        for (const call of ["nextval('audit_places_seq_seq')", "setval('audit_places_seq_seq', 4096)"])
+          await expect(sql.unsafe(`select ${call}`)).rejects.toMatchObject({ code: '42501' })
+        await expect(sql.unsafe(row('evt_none', '4096', of))).rejects.toMatchObject({ code: '55000' }) // no place yet
+        await sql.unsafe(place(of))
+        const mine = "currval('audit_places_seq_seq')"
+        for (const seq of [`${mine} - 1`, `${mine} - 4096`, `${mine} + 4096`, `${mine} + 8192`, 'null'])
+          await expect(sql.unsafe(row('evt_taken', seq, of)), seq).rejects.toMatchObject({
+            code: expect.stringMatching(/42501|23502/),
+          })
+        await sql.unsafe(row('evt_own', mine, of))
+        await sql`delete from audit_inbox where id = 'evt_own'`.catch(error => expect(error.code).toBe('42501'))
+      })
     })
 
     test.each<[DatabaseRole, string]>([
