@@ -1,3 +1,4 @@
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
@@ -7,6 +8,7 @@ import type { Config } from './config.ts'
 import { CertificateAuthority } from './gateway/certificates.ts'
 import { Gateway } from './gateway/gateway.ts'
 import { defaultLimits } from './gateway/ground.ts'
+import type { CommandHandler, KeyPair, RidingProtocol } from './gateway/protocol.ts'
 import { Registry } from './gateway/registry.ts'
 import { startTicks } from './jobs.ts'
 import { derive, rootKeyOf, ticketsKey } from './keys.ts'
@@ -37,8 +39,9 @@ export async function startGateway(config: Config): Promise<Running> {
   })
   const root = rootKeyOf(config.keys.gateway)
   const keys = (protocol: string, purpose: string) => protocolKeys(root, protocol, purpose)
+  const registry = new Registry(allProtocols)
   const published = Object.fromEntries(
-    allProtocols.map(each => [each.name, each.publish?.(purpose => keys(each.name, purpose)) ?? {}]),
+    registry.listening().map(each => [each.name, each.publish?.(purpose => keys(each.name, purpose)) ?? {}]),
   )
   const builds = Object.fromEntries(allProtocols.map(each => [each.name, each.check?.() ?? {}]))
   for (const [protocol, build] of Object.entries(builds)) log.info({ protocol, ...build }, 'serves a protocol')
@@ -92,7 +95,8 @@ export async function startGateway(config: Config): Promise<Running> {
         sessions: new Sessions(ground),
         leases,
         journal,
-        registry: new Registry(allProtocols),
+        registry,
+        handlers: handlersOf(registry, config.data, keys),
         targets: { secrets: config.secrets, allow_addresses: config.allow_addresses, connect_ms: 10_000, keys },
         tls: () => authority.context(),
         maskKey: derive(root, 'mask-hash').key.export(),
@@ -128,6 +132,22 @@ export async function startGateway(config: Config): Promise<Running> {
       return ticking[Symbol.asyncDispose]()
     })
   })
+}
+
+/** What understands the commands of protocols that ride on another; each has a folder of its own. */
+function handlersOf(
+  registry: Registry,
+  data: string,
+  keys: (protocol: string, purpose: string) => KeyPair,
+): Map<string, CommandHandler> {
+  const riding = registry.list().filter(each => each.listener.kind === 'rides-on') as RidingProtocol[]
+  return new Map(
+    riding.map(each => {
+      const folder = join(data, 'gateway', each.name)
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      return [each.name, each.handler({ folder, keys: purpose => keys(each.name, purpose) })]
+    }),
+  )
 }
 
 /** Whoever sends people to this process finds out that it could not record them. */

@@ -82,12 +82,15 @@ describe('the rooms of src', () => {
   test('no protocol is named outside its folder', () => {
     const protocols = readdirSync(join(src, 'protocols')).filter(n => statSync(join(src, 'protocols', n)).isDirectory())
     const wrong: string[] = []
+    // The program that is called so, the kind of place for checkpoints that is one, and a word of ssh-keygen's.
+    const program = /(?:runChild\(\[|spawnSync\()'git'|kind: (?:T\.Literal\()?'git'|kind === 'git'|Good "git" signature/
     for (const file of files) {
       if (file.name.startsWith('protocols/') || file.name.startsWith('dev/') || file.name.startsWith('db/')) continue
       for (const protocol of protocols) {
         const literal = new RegExp(`['"\`]${protocol}['"\`]`)
         for (const [i, line] of file.text.split('\n').entries()) {
-          if (literal.test(line) && !/from '/.test(line)) wrong.push(`${file.name}:${i + 1}: ${line.trim()}`)
+          if (literal.test(line) && !/from '/.test(line) && !program.test(line))
+            wrong.push(`${file.name}:${i + 1}: ${line.trim()}`)
         }
       }
     }

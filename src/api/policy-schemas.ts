@@ -4,12 +4,12 @@ import { policySchemas } from '../policy/json-schemas.ts'
 import type { Api, BaseDeps } from './deps.ts'
 
 export interface PolicySchemaDeps extends BaseDeps {
-  readonly registry: Pick<Registry, 'list'>
+  readonly registry: Pick<Registry, 'schemas'>
 }
 
 /** What every point is asked and answers in this build, for editors and pipelines of policy repositories. */
 export function policySchemaRoutes(app: Api, deps: PolicySchemaDeps): void {
-  const schemas = policySchemas(deps.registry.list())
+  const schemas = policySchemas(deps.registry.schemas())
   app.get(
     '/api/policy/schemas',
     {

@@ -1,18 +1,27 @@
 import { Type as T } from 'typebox'
+import type { Registry } from '../gateway/registry.ts'
 import type { Resources } from '../policy/resources.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { callerOf } from './guard.ts'
 
 export interface ResourceDeps extends BaseDeps {
   readonly resources: Pick<Resources, 'get' | 'list' | 'rolesOf'>
+  readonly registry: Pick<Registry, 'get' | 'wireOf'>
 }
 
 const Entry = T.Object({
   name: T.String(),
   protocol: T.String(),
+  via: T.String(), // the protocol by which clients reach it: its own, or the one that it rides on
   labels: T.Record(T.String(), T.String()),
   roles: T.Array(T.Object({ role: T.String(), max_s: T.Integer() })),
 })
+
+/** Nothing of another build's protocols is known. */
+function viaOf({ registry }: ResourceDeps, name: string): string {
+  const protocol = registry.get(name)
+  return protocol === undefined ? name : registry.wireOf(protocol).name
+}
 
 /** What the caller may ask for: resources on which the policy's data gives one of their groups a role. */
 export function resourceRoutes(app: Api, deps: ResourceDeps): void {
@@ -32,6 +41,7 @@ export function resourceRoutes(app: Api, deps: ResourceDeps): void {
         .map(({ name, protocol, labels }) => ({
           name,
           protocol,
+          via: viaOf(deps, protocol),
           labels: { ...labels },
           roles: deps.resources.rolesOf(facts, name),
         }))

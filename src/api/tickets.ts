@@ -3,7 +3,7 @@ import { Value } from 'typebox/value'
 import type { Approvals } from '../approvals/approvals.ts'
 import { bounds } from '../approvals/bounds.ts'
 import type { Endpoint } from '../gateway/endpoint.ts'
-import type { Keys, Protocol } from '../gateway/protocol.ts'
+import type { Keys, ListeningProtocol } from '../gateway/protocol.ts'
 import type { Registry } from '../gateway/registry.ts'
 import type { Resources } from '../policy/resources.ts'
 import type { Tickets } from '../sessions/tickets.ts'
@@ -16,9 +16,9 @@ export interface TicketDeps extends BaseDeps {
   readonly approvals: Approvals
   readonly tickets: Tickets
   readonly resources: Pick<Resources, 'get'>
-  readonly registry: Pick<Registry, 'get'>
+  readonly registry: Pick<Registry, 'get' | 'wireOf'>
   /** Where clients reach the gateway, the CA (PEM) that its certificate is from, and what it publishes. */
-  readonly endpoint: (protocol: Protocol) => Promise<Endpoint>
+  readonly endpoint: (protocol: ListeningProtocol) => Promise<Endpoint>
   /** Keys of control for what a protocol signs. */
   readonly keys: (protocol: string, purpose: string) => ReturnType<Keys>
 }
@@ -77,18 +77,19 @@ export function ticketRoutes(app: Api, deps: TicketDeps): void {
       if (resource === undefined) return sendError(reply, 'not_found', `there is no resource ${request.body.resource}`)
       if (protocol === undefined)
         return sendError(reply, 'unsupported', `this build does not serve ${resource.protocol}`)
+      const wire = deps.registry.wireOf(protocol)
       const offer = request.body.offer ?? {}
-      if (Object.keys(offer).length > 0 && !(protocol.offer !== undefined && Value.Check(protocol.offer, offer)))
+      if (Object.keys(offer).length > 0 && !(wire.offer !== undefined && Value.Check(wire.offer, offer)))
         return sendError(reply, 'bad_request', `${protocol.name} takes no such offer`)
-      const keys: Keys = purpose => deps.keys(protocol.name, purpose)
+      const keys: Keys = purpose => deps.keys(wire.name, purpose)
       const role = request.body.role ?? (await deps.tickets.chooseRole(subject, resource.name))
       if (typeof role !== 'string') return sendRefused(reply, role)
-      const at = await deps.endpoint(protocol)
+      const at = await deps.endpoint(wire)
       const issued = await deps.tickets.issue(deps.approvals, {
         subject,
         resource: resource.name,
         role,
-        verifiers: secret => protocol.verifiers(secret, offer, keys),
+        verifiers: secret => wire.verifiers(secret, offer, keys),
         client: clientOf(request),
         duration_s: request.body.duration_s,
       })
@@ -112,7 +113,7 @@ export function ticketRoutes(app: Api, deps: TicketDeps): void {
           protocol: protocol.name,
           role,
           ...at,
-          credential: { ...protocol.credential?.(issued, offer, keys) },
+          credential: { ...wire.credential?.(issued, offer, keys) },
           expires_at_ms: issued.unused_until_ms,
           ends_at_ms: issued.ends_at_ms,
         })
@@ -146,7 +147,7 @@ export function ticketRoutes(app: Api, deps: TicketDeps): void {
       const protocol = deps.registry.get(request.params.protocol)
       if (protocol === undefined)
         return sendError(reply, 'not_found', `this build does not serve ${request.params.protocol}`)
-      const { host, port, ca, published } = await deps.endpoint(protocol)
+      const { host, port, ca, published } = await deps.endpoint(deps.registry.wireOf(protocol))
       return { host, port, ca, published }
     },
   )

@@ -3,7 +3,16 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { SallyportError } from '../errors.ts'
-import type { ClientCommand, CommandLine, IssuedTicket, Protocol, PublicFacts, Resource } from '../gateway/protocol.ts'
+import type {
+  ClientCommand,
+  CommandLine,
+  IssuedTicket,
+  ListeningProtocol,
+  PublicFacts,
+  Resource,
+  RidingProtocol,
+} from '../gateway/protocol.ts'
+import { Registry } from '../gateway/registry.ts'
 import { allProtocols } from '../protocols/all.ts'
 import { Secret } from '../secret.ts'
 import { ask } from './access.ts'
@@ -50,7 +59,7 @@ export async function connect(
   options: ConnectOptions,
 ): Promise<number> {
   const ticket = await issueTicket(client, resource, options)
-  const command = protocolNamed(ticket.resource.protocol).client(ticket, args)
+  const command = clientOf(ticket, args)
   if (options.print) {
     for (const line of command.print) say(`${line.label.padEnd(10)} ${line.value}`)
     say(`${'expires'.padEnd(10)} ${instant(ticket.expires_at_ms)} if it is not used before`)
@@ -112,13 +121,12 @@ function startedAgain(chosen: string | undefined): Pick<CommandLine, 'profile' |
   }
 }
 
-/** How the resource's protocol prepares a ticket, where it does. */
-async function preparationFor(client: Client, resource: string): Promise<Protocol['prepare']> {
-  const preparing = allProtocols.filter(each => each.prepare !== undefined)
-  if (preparing.length === 0) return undefined
+/** How the protocol of the resource's wire prepares a ticket, where it does. */
+async function preparationFor(client: Client, resource: string): Promise<ListeningProtocol['prepare']> {
   const { items } = await client.get<{ items: { name: string; protocol: string }[] }>('/api/resources')
   const name = items.find(each => each.name === resource)?.protocol
-  return preparing.find(each => each.name === name)?.prepare
+  const protocol = name === undefined ? undefined : registry().get(name)
+  return protocol === undefined ? undefined : registry().wireOf(protocol).prepare
 }
 
 async function ticketFor(
@@ -159,10 +167,16 @@ async function ticketFor(
   return client.post<TicketAnswer>('/api/tickets', body)
 }
 
-function protocolNamed(name: string): Protocol {
-  const protocol = allProtocols.find(p => p.name === name)
-  if (protocol === undefined) throw new SallyportError('unsupported', `this build has no client for ${name}`)
-  return protocol
+const registry = () => (known ??= new Registry(allProtocols))
+let known: Registry | undefined
+
+function clientOf(ticket: IssuedTicket, args: readonly string[]): ClientCommand {
+  const { name, protocol: its } = ticket.resource
+  const protocol = registry().get(its)
+  if (protocol === undefined) throw new SallyportError('unsupported', `this build has no client for ${its}`)
+  if (protocol.listener.kind === 'tcp') return (protocol as ListeningProtocol).client(ticket, args)
+  const through = registry().wireOf(protocol).through?.(ticket, name) ?? []
+  return (protocol as RidingProtocol).client(ticket, args, through)
 }
 
 /** Clients want the CA as a file; it is public, one file a gateway, replaced in one step. */

@@ -8,12 +8,13 @@ import { plain, say } from './output.ts'
 export async function initRepository(folder: string): Promise<void> {
   const { newRepository } = await import('../policy/starter/repository.ts')
   const { allProtocols } = await import('../protocols/all.ts')
+  const { Registry } = await import('../gateway/registry.ts')
   if (existsSync(folder) && readdirSync(folder).some(name => name !== '.git')) {
     throw new SallyportError('conflict', `${folder} is not empty`, {
       remedy: 'name a folder that is empty or not there',
     })
   }
-  const files = newRepository(allProtocols)
+  const files = newRepository(new Registry(allProtocols).schemas())
   for (const [path, content] of files) {
     mkdirSync(dirname(join(folder, path)), { recursive: true })
     writeFileSync(join(folder, path), content, { flag: 'wx' })

@@ -3,7 +3,7 @@ import type { Config } from '../config.ts'
 import type { Database } from '../db/database.ts'
 import { processes } from '../db/schema.ts'
 import { SallyportError } from '../errors.ts'
-import type { Protocol, PublicFacts } from './protocol.ts'
+import type { ListeningProtocol, PublicFacts } from './protocol.ts'
 
 export interface Endpoint {
   readonly host: string
@@ -18,7 +18,11 @@ export interface Endpoint {
  * Where clients reach the gateway, as its workers say in their process rows.
  * @throws SallyportError `not_ready` when no worker lives that serves this protocol.
  */
-export async function gatewayEndpoint(database: Database, config: Config, protocol: Protocol): Promise<Endpoint> {
+export async function gatewayEndpoint(
+  database: Database,
+  config: Config,
+  protocol: ListeningProtocol,
+): Promise<Endpoint> {
   const rows = await database.db
     .select({ facts: processes.facts })
     .from(processes)

@@ -8,7 +8,7 @@ import { type ListenerSettings, Listeners } from './listeners.ts'
 import { Live } from './live.ts'
 import { Opening } from './opening.ts'
 import { OutOfBand } from './out-of-band.ts'
-import type { Door, Protocol, Resource } from './protocol.ts'
+import type { Door, ListeningProtocol, Resource } from './protocol.ts'
 import { GuardedTarget } from './target.ts'
 
 /** One gateway worker: listeners, doors, live sessions. */
@@ -32,7 +32,7 @@ export class Gateway {
   /** Serves every protocol of the registry. @throws SallyportError `conflict` when a port is taken. */
   async start(): Promise<void> {
     this.live.start()
-    await this.listeners.listen(this.#ground.registry.list())
+    await this.listeners.listen(this.#ground.registry.listening())
   }
 
   /** Ends every session with words for its client, then closes. */
@@ -63,12 +63,14 @@ export class Gateway {
         },
       )
     }
-    await protocol.lease.reap(permit, new GuardedTarget(resource, this.#ground.targets), lease.facts)
+    const { registry, targets } = this.#ground
+    const target = new GuardedTarget(registry.onTheWire(resource), targets)
+    await registry.wireOf(protocol).lease.reap(permit, target, lease.facts)
   }
 
-  #door(protocol: Protocol, address: string): Door | undefined {
+  #door(protocol: ListeningProtocol, address: string): Door | undefined {
     if (!this.#failures.admits(address)) return undefined
-    const { tickets, tls, limits, plaintext, pretenceKey, origin, targets } = this.#ground
+    const { tickets, tls, limits, plaintext, pretenceKey, origin, targets, registry } = this.#ground
     return {
       protocol: protocol.name,
       address,
@@ -80,7 +82,8 @@ export class Gateway {
       ticket: async id => {
         if (!this.#failures.admitsTicket(address, id)) return undefined
         const found = await tickets.find(id)
-        if (found === undefined || found.ticket.protocol !== protocol.name) return undefined
+        const its = found === undefined ? undefined : registry.get(found.ticket.protocol)
+        if (found === undefined || its === undefined || registry.wireOf(its) !== protocol) return undefined
         const { resource, role } = found.ticket
         return { id: found.ticket.id, resource, role, verifiers: found.verifiers }
       },

@@ -9,6 +9,7 @@ import type { Journal } from '../recording/journal.ts'
 import type { Leases } from '../sessions/leases.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import type { Tickets } from '../sessions/tickets.ts'
+import type { CommandHandler } from './protocol.ts'
 import type { Registry } from './registry.ts'
 import type { TargetSettings } from './target.ts'
 
@@ -28,6 +29,8 @@ export interface GatewayGround {
   readonly leases: Pick<Leases, 'newLeaseId' | 'plan' | 'minted' | 'release'>
   readonly journal: Pick<Journal, 'open' | 'unavailable'>
   readonly registry: Registry
+  /** Of the protocols that ride on another, by their names. */
+  readonly handlers: ReadonlyMap<string, CommandHandler>
   readonly targets: TargetSettings
   readonly tls: () => SecureContext
   /** Key of the masking transform `hash` (`derive(root, 'mask-hash')`). */

@@ -18,8 +18,11 @@ export async function extendLease(
   const before = lease.until_ms
   lease.until_ms = ends_at_ms
   try {
-    const target = new GuardedTarget(resource, ground.targets)
-    await ground.registry.get(resource.protocol)?.lease.extend?.(lease.permit, target, lease.facts, ends_at_ms)
+    const { registry, targets } = ground
+    const protocol = registry.get(resource.protocol)
+    if (protocol === undefined) return
+    const target = new GuardedTarget(registry.onTheWire(resource), targets)
+    await registry.wireOf(protocol).lease.extend?.(lease.permit, target, lease.facts, ends_at_ms)
   } catch (error) {
     lease.until_ms = before
     log.warn({ err: error, session_id: live.id }, 'the end of a credential could not be moved; it is tried again')

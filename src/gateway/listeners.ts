@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { SallyportError } from '../errors.ts'
 import { logger } from '../log.ts'
-import type { Door, Protocol } from './protocol.ts'
+import type { Door, ListeningProtocol } from './protocol.ts'
 
 const log = logger('gateway')
 
@@ -14,7 +14,7 @@ export interface ListenerSettings {
 }
 
 /** Makes the door for one client socket. */
-export type DoorFor = (protocol: Protocol, address: string) => Door | undefined
+export type DoorFor = (protocol: ListeningProtocol, address: string) => Door | undefined
 
 /**
  * One TCP listener a protocol. Under node:cluster the workers share the ports. A connection beyond a cap is closed
@@ -35,7 +35,7 @@ export class Listeners {
   }
 
   /** @throws SallyportError `conflict` when a port is taken. */
-  async listen(protocols: readonly Protocol[]): Promise<void> {
+  async listen(protocols: readonly ListeningProtocol[]): Promise<void> {
     for (const protocol of protocols) {
       const port = this.#settings.ports[protocol.name] ?? protocol.listener.defaultPort
       const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 }, socket =>
@@ -77,7 +77,7 @@ export class Listeners {
     for (const socket of this.#open) socket.destroy()
   }
 
-  #accept(protocol: Protocol, socket: Socket): void {
+  #accept(protocol: ListeningProtocol, socket: Socket): void {
     socket.on('error', () => socket.destroy()) // The protocol adds its own listener; without any a reset would be a crash.
     const address = plainAddress(socket.remoteAddress)
     const before = this.#perAddress.get(address) ?? 0

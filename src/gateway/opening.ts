@@ -14,7 +14,7 @@ import type { GatewayGround } from './ground.ts'
 import { extendLease } from './lease-end.ts'
 import { LiveSession } from './live-session.ts'
 import type { ModerationTerms } from './moderation.ts'
-import type { Minted, Opened, PresentedTicket, Protocol, Refusal } from './protocol.ts'
+import type { ListeningProtocol, Minted, Opened, PresentedTicket, Protocol, Refusal, Resource } from './protocol.ts'
 import { GuardedTarget } from './target.ts'
 
 const log = logger('gateway')
@@ -49,7 +49,8 @@ export class Opening {
     this.#live = live
   }
 
-  async open(protocol: Protocol, ticket: PresentedTicket, client: Client): Promise<Opened | Refusal> {
+  /** `wire` serves the connection; the resource is of its protocol, or of one that rides on it. */
+  async open(wire: ListeningProtocol, ticket: PresentedTicket, client: Client): Promise<Opened | Refusal> {
     let presented: OpenedConnection | undefined
     try {
       const unavailable = this.#ground.journal.unavailable
@@ -57,15 +58,15 @@ export class Opening {
         return plain(refuse('recording_unavailable', `no session can be recorded now: ${unavailable}`))
       const answer = await this.#ground.sessions.present({
         ticket_id: ticket.id,
-        client: { address: client.address, application: client.application, via: protocol.name },
+        client: { address: client.address, application: client.application, via: wire.name },
         ...(client.facts === undefined ? {} : { client_facts: client.facts }),
         process_id: this.#ground.process_id,
       })
       if (answer.refused) return plain(answer)
       presented = answer
-      const admitted = await this.#inTurn(answer.session.id, () => this.#admit(protocol, answer))
+      const admitted = await this.#inTurn(answer.session.id, () => this.#admit(wire, answer))
       if ('refused' in admitted) return await this.#giveBack(presented, admitted)
-      const opened = this.#connection(protocol, answer, admitted)
+      const opened = this.#connection(answer, admitted)
       await this.#live.joined(admitted, answer.decision.generation)
       return opened
     } catch (error) {
@@ -99,7 +100,7 @@ export class Opening {
   }
 
   /** The session in this process, with a recorder and a credential. */
-  async #admit(protocol: Protocol, presented: OpenedConnection): Promise<LiveSession | Refusal> {
+  async #admit(wire: ListeningProtocol, presented: OpenedConnection): Promise<LiveSession | Refusal> {
     const { session, subject, permit } = presented
     const resource = this.#ground.resources.get(session.resource)
     if (resource === undefined) return plain(refuse('not_found', `policy no longer declares ${session.resource}`))
@@ -113,6 +114,11 @@ export class Opening {
         ),
       )
     }
+    const protocol = this.#protocolOf(resource)
+    if (this.#ground.registry.wireOf(protocol) !== wire)
+      return plain(
+        refuse('conflict', `${resource.name} is reached in another way since this ticket was made`, 'get a new one'),
+      )
     const about = sessionFacts({ subject, resource: resourceFacts(resource), role: session.role })
     const masking = await this.#ask('masking', about, session.id)
     if ('refused' in masking) return masking
@@ -196,7 +202,7 @@ export class Opening {
 
   /** Written down first, then made, then confirmed: a crash in between leaves a row that is reaped. */
   async #mint(protocol: Protocol, live: LiveSession, presented: OpenedConnection, permit: Permit): Promise<Minted> {
-    const { leases, targets, process_id } = this.#ground
+    const { leases, targets, process_id, registry } = this.#ground
     const { session } = presented
     const request = {
       id: leases.newLeaseId(),
@@ -205,7 +211,9 @@ export class Opening {
       ends_at_ms: session.ends_at.getTime(),
       max_connections: session.max_connections,
     }
-    const plan = protocol.lease.plan(live.resource, request)
+    const wire = registry.wireOf(protocol)
+    const resource = registry.onTheWire(live.resource)
+    const plan = wire.lease.plan(resource, request)
     await leases.plan({
       id: request.id,
       session_id: session.id,
@@ -216,7 +224,7 @@ export class Opening {
       facts: plan.facts,
     })
     try {
-      const minted = await protocol.lease.mint(permit, new GuardedTarget(live.resource, targets), request, plan)
+      const minted = await wire.lease.mint(permit, new GuardedTarget(resource, targets), request, plan)
       if (await leases.minted(request.id)) {
         live.lease = { permit, facts: plan.facts, until_ms: request.ends_at_ms }
         return minted
@@ -228,15 +236,15 @@ export class Opening {
     }
   }
 
-  #connection(protocol: Protocol, presented: OpenedConnection, live: LiveSession): Opened {
+  #connection(presented: OpenedConnection, live: LiveSession): Opened {
     const { connection_id, session, subject, permit } = presented
-    const { engine, decisionLog, targets, sessions } = this.#ground
+    const { engine, decisionLog, targets, sessions, registry, handlers } = this.#ground
     const gate = new ConnectionGate(live, connection_id, { engine, append: decision => decisionLog.append(decision) })
     const ended = new AbortController()
     live.connections.set(connection_id, { id: connection_id, gate, ended })
     if (live.isEnded) ended.abort(live.refusal)
     gate.record('connected', {
-      protocol: protocol.name,
+      protocol: live.resource.protocol,
       resource: live.resource.name,
       role: session.role,
       decision: presented.decision.id,
@@ -260,13 +268,18 @@ export class Opening {
       resource: live.resource,
       role: session.role,
       permit,
-      target: new GuardedTarget(live.resource, targets),
+      target: new GuardedTarget(registry.onTheWire(live.resource), targets),
       credential: live.minted!,
       gate,
       moderation: live.moderation,
+      commands: handlers.get(live.resource.protocol) ?? null,
       ended: ended.signal,
       close: reason => (closing ??= close(reason)),
     }
+  }
+
+  #protocolOf(resource: Resource): Protocol {
+    return this.#ground.registry.get(resource.protocol)!
   }
 
   /** Nobody is connected here any more: the part of the recording ends; the credential stays until the session does. */

@@ -7,6 +7,9 @@ import type { Permit } from '../policy/permit.ts'
 import type { ActionFacts, MaskRule, ResourceFacts, SubjectFacts } from '../policy/points.ts'
 import type { PackedMember } from '../recording/events.ts'
 import type { Secret } from '../secret.ts'
+import type { CommandHandler, HandlerGround } from './commands.ts'
+
+export type * from './commands.ts'
 
 /** A resource as the policy repository declares it, its options already checked by the protocol's schema. */
 export interface Resource {
@@ -86,12 +89,27 @@ export interface ClientCommand {
 }
 
 /** The protocol contract (design §4). A new protocol is one folder that exports one of these, and one line in protocols/all.ts. */
-export interface Protocol {
+export type Protocol = ListeningProtocol | RidingProtocol
+
+interface AnyProtocol {
   readonly name: string
   readonly options: TSchema
   readonly actionSchema: TSchema
   readonly capabilities: Capabilities
+  /**
+   * Looked at once when a gateway starts: what an operator should know of this build, for the log and `sallyport status`.
+   * @throws what keeps it from serving.
+   */
+  check?(): Readonly<Record<string, string>>
+  /** Commands of the command line that this protocol brings. */
+  readonly commands?: readonly ProtocolCommand[]
+}
+
+/** It has a port of its own. */
+export interface ListeningProtocol extends AnyProtocol {
   readonly listener: { readonly kind: 'tcp'; readonly defaultPort: number }
+  /** What others may ride on: it offers these to the handler of a resource that is not its own. */
+  readonly carries?: Carried
   /** What a client may offer when it asks for a ticket; nothing where it is absent. */
   readonly offer?: TSchema
   /**
@@ -101,21 +119,30 @@ export interface Protocol {
   verifiers(secret: Secret, offer: PublicFacts, keys: Keys): Record<string, string>
   /** What the holder of a ticket gets besides its secret, signed with keys of control. */
   credential?(ticket: TicketTerms, offer: PublicFacts, keys: Keys): PublicFacts
-  /**
-   * Looked at once when a gateway starts: what an operator should know of this build, for the log and `sallyport status`.
-   * @throws what keeps it from serving.
-   */
-  check?(): Readonly<Record<string, string>>
   /** What every gateway says of itself to clients, such as its host key. */
   publish?(keys: Keys): PublicFacts
   /** Made by the command line before it asks for a ticket. */
   prepare?(): Preparation
-  /** Commands of the command line that this protocol brings. */
-  readonly commands?: readonly ProtocolCommand[]
   /** Serves one client socket to its end. It never throws; what goes wrong is told to the client in its own words. */
   accept(socket: Socket, door: Door): Promise<void>
   readonly lease: LeaseProvider
   client(ticket: IssuedTicket, args: readonly string[]): ClientCommand
+  /** The words that start its client where another program adds `NAME COMMAND`: how a riding protocol's client gets through. */
+  through?(ticket: IssuedTicket, name: string): readonly string[]
+}
+
+export type Carried = 'commands'
+
+/**
+ * It has no wire of its own: whatever carries such things (`Registry.wireOf`) brings the listener, the proofs of a ticket, the
+ * lease and the way to the target. Its resources have the carrier's options under `options.carrier`, beside its own.
+ */
+export interface RidingProtocol extends AnyProtocol {
+  readonly listener: { readonly kind: 'rides-on'; readonly carried: Carried }
+  /** Made once a worker. */
+  handler(ground: HandlerGround): CommandHandler
+  /** `through`: the carrier's, for this ticket and the resource's name. */
+  client(ticket: IssuedTicket, args: readonly string[], through: readonly string[]): ClientCommand
 }
 
 /** One command: `sallyport NAME ARGUMENTS`; a second word in the name makes it a command of the first. It loads what it needs when it runs. */
@@ -245,10 +272,13 @@ export interface Opened {
   readonly resource: Resource
   readonly role: string
   readonly permit: Permit
+  /** Its `resource` is as the protocol of the wire reads it. */
   readonly target: Target
   readonly credential: Minted
   readonly gate: Gate
   readonly moderation: Moderation
+  /** Who understands the commands of this resource, where its protocol rides on the one that serves the connection. */
+  readonly commands: CommandHandler | null
   /** Fires once when the session must end now: revoked, expired, policy changed, recorder lost. `reason` is a Refusal. */
   readonly ended: AbortSignal
   /** The peer is gone or the protocol is done. Idempotent. */

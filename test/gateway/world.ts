@@ -129,6 +129,7 @@ export async function createGatewayWorld(options: { readonly web?: readonly stri
         leases,
         journal,
         registry: new Registry(allProtocols),
+        handlers: new Map(),
         targets: {
           secrets: {
             'shop-gateway': { from: `file:${passwordFile}`, hosts: ['127.0.0.1'] },
@@ -162,7 +163,8 @@ export async function createGatewayWorld(options: { readonly web?: readonly stri
   }
 
   async function ticket(subject: SubjectFacts, role = 'reader', resource = 'shop-db') {
-    const protocol = allProtocols.find(each => each.name === (resource === 'shop-db' ? 'postgres' : 'ssh'))!
+    const wire = resource === 'shop-db' ? 'postgres' : 'ssh'
+    const protocol = new Registry(allProtocols).listening().find(each => each.name === wire)!
     const prepared = protocol.prepare?.()
     const offer = prepared?.offer ?? {}
     const keysOf = (purpose: string) => keys(protocol.name, purpose)

@@ -1,4 +1,4 @@
-import type { Protocol } from '../../gateway/protocol.ts'
+import type { ListeningProtocol } from '../../gateway/protocol.ts'
 import { ActionFacts } from '../../policy/points.ts'
 import type { Secret } from '../../secret.ts'
 import { accept } from './accept.ts'
@@ -8,7 +8,7 @@ import { Options } from './options.ts'
 import { formatVerifier, makeVerifier } from './scram.ts'
 
 /** PostgreSQL's wire protocol, version 3.0. */
-export const postgres: Protocol = {
+export const postgres: ListeningProtocol = {
   name: 'postgres',
   options: Options,
   actionSchema: ActionFacts,

@@ -1,4 +1,4 @@
-import type { Protocol } from '../../gateway/protocol.ts'
+import type { ListeningProtocol } from '../../gateway/protocol.ts'
 import { accept } from './accept.ts'
 import { ActionSchema } from './actions.ts'
 import { commands } from './cli/commands.ts'
@@ -10,12 +10,13 @@ import { Options } from './options.ts'
 import { credential, Offer, prepare, verifiers } from './tickets.ts'
 
 /** SSH 2.0: shells, commands, files. */
-export const ssh: Protocol = {
+export const ssh: ListeningProtocol = {
   name: 'ssh',
   options: Options,
   actionSchema: ActionSchema,
   capabilities: { mask: false, hold: false, input: true, terminal: true, browser: false },
   listener: { kind: 'tcp', defaultPort: 6422 },
+  carries: 'commands',
   offer: Offer,
   verifiers,
   credential,

@@ -277,6 +277,7 @@ export async function startWireWorld(
         onChange: () => ({ [Symbol.dispose]: () => {} }),
       },
       gate,
+      commands: null,
       ended: abort.signal,
       close: async reason => {
         live.delete(one)

@@ -34,7 +34,7 @@ beforeEach(() => {
   said = []
   open = true
   issued = 0
-  resources = [{ name: 'web-1', protocol: 'ssh', roles: [{ role: 'operator' }, { role: 'root' }] }]
+  resources = [{ name: 'web-1', protocol: 'ssh', via: 'ssh', roles: [{ role: 'operator' }, { role: 'root' }] }]
   host = '127.0.0.1'
 })
 
@@ -101,8 +101,8 @@ describe('ssh-config', () => {
     const evil = 'x\n  ProxyCommand touch /tmp/never'
     resources = [
       { name: evil, protocol: 'ssh', roles: [] },
-      { name: '*', protocol: 'ssh', roles: [] },
-      { name: 'web-2', protocol: 'ssh', roles: [{ role: evil }, { role: 'a*' }] },
+      { name: '*', protocol: 'ssh', via: 'ssh', roles: [] },
+      { name: 'web-2', protocol: 'ssh', via: 'ssh', roles: [{ role: evil }, { role: 'a*' }] },
     ]
     await sshConfig(commandLine(), { print: true })
     expect(said.join('\n')).not.toContain('never')

@@ -178,6 +178,7 @@ function door(options: ThroughOptions, found: Through, ended: AbortSignal, port:
       message: 'waiting for a moderator',
       onChange: () => ({ [Symbol.dispose]() {} }),
     },
+    commands: null,
     ended,
     close: async (reason: string) => void found.closedWith.push(reason),
   } as unknown as Opened

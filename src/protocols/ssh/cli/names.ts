@@ -13,10 +13,10 @@ const wellNamed = /^[a-z][a-z0-9-]{0,62}$/
 /** The servers that the person may ask for, with their roles. */
 export async function serversOf(line: CommandLine): Promise<Server[]> {
   const { items } = await line.get<{
-    items: { name: string; protocol: string; roles: { role: string }[] }[]
+    items: { name: string; via: string; roles: { role: string }[] }[]
   }>('/api/resources')
   return items
-    .filter(each => each.protocol === 'ssh' && wellNamed.test(each.name))
+    .filter(each => each.via === 'ssh' && wellNamed.test(each.name))
     .map(({ name, roles }) => ({ name, roles: roles.map(each => each.role).filter(role => wellNamed.test(role)) }))
 }
 

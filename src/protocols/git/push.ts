@@ -1,0 +1,59 @@
+import type { Duplex, Readable } from 'node:stream'
+import type { UpdateFacts } from './facts.ts'
+import type { Repository } from './repositories.ts'
+
+/**
+ * Where a push waits until it is known and judged: the port that `mirror/` fills. INVARIANT: nothing of a pack has reached
+ * the target while it lies here, and nothing of one that was dropped is left.
+ */
+export interface Mirrors {
+  /** A place for one push. It rejects with a `PushFault` where there is no room for one more. */
+  quarantine(repository: Repository, target: TargetSide): Promise<Quarantine>
+}
+
+/** The repository on the target, over the session's own connection and login. */
+export interface TargetSide {
+  /** The refs that the target advertised for this push, symrefs resolved. */
+  readonly refs: ReadonlyMap<string, string>
+  readonly object_format: 'sha1' | 'sha256'
+  /** `git-upload-pack` on this repository over a second channel, in the newest protocol version that the target takes. */
+  fetch(): Promise<Duplex>
+}
+
+/** As the client asks for it, `ref` being what it really changes. */
+export interface RefUpdate {
+  readonly ref: string
+  /** Null where there is nothing. */
+  readonly old: string | null
+  readonly new: string | null
+}
+
+export interface Quarantine {
+  /** The next piece of the pack. A promise: write on when it resolves. It rejects with a `PushFault`, as everything here does. */
+  write(chunk: Buffer): Promise<void> | undefined
+  /** The client will send nothing more. */
+  end(): void
+  /** Resolves when the pack is whole and its hash is right, with its length; what comes behind it is no pack. */
+  readonly whole: Promise<{ readonly bytes: number; readonly objects: number }>
+  /** Once it is whole; at once for a push of deletions alone, which has no pack. In the order of the updates. */
+  judge(updates: readonly RefUpdate[]): Promise<readonly UpdateFacts[]>
+  /** What the target gets: the same bytes where all of its updates go on, else a pack of what these need. */
+  pass(accepted: readonly RefUpdate[]): Readable
+  /** What the target took. The mirror keeps what was lost by it. */
+  settled(taken: readonly RefUpdate[]): Promise<void>
+  /** The push is over, however: nothing of it is left here. Idempotent. */
+  drop(): Promise<void>
+}
+
+/** The push cannot be taken: its fault (`bad_pack`), a bound of ours (`too_large`), or ours (`not_ready`). The words are for its person. */
+export class PushFault extends Error {
+  readonly code: 'bad_pack' | 'too_large' | 'not_ready'
+  readonly remedy: string
+
+  constructor(code: PushFault['code'], message: string, remedy = '') {
+    super(message)
+    this.name = 'PushFault'
+    this.code = code
+    this.remedy = remedy
+  }
+}
