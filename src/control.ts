@@ -51,7 +51,7 @@ import { openStore } from './recording/open-store.ts'
 import { type ProposalOptions, Proposals } from './recording/proposals.ts'
 import { ReplayClient } from './recording/replay-client.ts'
 import { Retention } from './recording/retention.ts'
-import { Sealer } from './recording/sealer.ts'
+import { Sealer, sealing } from './recording/sealer.ts'
 import { liveSubjects, sessionsEnded } from './sessions/facts.ts'
 import { personalConnections } from './sessions/personal.ts'
 import { decisionOfSessions, grantOfSessions, liveSession, sessionClass } from './sessions/retention.ts'
@@ -172,6 +172,12 @@ export function startControl(config: Config): Promise<Running> {
       if (slack !== undefined && channel !== undefined) await slack.say(channel, message)
     }
     const sealer = new Sealer({ database, audit, sessionsEnded: ids => sessionsEnded(database, ids) })
+    const unsealed = watchAlarm(
+      'recordings of sessions that are over',
+      () => sealer.problem,
+      (what, reason) => raiseAlarm(base, what, reason),
+    )
+    base.onClose(() => unsealed[Symbol.dispose]())
     const locks = new Locks(keeping)
     const unlocked = watchAlarm(
       'the store was not told how long to keep recordings',
@@ -188,7 +194,8 @@ export function startControl(config: Config): Promise<Running> {
       { name: 'groups', every_ms: 1_000, run: () => identity.refreshDue() },
       { name: 'decisions', every_ms: 2_000, run: () => batchDecisions(database, audit, days.next()) },
       { name: 'decision logs', every_ms: 5_000, run: async () => countDecisionLogs(await decisionLogs(database)) },
-      { name: 'seals', every_ms: 5_000, run: () => sealer.sealDue() },
+      { name: 'seals', every_ms: sealing.every_ms, run: () => sealer.sealDue() },
+      { name: 'unsealed', every_ms: 60_000, run: () => sealer.look() },
       { name: 'locks', every_ms: 5_000, run: () => locks.applyDue() },
       { name: 'proposals', every_ms: 10_000, run: () => proposals.expireDue() },
     ]

@@ -186,6 +186,8 @@ const own = 'db_user = current_user'
 const ownPlace = "seq >= currval('audit_places_seq_seq') and seq < currval('audit_places_seq_seq') + 4096"
 /** A writer's name says whose it is (audit/writer.ts), so that no look-up is needed for each event. */
 const ownLane = "starts_with(split_part(writer, '.', 2), left(md5(current_user), 8))"
+const partIsOpen = `exists (select 1 from recording_parts p
+  where p.recording_id = recording_segments.recording_id and p.part = recording_segments.part and p.ended_at is null)`
 const ownAs = (role: DatabaseRole) => `${own} and role = '${role}'`
 const ownProcess = { control: ownAs('control'), gateway: ownAs('gateway'), replay: ownAs('replay') }
 
@@ -219,6 +221,15 @@ export const rowRules: Readonly<Record<string, RowRules>> = {
   recordings: {
     insert: { control: 'false', gateway: "state = 'open' and seal is null and receipt is null", replay: 'false' },
     update: { control: 'true', gateway: "state = 'open'", replay: 'false' },
+  },
+  // What a part ended with, its gaps and what is missing of it, nobody says otherwise later, nor puts more behind its end.
+  recording_parts: {
+    insert: { control: 'false', gateway: 'ended_at is null and tail_missing_from is null', replay: 'false' },
+    update: { control: 'true', gateway: 'true', replay: 'false' },
+  },
+  recording_segments: {
+    insert: { control: 'false', gateway: `starts_with(key, recording_id || '/') and ${partIsOpen}`, replay: 'false' },
+    update: { control: 'false', gateway: 'false', replay: 'false' },
   },
   recording_keys: {
     insert: { control: 'false', gateway: 'wrapped is not null and destroyed_at is null', replay: 'false' },
@@ -260,4 +271,5 @@ export const updatable: Readonly<Record<string, string | TableConditions>> = {
   audit_writers: own,
   decisions: { control: 'true', gateway: 'false', replay: "point = 'replay'" },
   recordings: { control: 'true', gateway: "state <> 'deleted'", replay: 'false' },
+  recording_parts: { control: 'true', gateway: 'ended_at is null', replay: 'false' },
 }

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { openRegular } from '../regular-file.ts'
 import { syncFolder } from './journal-fs.ts'
 import { checkName, checkRecording, type KeepingStore } from './store.ts'
 
@@ -41,7 +42,7 @@ export class FileStore implements KeepingStore {
   }
 
   async get(name: string, maxBytes: number): Promise<Buffer> {
-    const file = await open(this.#path(name), 'r')
+    const file = await openRegular(this.#path(name))
     try {
       const { size } = await file.stat()
       if (size > maxBytes) throw new RangeError(`${name} has ${size} bytes, more than ${maxBytes}`)
@@ -61,7 +62,7 @@ export class FileStore implements KeepingStore {
   async hash(name: string): Promise<string | null> {
     const hash = createHash('sha256')
     try {
-      const file = await open(this.#path(name), 'r')
+      const file = await openRegular(this.#path(name))
       for await (const chunk of file.createReadStream()) hash.update(chunk as Buffer)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null

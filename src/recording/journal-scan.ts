@@ -1,4 +1,5 @@
-import { open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { NoRegularFile, openRegular } from '../regular-file.ts'
 import { type Frame, journalMagic, parseFrame } from './format.ts'
 
 export type Scanned =
@@ -17,7 +18,14 @@ const chunkBytes = 1024 * 1024
 
 /** Reads the frames of a journal file in order; memory is bounded by the longest frame. A cut is the last thing it gives. */
 export async function* scanJournal(path: string, range: { from?: number; to?: number } = {}): AsyncGenerator<Scanned> {
-  const file = await open(path, 'r')
+  const file = await openRegular(path).catch(error => {
+    if (error instanceof NoRegularFile) return undefined
+    throw error
+  })
+  if (file === undefined) {
+    yield { cut: { offset: 0, reason: 'it is no regular file', torn: false } }
+    return
+  }
   try {
     const size = Math.min((await file.stat()).size, range.to ?? Number.POSITIVE_INFINITY)
     let offset = Math.max(range.from ?? 0, journalMagic.length)
@@ -60,7 +68,7 @@ export async function* scanJournal(path: string, range: { from?: number; to?: nu
   }
 }
 
-async function readAt(file: Awaited<ReturnType<typeof open>>, offset: number, length: number): Promise<Buffer> {
+async function readAt(file: FileHandle, offset: number, length: number): Promise<Buffer> {
   const bytes = Buffer.allocUnsafe(length)
   let done = 0
   while (done < length) {

@@ -1,20 +1,20 @@
-import { randomBytes } from 'node:crypto'
 import { canonical } from '../canonical.ts'
 import { SallyportError } from '../errors.ts'
 import { logger } from '../log.ts'
-import type { Catalog, NewPart, OpenedPart } from './catalog.ts'
+import type { Catalog, OpenedPart } from './catalog.ts'
 import { JournalLost } from './errors.ts'
 import { clearFrame, frameKind } from './format.ts'
+import { Heir } from './heir.ts'
 import type { JournalFs } from './journal-fs.ts'
 import { JournalWriter, type WrittenPart } from './journal-writer.ts'
-import { checkRecipients, newPartKey, type PartKey } from './part-key.ts'
+import { type BegunPart, newPart } from './new-part.ts'
+import { checkRecipients } from './part-key.ts'
 import { PartQueue } from './part-queue.ts'
 import { PartRecorder } from './part-recorder.ts'
 import type { SessionFacts, SessionRecorder } from './recorder.ts'
-import { type Recovered, recoverSpool } from './recovery.ts'
-import type { Layer } from './segment.ts'
+import type { Recovered } from './recovery.ts'
 import { Shipper } from './shipper.ts'
-import { claimSpool, createSpool, isOurs, otherSpools, ownerState, ownsSpool, removeSpool } from './spool.ts'
+import { createSpool, ownsSpool, removeSpool } from './spool.ts'
 import type { Store } from './store.ts'
 
 const log = logger('recording')
@@ -59,21 +59,14 @@ export interface JournalState {
   readonly alarm: string | null
 }
 
-/** A part before it has a number: its key, and what its row will hold. */
-interface BegunPart {
-  readonly id: Buffer
-  readonly key: PartKey['key']
-  readonly row: NewPart
-}
-
 /** The journal of this process: one file for all its sessions. INVARIANT: no recorder, no session. */
 export class Journal {
   readonly #options: JournalOptions
   readonly #folder: string
   readonly #writer: JournalWriter
   readonly #shipper: Shipper
+  readonly #heir: Heir
   readonly #recorders = new Set<PartRecorder>()
-  readonly #claimed = new Set<string>()
   /** Parts of which the database never said whether it has them: nothing is recorded in them, and they are ended if it has. */
   readonly #doubtful = new Set<string>()
   #recovering: Promise<Recovered[]> | undefined
@@ -111,6 +104,8 @@ export class Journal {
         bufferBytes: tuning.bufferBytes,
       }),
     })
+    const { process_id, spool_root, dead_after_s = 20 } = options
+    this.#heir = new Heir({ catalog, store, process_id, spool_root, dead_after_s, isStopping: () => this.#closed })
   }
 
   /** Why no session can be recorded now; undefined when one can. */
@@ -164,8 +159,8 @@ export class Journal {
   async open(facts: SessionFacts): Promise<SessionRecorder> {
     this.#check()
     await this.#writer.revive()
-    const begun = [await this.#newPart('masked')]
-    if (facts.settings.originals === 'sealed') begun.push(await this.#newPart('originals'))
+    const begun = [await newPart('masked', this.#options)]
+    if (facts.settings.originals === 'sealed') begun.push(await newPart('originals', this.#options))
     const rows = begun.map(part => part.row)
     const opened = await this.#options.catalog.openParts(facts, rows).catch(error => {
       for (const { part_id } of rows) this.#doubtful.add(part_id)
@@ -205,25 +200,6 @@ export class Journal {
     await this.#shipper.stop()
     await this.#writer.close().catch(() => {})
     if (empty && !this.#taken) await removeSpool(this.#folder)
-  }
-
-  /** @throws SallyportError for a layer that nobody could ever open: what policy asks to keep is not thrown away. */
-  async #newPart(layer: Layer): Promise<BegunPart> {
-    const recipients = layer === 'masked' ? this.#options.recipients : (this.#options.originals_recipients ?? [])
-    if (recipients.length === 0)
-      throw new SallyportError(
-        'recording_unavailable',
-        'policy asks to seal the originals of this session, and this deployment names nobody who could open them',
-        {
-          remedy:
-            'name recording.originals_recipients (`sallyport keys` makes a pair), or let the `recording` point answer originals: drop',
-        },
-      )
-    const id = randomBytes(16)
-    const part_id = id.toString('hex')
-    const { key, wrapped } = await newPartKey(recipients)
-    const { process_id } = this.#options
-    return { id, key, row: { part_id, layer, process_id, spool: process_id, wrapped } }
   }
 
   #recorder(
@@ -295,35 +271,7 @@ export class Journal {
       this.#writer.lose(takenOver)
     }
     await this.#endDoubtful()
-    const done: Recovered[] = []
-    let left = 0
-    for (const folder of await otherSpools(this.#options.spool_root, this.#options.process_id)) {
-      const state = await ownerState(folder.owner)
-      const mine = this.#claimed.has(folder.process_id) && isOurs(folder) // taken over, perhaps without being told so, and not finished at the last try
-      if (state === 'alive' && !mine) continue
-      left += folder.bytes
-      try {
-        if (
-          state === 'elsewhere' &&
-          !mine &&
-          !(await this.#options.catalog.isDead(folder.process_id, this.#options.dead_after_s ?? 20))
-        )
-          continue
-        if (this.#closed) continue
-        this.#claimed.add(folder.process_id)
-        if (!(await claimSpool(folder))) {
-          this.#claimed.delete(folder.process_id)
-          continue
-        }
-        const recovered = await recoverSpool(folder.path, this.#options, folder.process_id)
-        log.info({ spool: folder.process_id, ...recovered }, 'a spool was recovered')
-        this.#claimed.delete(folder.process_id)
-        done.push(recovered)
-        left -= folder.bytes
-      } catch (error) {
-        log.warn({ err: error, spool: folder.process_id }, 'a spool could not be recovered yet; it is tried again')
-      }
-    }
+    const { done, left } = await this.#heir.recover()
     this.#writer.countOthers(left)
     return done
   }

@@ -8,6 +8,12 @@ import { type Seal, type SealedPart, sealHash } from './seal.ts'
 
 const log = logger('recording')
 const batch = 200
+/**
+ * A process beats each second; one that was not heard of for this long is dead, and what it recorded is sealed at the next
+ * look of any control: within 60 s of the crash.
+ */
+export const sealing = { dead_after_s: 20, every_ms: 5_000 } as const
+const late_ms = 15 * 60_000
 
 export interface SealerOptions {
   readonly database: Database
@@ -18,9 +24,16 @@ export interface SealerOptions {
   readonly dead_after_s?: number
 }
 
+interface Candidate {
+  readonly id: string
+  readonly session_id: string
+  readonly crashed: boolean
+}
+
 /** Seals what is complete, and what will not be completed by its process. Any process with a database may run it. */
 export class Sealer {
   readonly #options: SealerOptions
+  #problem: string | null = null
 
   constructor(options: SealerOptions) {
     this.#options = options
@@ -28,11 +41,44 @@ export class Sealer {
 
   /** Seals each open recording of which no part is recorded any more. @returns how many. */
   async sealDue(): Promise<number> {
-    const candidates = await this.#candidates()
-    const ended =
-      candidates.length === 0
-        ? new Map<string, number>()
-        : await this.#options.sessionsEnded(candidates.map(c => c.session_id))
+    let sealed = 0
+    // All of them each time: hundreds that wait between two connections, or cannot be sealed, must not keep others waiting.
+    for (let after = ''; ; ) {
+      const candidates = await this.#candidates(after)
+      sealed += await this.#sealEach(candidates)
+      if (candidates.length < batch) return sealed
+      after = candidates.at(-1)!.id
+    }
+  }
+
+  /** Why somebody must look: who is broken, or lies, may say for ever that it still records. */
+  get problem(): string | null {
+    return this.#problem
+  }
+
+  /** Looks for sessions that ended long ago and are, says their process, still recorded. */
+  async look(): Promise<void> {
+    const late: string[] = []
+    for (let after = ''; ; ) {
+      const open = await this.#options.database.sql<{ id: string; session_id: string; now_ms: string }[]>`
+        select id, session_id, (extract(epoch from clock_timestamp()) * 1000)::bigint::text as now_ms
+        from recordings where state = 'open' and id > ${after} order by id limit ${batch}`
+      if (open.length === 0) break
+      const ended = await this.#options.sessionsEnded(open.map(each => each.session_id))
+      for (const { session_id, now_ms } of open)
+        if (Number(now_ms) - (ended.get(session_id) ?? Number.POSITIVE_INFINITY) > late_ms) late.push(session_id)
+      after = open.at(-1)!.id
+    }
+    const some = late.slice(0, 3).join(', ')
+    this.#problem =
+      late.length === 0
+        ? null
+        : `${late.length === 1 ? 'the recording of a session that ended' : `the recordings of ${late.length} sessions that ended`} more than 15 minutes ago cannot be sealed: ${some}${late.length > 3 ? ', …' : ''}`
+  }
+
+  async #sealEach(candidates: readonly Candidate[]): Promise<number> {
+    if (candidates.length === 0) return 0
+    const ended = await this.#options.sessionsEnded(candidates.map(c => c.session_id))
     let sealed = 0
     for (const candidate of candidates) {
       const endedAt = ended.get(candidate.session_id)
@@ -47,18 +93,18 @@ export class Sealer {
   }
 
   /** Open recordings with no live part. `crashed`: a process died in it, so it is sealed without waiting for the session. */
-  async #candidates(): Promise<{ id: string; session_id: string; crashed: boolean }[]> {
-    return await this.#options.database.sql<{ id: string; session_id: string; crashed: boolean }[]>`
+  async #candidates(after: string): Promise<Candidate[]> {
+    return await this.#options.database.sql<Candidate[]>`
       select r.id, r.session_id, bool_or(p.ended_at is null or p.ending = 'recovered') as crashed
       from recordings r join recording_parts p on p.recording_id = r.id left join processes c on c.id = p.process_id
-      where r.state = 'open'
+      where r.state = 'open' and r.id > ${after}
       group by r.id
       having not bool_or(p.ended_at is null and coalesce(c.heartbeat_at > clock_timestamp() - make_interval(secs => ${this.#deadAfter}), false))
       order by r.id limit ${batch}`
   }
 
   get #deadAfter(): number {
-    return this.#options.dead_after_s ?? 20
+    return this.#options.dead_after_s ?? sealing.dead_after_s
   }
 
   #seal(id: string, endedAtMs: number | undefined): Promise<boolean> {
@@ -72,7 +118,9 @@ export class Sealer {
       const { session_id, subject_id, resource, seal_hash: former } = recording.recording
       const parts = await this.#parts(tx, id)
       if (parts === undefined) return false
-      const whole = parts.every(part => part.ending === 'clean' && part.gaps.length === 0)
+      const whole = parts.every(
+        part => part.ending === 'clean' && part.gaps.length === 0 && part.tail_missing_from === null,
+      )
       const seal: Seal = {
         v: 1,
         recording_id: id,
@@ -143,9 +191,13 @@ export class Sealer {
       const ended = part.ended_at !== null
       if (!ended && alive) return undefined
       const chain = chains.get(part.part) ?? { segments: 0, last_seq: 0, head: '', bytes: 0 }
-      if (ended && chain.last_seq !== (part.last_seq ?? 0)) {
-        throw new Error(`part ${part.part} ended at seq ${part.last_seq}, but its segments end at ${chain.last_seq}`)
-      }
+      // INVARIANT: what is sealed is what is there. Where the end of the part says otherwise, the seal says that something is missing.
+      const isShort = ended && chain.last_seq !== (part.last_seq ?? 0)
+      if (isShort)
+        log.error(
+          { recording: id, part: part.part, ended_at: part.last_seq, shipped: chain.last_seq },
+          'the segments of a part do not end where the part did',
+        )
       parts.push({
         part: part.part,
         part_id: part.part_id,
@@ -155,7 +207,7 @@ export class Sealer {
         ending: ended ? part.ending! : 'missing',
         ...chain,
         gaps: part.gaps,
-        tail_missing_from: ended ? part.tail_missing_from : chain.last_seq + 1,
+        tail_missing_from: ended && !isShort ? part.tail_missing_from : chain.last_seq + 1,
       })
     }
     return parts

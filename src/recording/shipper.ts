@@ -2,10 +2,9 @@ import type { KeyObject } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { logger } from '../log.ts'
 import type { Catalog, Head } from './catalog.ts'
-import { type Frame, frameKind, openRecord } from './format.ts'
-import { scanJournal } from './journal-scan.ts'
-import type { JournalWriter, Position } from './journal-writer.ts'
+import type { JournalWriter } from './journal-writer.ts'
 import type { Chunk, PartQueue } from './part-queue.ts'
+import { readBack } from './read-back.ts'
 import { hashOf, type NewSegment, sealEvents, segmentTarget } from './segment.ts'
 import { Spares } from './spares.ts'
 import { clearLate, type Store, segmentName } from './store.ts'
@@ -153,12 +152,13 @@ export class Shipper {
       this.#alarmed = true
       this.#options.onAlarm(this.#problem)
     }
-    if (now < this.#retryAt) return
-    for (const part of this.#parts.values()) {
-      if (this.#running >= this.#options.parallel) break
+    // A copy: whoever had its turn goes to the end, and one that fails before it waits for anything would have turns for ever.
+    for (const part of [...this.#parts.values()]) {
+      if (now < this.#retryAt || this.#running >= this.#options.parallel) break
       if (!part.busy && this.#due(part, now)) void this.#run(part)
     }
-    if (!this.#catchingUp && [...this.#parts.values()].some(part => part.lagging !== undefined)) void this.#catchUp()
+    if (now >= this.#retryAt && !this.#catchingUp && [...this.#parts.values()].some(part => part.lagging !== undefined))
+      void this.#catchUp()
   }
 
   #due(part: PartQueue, now: number): boolean {
@@ -253,13 +253,13 @@ export class Shipper {
     this.#catchingUp = true
     try {
       const parts = new Map([...this.#parts].filter(([, part]) => part.lagging !== undefined))
-      let from = [...parts.values()].map(part => part.lagging!).reduce(earlier)
-      while (!this.#stopped) {
-        const to = this.#options.writer.position
-        if (from.file === to.file && from.offset >= to.offset) break // nothing was awaited since: what comes next goes to memory
-        from = await this.#readFrom(from, to, parts)
-      }
-      if (this.#stopped) return
+      const whole = await readBack({
+        writer: this.#options.writer,
+        parts,
+        give: (part, chunk) => this.#push(part, chunk),
+        room: () => this.#room(),
+      })
+      if (!whole) return
       for (const part of parts.values()) if (part.queued === part.written) part.lagging = undefined
     } catch (error) {
       log.error({ err: error }, 'the journal could not be read back')
@@ -269,32 +269,9 @@ export class Shipper {
     }
   }
 
-  async #readFrom(from: Position, to: Position, parts: ReadonlyMap<string, PartQueue>): Promise<Position> {
-    for (const file of this.#options.writer.filesFrom(from.file)) {
-      const range = {
-        from: file.number === from.file ? from.offset : 0,
-        to: file.number === to.file ? to.offset : file.size,
-      }
-      for await (const scanned of scanJournal(file.path, range)) {
-        if ('cut' in scanned) throw new Error(`${file.path} at ${scanned.cut.offset}: ${scanned.cut.reason}`)
-        const part = parts.get(scanned.frame.part_id.toString('hex'))
-        if (part !== undefined) this.#refill(part, scanned.frame, { file: file.number, offset: scanned.offset })
-        while (this.#bytes > this.#options.bufferBytes / 2 && !this.#stopped) await sleep(10)
-        if (this.#stopped) return to
-      }
-      if (file.number === to.file) break
-    }
-    return to
-  }
-
-  #refill(part: PartQueue, frame: Frame, at: Position): void {
-    if (frame.kind !== frameKind.record || frame.first_seq !== part.queued + 1) return
-    this.#push(part, {
-      first_seq: frame.first_seq,
-      last_seq: frame.first_seq + frame.count - 1,
-      events: openRecord(part.facts.key, frame),
-      at,
-    })
+  async #room(): Promise<boolean> {
+    while (this.#bytes > this.#options.bufferBytes / 2 && !this.#stopped) await sleep(10)
+    return !this.#stopped
   }
 }
 
@@ -309,6 +286,3 @@ async function sealTogether(key: KeyObject, header: NewSegment, chunks: readonly
     spaces.give(space)
   }
 }
-
-const earlier = (a: Position, b: Position): Position =>
-  a.file < b.file || (a.file === b.file && a.offset <= b.offset) ? a : b

@@ -1,12 +1,15 @@
-import { access, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, lstat, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { bootOf, ownerPattern, ownName, stateOfOwner } from '../db/owner-name.ts'
 import { isId } from '../ids.ts'
+import { isFolder } from '../regular-file.ts'
 import { syncFolder } from './journal-fs.ts'
 
 /**
  * The spool: one folder for each process that journals, named by its process id, with one `owner.<host>.<pid>.<start>` file.
- * Whoever renames that file owns the folder; of two that try, one finds it gone.
+ * Whoever renames that file owns the folder; of two that try, one finds it gone. INVARIANT: nothing in it is reached by a
+ * link, nor is it: whoever can put one there must not lead us to what is not ours.
  */
 export interface SpoolFolder {
   readonly path: string
@@ -26,6 +29,7 @@ interface Owner {
 export async function createSpool(root: string, processId: string): Promise<string> {
   const path = join(root, processId)
   const made = await mkdir(path, { recursive: true, mode: 0o700 })
+  if (!(await isFolder(path))) throw new Error(`${path} is no folder, but a link to one`)
   await writeFile(join(path, ownFile()), '', { mode: 0o600, flag: 'wx' })
   await syncFolder(path)
   for (let at = path; made !== undefined && at.length >= made.length; at = dirname(at)) await syncFolder(dirname(at))
@@ -48,11 +52,12 @@ export async function otherSpools(root: string, own: string): Promise<SpoolFolde
   for (const name of await readdir(root).catch(() => [])) {
     if (name === own || !isId('prc', name)) continue
     const path = join(root, name)
+    if (!(await isFolder(path))) continue
     const files = await readdir(path).catch(() => [])
     const owner = files.map(parseOwner).find(parsed => parsed !== undefined)
     if (owner === undefined) continue
     let bytes = 0
-    for (const file of files) bytes += (await stat(join(path, file)).catch(() => undefined))?.size ?? 0
+    for (const file of files) bytes += (await lstat(join(path, file)).catch(() => undefined))?.size ?? 0
     found.push({ path, process_id: name, owner, bytes })
   }
   return found
@@ -67,14 +72,22 @@ export async function ownerState(owner: Owner): Promise<'alive' | 'dead' | 'else
 export async function claimSpool(folder: SpoolFolder): Promise<boolean> {
   try {
     // Whoever goes on with it, should this process die too, must know that its end may never have reached the disk.
-    if (bootOf(folder.owner.name) !== bootOf(ownName()))
-      await writeFile(join(folder.path, otherBoot), '', { mode: 0o600 })
+    if (bootOf(folder.owner.name) !== bootOf(ownName())) await mark(join(folder.path, otherBoot))
     await rename(join(folder.path, folder.owner.file), join(folder.path, ownFile()))
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
     throw error
   }
+}
+
+/** What lies there already says it too. */
+async function mark(path: string): Promise<void> {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL
+  const file = await open(path, flags, 0o600).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+  })
+  await file?.close()
 }
 
 /** Whether this process owns a folder. */

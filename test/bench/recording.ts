@@ -3,8 +3,6 @@ import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
-import { packageRoot } from '../../src/db/package-root.ts'
-import { Person } from '../support/person.ts'
 import { figure, median } from './live/figure.ts'
 import { run } from './postgres/run.ts'
 import { startBenchWorld } from './postgres/world.ts'
@@ -31,6 +29,7 @@ const generated = `select g, 'row number ' || g as text, md5(g::text) from gener
 const listing = 'for i in 1 2 3 4 5 6; do ls -lR /usr/lib /usr/share | head -c 8000000; done'
 
 const world = await startBenchWorld(rows)
+let granted: Promise<void> | undefined
 const sql = postgres(world.dev.database.url('sallyport').reveal(), { max: 1, onnotice: () => {} })
 try {
   figure(
@@ -121,17 +120,19 @@ async function stored(ticket: string): Promise<number> {
   }
 }
 
+/** Erin asks once, Dana approves; then a ticket, and so a session, of its own for each. */
 async function terminal(name: string): Promise<BenchTicket> {
   const folder = join(world.folder, name.replaceAll(' ', '-'))
   mkdirSync(folder)
-  const { dana } = world
-  const request = await dana.ask({ resource: 'web-1', role: 'operator', duration_s: 7200, reason: 'benchmark' })
-  if (request.state !== 'approved') {
-    const program = join(packageRoot(), 'dist/cli/main.js')
-    const sam = new Person('sam', { origin: world.dev.origin, program, folder: join(world.folder, 'people') })
-    await sam.vote(request)
-  }
-  return ticketWay(dana, folder)
+  const erin = world.person('erin')
+  granted ??= erin
+    .ask({ resource: 'web-1', role: 'operator', duration_s: 3600, reason: 'benchmark' })
+    .then(async request => {
+      const { body } = await world.dana.vote(request)
+      if (body['state'] !== 'approved') throw new Error(`not approved: ${JSON.stringify(body)}`)
+    })
+  await granted
+  return ticketWay(erin, folder)
 }
 
 async function pgbench(target: string, clients: number): Promise<number> {

@@ -1,11 +1,18 @@
-import { rmSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { rmSync, writeFileSync } from 'node:fs'
+import { cpus, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import setup from '../support/database-setup.ts'
-import { faultKinds, folderForFaults } from '../support/faults/faults.ts'
+import { type Fault, faultKinds, folderForFaults } from '../support/faults/faults.ts'
 
 /**
  * `npm run conformance -- faults [--only TEXT] [--stride N]`: each write, sync, rename and call fails, or the process dies in
  * it, or the machine loses its power, in turn until a run passes clean: while a session is recorded and shipped, while its
- * spool is recovered, while it is sealed, while it is deleted or moved to another store. Some ten minutes. What is checked after each is in `recording/fault-runs.ts`.
+ * spool is recovered, while it is sealed, deleted or moved to another store, and while events enter the audit log and are
+ * signed. What is checked after each is in `recording/fault-runs.ts`, `recording/keep-faults.ts` and `audit-faults.ts`.
+ * Writes faults.md beside this file, unless a part of it was asked for.
  */
 process.env['SALLYPORT_LOG_LEVEL'] ??= 'silent' // thousands of faults, each with its line
 const { recordAtEveryFault, recoverAtEveryFault, sealAtEveryFault } = await import('../recording/fault-runs.ts')
@@ -16,41 +23,111 @@ const given = (name: string) => {
   const at = process.argv.indexOf(`--${name}`)
   return at < 0 ? undefined : process.argv[at + 1]
 }
+const only = given('only') ?? ''
 const stride = Number(given('stride') ?? 1)
+const calls = ['fails', 'unanswered', 'dies'] as const
+const powers = ['dropped', 'zeros'] as const
+
+interface Row {
+  readonly part: string
+  readonly fault: string
+  readonly steps: number | string
+  readonly seconds: number
+}
+const rows: Row[] = []
+
 const stop = await setup()
 const folder = folderForFaults()
-let failed = 0
-
 const world = await createWorld()
 try {
-  const tries: [string, () => Promise<number>][] = []
-  const whole = { world, folder, stride }
-  for (const kind of faultKinds) {
-    tries.push([`record and ship, ${kind}`, () => recordAtEveryFault({ ...whole, kind })])
-    tries.push([`recover, ${kind}`, () => recoverAtEveryFault({ ...whole, kind })])
+  const whole = { world, folder, stride, parallel: 6 }
+  const writing = { 'record and ship': recordAtEveryFault, recover: recoverAtEveryFault, move: moveAtEveryFault }
+  const tries: [part: string, fault: string, run: () => Promise<number>][] = []
+  for (const [part, run] of Object.entries(writing)) {
+    for (const kind of faultKinds) tries.push([part, kind, () => run({ ...whole, kind })])
+    for (const power of powers) tries.push([part, `no power, ${power}`, () => run({ ...whole, kind: 'dies', power })])
   }
-  for (const power of ['dropped', 'zeros'] as const) {
-    tries.push([`record and ship, no power, ${power}`, () => recordAtEveryFault({ ...whole, kind: 'dies', power })])
-    tries.push([`recover, no power, ${power}`, () => recoverAtEveryFault({ ...whole, kind: 'dies', power })])
+  for (const kind of calls) {
+    tries.push(['seal', kind, () => sealAtEveryFault({ ...whole, kind })])
+    tries.push(['delete', kind, () => deleteAtEveryFault({ ...whole, kind })])
   }
-  for (const kind of ['fails', 'unanswered', 'dies'] as const)
-    tries.push([`seal, ${kind}`, () => sealAtEveryFault({ ...whole, kind })])
-  for (const kind of ['fails', 'unanswered', 'dies'] as const) {
-    tries.push([`delete, ${kind}`, () => deleteAtEveryFault({ ...whole, kind })])
-    tries.push([`move, ${kind}`, () => moveAtEveryFault({ ...whole, kind })])
-  }
-  for (const [name, run] of tries) {
-    if (!name.includes(given('only') ?? '')) continue
-    try {
-      console.log(`pass  ${name}: ${await run()} steps`)
-    } catch (error) {
-      failed++
-      console.log(`FAIL  ${name}: ${(error as Error).message}`)
-    }
+  for (const power of powers)
+    tries.push(['delete', `no power, ${power}`, () => deleteAtEveryFault({ ...whole, kind: 'dies', power })])
+  for (const [part, fault, run] of tries) {
+    if (!`${part}, ${fault}`.includes(only)) continue
+    const began = performance.now()
+    const steps = await run().catch((error: Error) => error.message)
+    tell({ part, fault, steps, seconds: Math.round((performance.now() - began) / 1000) })
   }
 } finally {
   await world[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
+}
+try {
+  if ('append and checkpoint'.includes(only)) await auditLog()
+} finally {
   await stop()
 }
-process.exitCode = failed === 0 ? 0 : 1
+if (only === '' && stride === 1) writeFileSync(join(import.meta.dirname, 'faults.md'), page())
+process.exit(rows.some(row => typeof row.steps === 'string') ? 1 : 0)
+
+function tell(row: Row): void {
+  rows.push(row)
+  const { part, fault, steps, seconds } = row
+  console.log(
+    `${typeof steps === 'number' ? 'pass' : 'FAIL'}  ${part}, ${fault}: ${steps}${typeof steps === 'number' ? ' steps' : ''}, ${seconds} s`,
+  )
+}
+
+/** The audit log has a run of its own, whose processes are really killed. */
+async function auditLog(): Promise<void> {
+  const child = spawn(process.execPath, [...process.execArgv, join(import.meta.dirname, 'audit-faults.ts')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let began = performance.now()
+  for await (const line of createInterface({ input: child.stdout })) {
+    const [, fault, steps] = /^pass {2}(.*): (\d+) places/.exec(line) ?? []
+    if (fault === undefined && !line.startsWith('FAIL')) continue
+    const seconds = Math.round((performance.now() - began) / 1000)
+    began = performance.now()
+    tell({
+      part: 'append and checkpoint',
+      fault: fault ?? '',
+      steps: fault === undefined ? line.slice(6) : Number(steps),
+      seconds,
+    })
+  }
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'close')
+  if (child.exitCode !== 0) tell({ part: 'append and checkpoint', fault: 'all', steps: 'it did not pass', seconds: 0 })
+}
+
+function page(): string {
+  const said: Partial<Record<Fault | string, string>> = {
+    fails: 'the step does nothing and throws EIO, this once',
+    half: 'half of a write arrives, then ENOSPC',
+    unanswered: 'the step is done, and throws all the same',
+    dies: 'the process ends before the step',
+    torn: 'half of a write arrives, then the process ends',
+    'no power, dropped': 'the machine stops; what was not synced is gone',
+    'no power, zeros': 'the same, and files have their length, with zeros in it',
+  }
+  const total = Math.round(rows.reduce((sum, row) => sum + row.seconds, 0) / 60)
+  return [
+    '# Faults',
+    '',
+    `*Written by \`npm run conformance -- faults\` on ${new Date().toISOString().slice(0, 10)}; do not edit.* Machine: ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB; ${total} minutes.`,
+    '',
+    'Each step (a write, a sync, a rename, a call of the store or the database) goes wrong in turn, until a run passes in which none was left to. After each, the next',
+    'run finds what is there: nothing that was taken is lost, no hole and no event twice, what is missing is said, nothing is in clear, a deletion or a move finishes.',
+    '',
+    ...Object.entries(said).map(([fault, meaning]) => `- **${fault}**: ${meaning}`),
+    '',
+    '| part | fault | steps | seconds | |',
+    '|---|---|---|---|---|',
+    ...rows.map(
+      ({ part, fault, steps, seconds }) =>
+        `| ${part} | ${fault} | ${typeof steps === 'number' ? steps : ''} | ${seconds} | ${typeof steps === 'number' ? 'pass' : `**fail**: ${steps.replaceAll('|', '\\|').replaceAll('\n', ' ')}`} |`,
+    ),
+    '',
+  ].join('\n')
+}

@@ -101,6 +101,13 @@ describe('the grants of the three database users', () => {
       (id, session_id, subject_id, subject_name, resource, labels, role, protocol, settings, decision_id, state)
       values ('${name}', '${name}', 's', 's', 'r', '{}', 'r', 'p', '{}', 'd', '${state}')`
 
+    const part = (n: number, end = 'null') => `insert into recording_parts
+      (recording_id, part, process_id, spool, started_at_ms, part_id, ended_at)
+      values ('${id}', ${n}, 'prc_x', 'prc_x', 1, '${n}', ${end})`
+    const segment = (n: number, of = id) => `insert into recording_segments
+      (recording_id, part, n, first_seq, last_seq, bytes, hash, prev, key)
+      values ('${id}', ${n}, 0, 1, 1, 1, 'h', '', '${of}/${n}-000000.seg')`
+
     async function as<T>(role: DatabaseRole, run: (sql: postgres.Sql) => Promise<T>): Promise<T> {
       const database = openDatabase({ url: world.roleUrls[role], max: 1, application: 'test' })
       try {
@@ -121,6 +128,10 @@ describe('the grants of the three database users', () => {
       await as('gateway', async sql => {
         await sql.unsafe(recording(id, 'open'))
         await sql.unsafe(action('dec_action'))
+        for (const n of [1, 2]) await sql.unsafe(part(n))
+        await sql.unsafe(segment(1))
+        await sql`update recording_parts set ended_at = now(), ending = 'lost', last_seq = 1, gaps = '[{"from_seq": 1, "to_seq": 1}]'
+          where recording_id = ${id} and part = 1`
         await sql`insert into processes (id, role, host, pid) values ('prc_gateway', 'gateway', 'h', 1)`
       })
     })
@@ -195,7 +206,21 @@ describe('the grants of the three database users', () => {
       ['gateway', `update recordings set state = 'sealed' where id = '${id}'`],
       ['gateway', `update recordings set seal = '{}' where id = '${id}'`],
       ['gateway', `insert into recording_keys (recording_id, part, wrapped) values ('${id}', 1, null)`],
+      ['gateway', part(3, 'now()')],
+      ['gateway', segment(1).replace(', 0, 1, 1,', ', 1, 2, 2,')], // behind the end of a part
+      ['gateway', segment(3)], // of a part that is none
+      ['gateway', segment(2, newId('rec'))],
+      ['gateway', `update recording_segments set last_seq = 9 where recording_id = '${id}'`],
+      ['gateway', `delete from recording_segments where recording_id = '${id}'`],
     ])('%s may not %s', async (role, statement) => refused(role, statement))
+
+    test('what a part ended with, a gap and what is missing, no gateway changes any more', async () => {
+      await as('gateway', async sql => {
+        const changed = await sql`update recording_parts set gaps = '[]', ending = 'clean', tail_missing_from = null
+          where recording_id = ${id} returning part`
+        expect(changed.map(row => row['part'])).toEqual([2])
+      })
+    })
 
     test('no decision goes that is younger than a day or not covered by the audit log yet', async () => {
       await as('control', async sql => {

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { createSecretKey, randomBytes } from 'node:crypto'
 import {
   mkdirSync,
@@ -7,6 +7,8 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -298,26 +300,34 @@ describe('the spool of the decision log', () => {
     await later.close()
   })
 
-  test('a file that cannot be read keeps no other waiting, and is an alarm as long as it is there', async () => {
-    const lost = join(folder, `${newId('prc')}.${deadOwner()}.000001.spool`)
-    mkdirSync(lost) // what a bad sector or another owner does, for root too
-    const file = new SpoolFile(join(folder, `prc_${'z'.repeat(26)}.${deadOwner()}.1000000.spool`), key)
-    const decision = decide('behind it')
-    file.append({ row: decisionRow(decision, 1, engine) })
-    file.close()
-    const log = new DecisionLog({ database: db.database, engine, spool: spool() })
-    await log.takeOver()
-    expect(await stored(decision.id)).toBe(1)
-    expect(files()).toHaveLength(1)
-    expect(log.state.alarm).toMatch(/^decisions on the disk cannot be read: prc_/)
-    const [name] = files()
-    await log.takeOver()
-    expect(files()).toEqual([name])
-    rmSync(join(folder, name!), { recursive: true })
-    await log.takeOver()
-    expect(log.state.alarm).toBeNull()
-    await log.close()
-  })
+  test.each(['folder', 'pipe', 'link'])(
+    'a %s that cannot be read keeps no other waiting, and is an alarm as long as it is there',
+    async what => {
+      const precious = join(folder, 'precious')
+      writeFileSync(precious, 'keep me', { mode: 0o644 })
+      const lost = join(folder, `${newId('prc')}.${deadOwner()}.000001.spool`)
+      if (what === 'folder') mkdirSync(lost) // what a bad sector or another owner does, for root too
+      if (what === 'pipe') spawnSync('mkfifo', [lost])
+      if (what === 'link') symlinkSync(precious, lost)
+      const file = new SpoolFile(join(folder, `prc_${'z'.repeat(26)}.${deadOwner()}.1000000.spool`), key)
+      const decision = decide('behind it')
+      file.append({ row: decisionRow(decision, 1, engine) })
+      file.close()
+      const log = new DecisionLog({ database: db.database, engine, spool: spool() })
+      await log.takeOver()
+      expect(await stored(decision.id)).toBe(1)
+      expect(files()).toHaveLength(2)
+      expect(log.state.alarm).toMatch(/^decisions on the disk cannot be read: prc_/)
+      const [, name] = files().sort((a, b) => Number(b === 'precious') - Number(a === 'precious'))
+      await log.takeOver()
+      expect(files().sort()).toEqual(['precious', name].sort())
+      expect([readFileSync(precious, 'utf8'), statSync(precious).mode & 0o777]).toEqual(['keep me', 0o644])
+      rmSync(join(folder, name!), { recursive: true })
+      await log.takeOver()
+      expect(log.state.alarm).toBeNull()
+      await log.close()
+    },
+  )
 
   test('of a broken file what can be read is found by the next process, until it is in the database', async () => {
     const file = new SpoolFile(join(folder, `${newId('prc')}.${deadOwner()}.000001.spool`), key)

@@ -1,4 +1,16 @@
-import { appendFileSync, cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { newId } from '../../src/ids.ts'
@@ -6,6 +18,7 @@ import { RecordingDamaged } from '../../src/recording/errors.ts'
 import { Reader } from '../../src/recording/reader.ts'
 import type { SessionFacts } from '../../src/recording/recorder.ts'
 import type { Seal } from '../../src/recording/seal.ts'
+import { Sealer, sealing } from '../../src/recording/sealer.ts'
 import { createWorld, orphan, type RecordingWorld, sessionFacts, until } from './world.ts'
 
 let world: RecordingWorld
@@ -233,6 +246,102 @@ describe('RE2: a process that was killed', () => {
       ok: false,
       problem: expect.stringContaining('other recipients') as string,
     })
+  })
+
+  test('a link or a pipe in a spool leads nowhere and holds nothing up: what it took the place of is a tail that is missing', async () => {
+    const facts = sessionFacts()
+    const { folder, file } = await killed(facts, 5, 2, 'another boot')
+    const elsewhere = join(world.folder, 'elsewhere.journal')
+    renameSync(file, elsewhere)
+    symlinkSync(elsewhere, file)
+    const precious = join(world.folder, 'precious')
+    writeFileSync(precious, 'keep me')
+    symlinkSync(precious, join(folder, 'other-boot'))
+    spawnSync('mkfifo', [join(folder, '00000099.journal')])
+    expect(existsSync(join(folder, '00000099.journal'))).toBe(true)
+    const linked = newId('prc')
+    const real = join(world.folder, 'real')
+    mkdirSync(real)
+    cpSync(
+      join(folder, readdirSync(folder).find(name => name.startsWith('owner.'))!),
+      join(real, 'owner.h.999999999.1'),
+    )
+    symlinkSync(real, join(spool(), linked))
+    await recover()
+    expect(readFileSync(precious, 'utf8')).toBe('keep me')
+    expect(readdirSync(real)).toEqual(['owner.h.999999999.1'])
+    expect([existsSync(elsewhere), existsSync(folder)]).toEqual([true, false])
+    await world.sealer.sealDue()
+    const { seal, state } = await row(facts)
+    expect([state, seal.parts[0]?.last_seq, seal.parts[0]?.tail_missing_from]).toEqual(['interrupted', 2, 3])
+    const blocked = newId('prc')
+    symlinkSync(real, join(spool(), blocked))
+    await expect(world.journal({ process_id: blocked })).rejects.toThrow('link')
+  })
+
+  test('a process counts as alive until it was silent for 20 s; whichever replica looks next seals, once, however many wait', async () => {
+    expect(1 + sealing.dead_after_s + sealing.every_ms / 1000).toBeLessThan(60)
+    const side = await world.process()
+    const { sql } = world.test.database
+    // Sessions between two connections come first, as old ones do, and more of each than are looked at at a time.
+    for (const [resource, ended] of [
+      ['idle', true],
+      ['left', false],
+    ] as const) {
+      const ids = Array.from({ length: 220 }, () => newId('rec'))
+      await sql`insert into recordings (id, session_id, subject_id, subject_name, resource, role, protocol, settings, decision_id)
+        select id, id, 's', 's', ${resource}, 'r', 'test', '{}', 'd' from unnest(${ids}::text[]) id`
+      await sql`insert into recording_parts (recording_id, part, process_id, spool, started_at_ms, part_id, ended_at, ending, last_seq)
+        select id, 1, ${side.process_id}, ${side.process_id}, 1, id, case when ${ended} then now() end,
+          case when ${ended} then 'clean' end, case when ${ended} then 0 end from unnest(${ids}::text[]) id`
+    }
+    const silent = (seconds: number) =>
+      sql`update processes set heartbeat_at = now() - make_interval(secs => ${seconds}) where id = ${side.process_id}`
+    const states = () =>
+      sql`select resource, state, count(*)::int from recordings where resource in ('idle', 'left') group by 1, 2 order by 1`
+    await silent(sealing.dead_after_s - 5)
+    await world.sealer.sealDue()
+    expect((await states()).map(row => row['state'])).toEqual(['open', 'open'])
+    await silent(sealing.dead_after_s + 1)
+    const other = new Sealer({ ...world.control, sessionsEnded: async () => new Map() })
+    const [one, two] = await Promise.all([world.sealer.sealDue(), other.sealDue()])
+    expect(one + two).toBe(220)
+    expect([...(await states())].map(row => ({ ...row }))).toEqual([
+      { resource: 'idle', state: 'open', count: 220 },
+      { resource: 'left', state: 'interrupted', count: 220 },
+    ])
+  })
+
+  test('where the rows of a part contradict each other it is sealed all the same, and says that something is missing', async () => {
+    const facts = sessionFacts()
+    const journal = await world.journal({ process_id: (await world.process()).process_id })
+    const recorder = await journal.open(facts)
+    for (let i = 1; i <= 3; i++) recorder.append([statement(i)])
+    await recorder.close('done')
+    await until(() => journal.pending === 0)
+    await world.test.database.sql`update recording_parts set last_seq = 9 where recording_id = ${recorder.recording_id}`
+    world.ended.set(facts.session_id, Date.now())
+    await world.sealer.sealDue()
+    const { seal, state } = await row(facts)
+    expect([state, seal.parts[0]?.last_seq, seal.parts[0]?.tail_missing_from]).toEqual(['interrupted', 3, 4])
+    expect((await play(facts)).at(-1)).toMatchObject({ kind: 'gap', from_seq: 4, to_seq: null })
+  })
+
+  test('of a session that ended long ago and is still recorded, says its process, somebody is told', async () => {
+    const facts = sessionFacts()
+    const journal = await world.journal({ process_id: (await world.process()).process_id })
+    const recorder = await journal.open(facts)
+    world.ended.set(facts.session_id, Date.now() - 14 * 60_000)
+    await world.sealer.look()
+    expect(world.sealer.problem).toBeNull()
+    world.ended.set(facts.session_id, Date.now() - 16 * 60_000)
+    await world.sealer.look()
+    expect(world.sealer.problem).toContain(facts.session_id)
+    await recorder.close('done')
+    await until(() => journal.pending === 0)
+    await world.sealer.sealDue()
+    await world.sealer.look()
+    expect(world.sealer.problem).toBeNull()
   })
 
   test('RE3: a seal that was changed in the database is found', async () => {

@@ -28,6 +28,7 @@ export interface FaultRun {
   readonly stride?: number
   readonly from?: number
   readonly runs?: number
+  readonly parallel?: number
   /** The machine loses its power and not only the process its life. */
   readonly power?: Tail
 }
@@ -142,6 +143,7 @@ export async function recoverAtEveryFault({ world, folder, kind, power, ...slice
       orphan(attempt.spool, attempt.side.process_id)
       await world.die(attempt.side)
       await journal.close(0) // its process is gone; what it left is as it was
+      faults.settle() // it was synced, and is the past
       const heir = await newProcess(world)
       const second = await faults.during(async () => {
         const made = await world.journal(attempt.options(heir)).catch(error => {
@@ -165,7 +167,7 @@ export async function recoverAtEveryFault({ world, folder, kind, power, ...slice
 }
 
 /** The seal at every fault: its transaction is done or it is not, and the next round finds out which. */
-export async function sealAtEveryFault({ world, folder, kind, ...slice }: FaultRun): Promise<number> {
+export async function sealAtEveryFault({ world, folder, kind, parallel: _, ...slice }: FaultRun): Promise<number> {
   return await everyFault({ kind, root: at => join(folder, `seal-${kind}-${at}`), ...slice }, async faults => {
     const attempt = new Try(world, faults, await newProcess(world))
     const journal = await world.journal({

@@ -11,7 +11,8 @@ import { moveRecordings } from '../../src/recording/move.ts'
 import { Reader } from '../../src/recording/reader.ts'
 import { Retention } from '../../src/recording/retention.ts'
 import type { KeepingStore } from '../../src/recording/store.ts'
-import { everyFault, type Faults } from '../support/faults/faults.ts'
+import type { Tail } from '../support/faults/disk.ts'
+import { everyFault, type Fault, type Faults } from '../support/faults/faults.ts'
 import { GivenEngine } from './decisions.ts'
 import type { FaultRun } from './fault-runs.ts'
 import { type RecordingWorld, sessionFacts, until } from './world.ts'
@@ -19,6 +20,11 @@ import { type RecordingWorld, sessionFacts, until } from './world.ts'
 interface Kept {
   readonly id: string
   readonly session_id: string
+}
+
+function rooted(what: string, folder: string, kind: Fault, power: Tail | undefined) {
+  const name = power === undefined ? kind : `power-${power}`
+  return { kind, machine: power !== undefined, root: (at: number) => join(folder, `${what}-${name}-${at}`) }
 }
 
 /** A sealed recording of a few segments in a store of its own, whose seal is two days old. */
@@ -75,8 +81,8 @@ async function stateOf(world: RecordingWorld, { id, session_id }: Kept, store: K
 }
 
 /** A deletion at every fault: never data without its key's end and the event of it, and the next run finishes. */
-export function deleteAtEveryFault({ world, folder, kind, ...slice }: FaultRun): Promise<number> {
-  return everyFault({ kind, root: at => join(folder, `delete-${kind}-${at}`), ...slice }, async faults => {
+export function deleteAtEveryFault({ world, folder, kind, power, parallel: _, ...slice }: FaultRun): Promise<number> {
+  return everyFault({ ...rooted('delete', folder, kind, power), ...slice }, async faults => {
     const store = new FileStore(join(faults.root!, 'store'))
     const kept = await sealedIn(world, faults, store)
     const engine = new GivenEngine()
@@ -87,7 +93,9 @@ export function deleteAtEveryFault({ world, folder, kind, ...slice }: FaultRun):
     const decisions = new DecisionLog({ database: world.control.database, engine: engine as unknown as Engine })
     const retention = (side: Pick<RecordingWorld['control'], 'database' | 'audit'>) =>
       new Retention({ ...side, store, engine, decisions })
+    faults.settle()
     await faults.during(() => retention(control(world, faults)).sweep()).catch(() => {})
+    if (power !== undefined && faults.struck !== undefined) faults.reset(power)
     const half = await stateOf(world, kept, store)
     if (half.keys === 0)
       assert.deepEqual([half.state, half.told], ['deleted', 1], 'keys end with the receipt and its event')
@@ -104,8 +112,8 @@ export function deleteAtEveryFault({ world, folder, kind, ...slice }: FaultRun):
 }
 
 /** A move at every fault: at any moment each segment verifies from the two places together, and the next run finishes. */
-export function moveAtEveryFault({ world, folder, kind, ...slice }: FaultRun): Promise<number> {
-  return everyFault({ kind, root: at => join(folder, `move-${kind}-${at}`), ...slice }, async faults => {
+export function moveAtEveryFault({ world, folder, kind, power, parallel: _, ...slice }: FaultRun): Promise<number> {
+  return everyFault({ ...rooted('move', folder, kind, power), ...slice }, async faults => {
     const [current, former] = ['current', 'former'].map(name => new FileStore(join(faults.root!, name))) as [
       FileStore,
       FileStore,
@@ -113,7 +121,9 @@ export function moveAtEveryFault({ world, folder, kind, ...slice }: FaultRun): P
     const store = new LayeredStore(current, [former])
     const kept = await sealedIn(world, faults, former)
     const options = { store, by: 'test' }
+    faults.settle()
     await faults.during(() => moveRecordings({ ...options, ...control(world, faults) })).catch(() => {})
+    if (power !== undefined && faults.struck !== undefined) faults.reset(power)
     const reader = (from: KeepingStore) => new Reader({ ...world.replay, store: from, identities: [world.identity] })
     const half = await reader(store).verify(kept.session_id)
     assert.ok(half.ok, JSON.stringify(half))

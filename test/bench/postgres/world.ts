@@ -41,6 +41,7 @@ export interface BenchWorld {
   fresh(): Promise<Way & { readonly ticket: string }>
   readonly dev: World
   readonly dana: Person
+  person(name: string): Person
   readonly folder: string
   /** The process that serves every connection through Sallyport. */
   readonly workerPid: number
@@ -79,11 +80,13 @@ export async function startBenchWorld(rows: number, tuning: Tuning = {}): Promis
     const certificate = await makeCertificate(folder)
     await fillTarget(dev, certificate, rows)
     await twoResources(dev)
-    const dana = new Person('dana', {
-      origin: dev.origin,
-      program: join(packageRoot(), 'dist/cli/main.js'),
-      folder: join(folder, 'people'),
-    })
+    const person = (name: string) =>
+      new Person(name, {
+        origin: dev.origin,
+        program: join(packageRoot(), 'dist/cli/main.js'),
+        folder: join(folder, 'people'),
+      })
+    const dana = person('dana')
     const tickets = [await ticket(dana, 'shop-db'), await ticket(dana, 'shop-tls')] as const
     const plain = await startPgbouncer(folder, certificate, dev.ports.shop, false, stops)
     const secured = await startPgbouncer(folder, certificate, dev.ports.shop, true, stops)
@@ -102,6 +105,7 @@ export async function startBenchWorld(rows: number, tuning: Tuning = {}): Promis
       dev,
       workerPid,
       dana,
+      person,
       folder,
       async strictly() {
         const path = join(dev.policies, 'recording/recording.rego')

@@ -1,4 +1,5 @@
 // Run by `audit-faults`: records, sequences, signs and copies, with one fault; says what was committed, and whether it met the fault.
+import { text } from 'node:stream/consumers'
 import { pino } from 'pino'
 import { Sequencer } from '../../../src/audit/sequencer.ts'
 import { openDatabase } from '../../../src/db/database.ts'
@@ -6,7 +7,7 @@ import { Secret } from '../../../src/secret.ts'
 import { appendTwice, type Fault, FaultyCopy, faultyDatabase, Injector } from '../../audit/faults.ts'
 import { fixedKey, origin } from '../../audit/support.ts'
 
-const [url, path, fault, n] = process.argv.slice(2) as [string, string, Fault, string]
+const [url, path, fault, n] = JSON.parse(await text(process.stdin)) as [string, string, Fault, string]
 const injector = new Injector(fault, Number(n))
 const real = openDatabase({ url: new Secret(url), max: 2, application: 'faulty' })
 const database = faultyDatabase(real, injector)

@@ -58,7 +58,7 @@ export class Faults {
   steps = 0
   struck: string | undefined
   #dead = false
-  readonly #disk: Disk | undefined
+  #disk: Disk | undefined
 
   constructor({ kind, at, root, machine = false }: FaultOptions) {
     this.kind = kind
@@ -80,6 +80,11 @@ export class Faults {
   /** Ends the process from outside, where it has not died by itself: nothing of it has an effect any more. */
   die(): void {
     this.#dead = true
+  }
+
+  /** What is there now is on the disk: what was made ready before the fault is no matter of it. */
+  settle(): void {
+    if (this.#disk !== undefined && this.root !== undefined) this.#disk = new Disk(this.root)
   }
 
   /** The machine lost its power: what was not synced is gone, or zeros where the file already had its length. */
@@ -183,22 +188,32 @@ export async function everyFault(
     readonly stride?: number
     /** At most so many runs, for a slice that does not go on until one passes clean. */
     readonly runs?: number
+    /** So many at a time, where a run waits more than it works and shares nothing with the others. */
+    readonly parallel?: number
   },
   run: (faults: Faults) => Promise<void>,
 ): Promise<number> {
-  const { from = 1, stride = 1, runs = Number.POSITIVE_INFINITY, root, ...options } = make
-  let steps = 0
-  for (let at = from, n = 0; n < runs; at += stride, n++) {
-    if (at > mostSteps) throw new Error('it never passes clean')
-    const faults = new Faults({ ...options, at, ...(root === undefined ? {} : { root: root(at) }) })
-    try {
-      await run(faults)
-    } catch (error) {
-      const said = error instanceof Error ? error.message : String(error)
-      throw new Error(`${faults.toString()}: ${said}`, { cause: error })
+  const { from = 1, stride = 1, runs = Number.POSITIVE_INFINITY, parallel = 1, root, ...options } = make
+  let n = 0
+  let clean: number | undefined
+  let furthest = 0
+  let failed: Error | undefined
+  const inTurn = async () => {
+    while (n < runs && clean === undefined && failed === undefined) {
+      const at = from + stride * n++
+      if (at > mostSteps) throw new Error('it never passes clean')
+      const faults = new Faults({ ...options, at, ...(root === undefined ? {} : { root: root(at) }) })
+      try {
+        await run(faults)
+      } catch (error) {
+        const said = error instanceof Error ? error.message : String(error)
+        failed ??= new Error(`${faults.toString()}: ${said}`, { cause: error })
+      }
+      if (faults.struck === undefined) clean ??= faults.steps
+      else furthest = Math.max(furthest, at)
     }
-    if (faults.struck === undefined) return faults.steps
-    steps = faults.at
   }
-  return steps
+  await Promise.all(Array.from({ length: parallel }, inTurn))
+  if (failed !== undefined) throw failed
+  return clean ?? furthest
 }

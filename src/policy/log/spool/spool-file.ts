@@ -5,14 +5,14 @@ import {
   fdatasync,
   fstatSync,
   ftruncateSync,
+  lstatSync,
   openSync,
   rmSync,
-  statSync,
   writeSync,
 } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { type DerivedKey, open, seal } from '../../../keys.ts'
+import { openRegular } from '../../../regular-file.ts'
 import type { DecisionRow } from '../decision-row.ts'
 
 /**
@@ -81,7 +81,7 @@ export class SpoolFile {
   /** Whether it still is where it was made: a process that takes this one for dead renames it. */
   get isThere(): boolean {
     try {
-      return statSync(this.path).ino === fstatSync(this.#fd).ino
+      return lstatSync(this.path).ino === fstatSync(this.#fd).ino
     } catch {
       return false
     }
@@ -130,8 +130,12 @@ export interface SpooledRow {
 export async function readSpool(path: string, key: DerivedKey): Promise<{ rows: SpooledRow[]; broken: string | null }> {
   const rows = new Map<string, SpooledRow>()
   const done = (broken: string | null) => ({ rows: [...rows.values()], broken })
-  if ((await stat(path)).size > longestFile) return done('it is longer than any that we write')
-  const bytes = await readFile(path)
+  const file = await openRegular(path)
+  const bytes = await file
+    .stat()
+    .then(({ size }) => (size > longestFile ? undefined : file.readFile()))
+    .finally(() => file.close())
+  if (bytes === undefined) return done('it is longer than any that we write')
   if (bytes.length < headerBytes) return done(null)
   if (!bytes.subarray(0, magic.length).equals(magic)) return done('it is no spool of version 1')
   const context = bytes.subarray(magic.length, headerBytes).toString('hex')
