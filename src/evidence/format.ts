@@ -1,4 +1,4 @@
-import type { Seal } from '../recording/seal.ts'
+import type { Seal } from '../recording/format/seal.ts'
 
 /** What a bundle is made of, in the order of its files. README.md of this room describes each. */
 export const bundleFormat = 'sallyport-evidence-v1'

@@ -3,9 +3,9 @@ import type { AuditWriter } from '../audit/events.ts'
 import type { Database, Tx } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { newId } from '../ids.ts'
+import type { Layer } from './format/segment.ts'
 import type { SessionFacts } from './recorder.ts'
 import { recordingKeys, recordingParts, recordingSegments, recordings } from './schema.ts'
-import type { Layer } from './segment.ts'
 
 /** Where the chain of a part's shipped segments ends. */
 export interface Head {

@@ -1,5 +1,5 @@
 import { Packr } from 'msgpackr'
-import { EventWriter, maxEventBytes } from './event-writer.ts'
+import { EventWriter, maxEventBytes } from './format/event-writer.ts'
 
 /** What a caller records. Everything but the envelope is the protocol's own. */
 export interface NewRecorded {

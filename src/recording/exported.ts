@@ -8,11 +8,11 @@ import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
 import { RecordingDamaged } from './errors.ts'
+import { type Seal, sealHash } from './format/seal.ts'
+import { maxSegmentBytes } from './format/segment.ts'
 import { unwrapPartKey } from './part-key.ts'
 import { PartReader, type Played } from './part-reader.ts'
 import { recordingKeys, recordingParts, recordingSegments, recordings } from './schema.ts'
-import { type Seal, sealHash } from './seal.ts'
-import { maxSegmentBytes } from './segment.ts'
 import type { Store } from './store.ts'
 
 /**

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { JournalLost } from './errors.ts'
-import { journalMagic } from './format.ts'
+import { journalMagic } from './format/frames.ts'
 import { type JournalFs, nodeFs } from './journal-fs.ts'
 
 const behindMs = 100

@@ -3,9 +3,9 @@ import type { AuditWriter } from '../audit/events.ts'
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { logger } from '../log.ts'
+import { hashOf } from './format/segment.ts'
 import { LayeredStore } from './layered-store.ts'
 import { recordingSegments, recordings } from './schema.ts'
-import { hashOf } from './segment.ts'
 import { type KeepingStore, StoreLocked } from './store.ts'
 
 const log = logger('recording')

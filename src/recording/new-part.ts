@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { SallyportError } from '../errors.ts'
 import type { NewPart } from './catalog.ts'
+import type { Layer } from './format/segment.ts'
 import { newPartKey, type PartKey } from './part-key.ts'
-import type { Layer } from './segment.ts'
 
 /** A part before it has a number: its key, and what its row will hold. */
 export interface BegunPart {

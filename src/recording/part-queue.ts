@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto'
 import type { Head } from './catalog.ts'
+import type { Layer } from './format/segment.ts'
 import type { Position } from './journal-writer.ts'
-import type { Layer } from './segment.ts'
 import { Spares } from './spares.ts'
 
 /** The events of one or more journal records, in clear, waiting to be shipped. */

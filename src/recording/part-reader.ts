@@ -1,10 +1,10 @@
 import type { KeyObject } from 'node:crypto'
 import { RecordingDamaged } from './errors.ts'
 import { type Recorded, unpackEvents } from './events.ts'
-import { frameKind, openRecord, parseFrame } from './format.ts'
+import { frameKind, openRecord, parseFrame } from './format/frames.ts'
+import type { SealedPart } from './format/seal.ts'
+import { hashOf, maxSegmentBytes, openEvents, parseSegment, type Segment } from './format/segment.ts'
 import type { recordingParts, recordingSegments } from './schema.ts'
-import type { SealedPart } from './seal.ts'
-import { hashOf, maxSegmentBytes, openEvents, parseSegment, type Segment } from './segment.ts'
 import type { Store } from './store.ts'
 
 export type PartRow = typeof recordingParts.$inferSelect

@@ -1,12 +1,12 @@
 import type { CipherGCM } from 'node:crypto'
 import { JournalLost } from './errors.ts'
-import { EventWriter } from './event-writer.ts'
 import type { NewRecorded } from './events.ts'
-import { clearFrame, frameKind, recordBytes, recordCipher, sealRecord } from './format.ts'
+import { EventWriter } from './format/event-writer.ts'
+import { clearFrame, frameKind, recordBytes, recordCipher, sealRecord } from './format/frames.ts'
+import { segmentTarget } from './format/segment.ts'
 import type { JournalWriter, WrittenPart } from './journal-writer.ts'
 import type { PartQueue } from './part-queue.ts'
 import type { SessionRecorder } from './recorder.ts'
-import { segmentTarget } from './segment.ts'
 import type { Shipper } from './shipper.ts'
 
 export interface PartRecorderOptions {

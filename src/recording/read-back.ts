@@ -1,5 +1,5 @@
-import { type Frame, frameKind, openRecord } from './format.ts'
-import { scanJournal } from './journal-scan.ts'
+import { type Frame, frameKind, openRecord } from './format/frames.ts'
+import { scanJournal } from './format/journal-scan.ts'
 import type { JournalWriter, Position } from './journal-writer.ts'
 import type { Chunk, PartQueue } from './part-queue.ts'
 

@@ -3,11 +3,11 @@ import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
 import { RecordingDamaged } from './errors.ts'
+import { sealHash } from './format/seal.ts'
+import type { Layer } from './format/segment.ts'
 import { unwrapPartKey } from './part-key.ts'
 import { PartReader, type PartRow, type Played, type SegmentRow } from './part-reader.ts'
 import { recordingKeys, recordingParts, recordingSegments, recordings } from './schema.ts'
-import { sealHash } from './seal.ts'
-import type { Layer } from './segment.ts'
 import type { Store } from './store.ts'
 
 export type RecordingRow = typeof recordings.$inferSelect

@@ -1,9 +1,9 @@
 import { rename } from 'node:fs/promises'
 import { logger } from '../log.ts'
 import type { Catalog, Head } from './catalog.ts'
-import { type Frame, frameKind, payloadOf } from './format.ts'
-import { scanJournal } from './journal-scan.ts'
-import { copyRecords, hashOf, type Layer, segmentTarget } from './segment.ts'
+import { type Frame, frameKind, payloadOf } from './format/frames.ts'
+import { scanJournal } from './format/journal-scan.ts'
+import { copyRecords, hashOf, type Layer, segmentTarget } from './format/segment.ts'
 import { isOfOtherBoot, journalFiles, removeSpool } from './spool.ts'
 import { clearLate, type Store, segmentName } from './store.ts'
 

@@ -13,9 +13,9 @@ import {
   uniqueIndex,
 } from 'drizzle-orm/pg-core'
 import { bytes, integer53, lexemes } from '../db/columns.ts'
+import type { Seal } from './format/seal.ts'
+import type { Layer } from './format/segment.ts'
 import type { Receipt } from './receipt.ts'
-import type { Seal } from './seal.ts'
-import type { Layer } from './segment.ts'
 
 const at = () => timestamp({ withTimezone: true })
 

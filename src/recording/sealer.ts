@@ -3,8 +3,8 @@ import type { AuditWriter } from '../audit/events.ts'
 import type { Database, Tx } from '../db/database.ts'
 import { logger } from '../log.ts'
 import { isPart, nowMs } from './catalog.ts'
+import { type Seal, type SealedPart, sealHash } from './format/seal.ts'
 import { recordingParts, recordingSegments, recordings } from './schema.ts'
-import { type Seal, type SealedPart, sealHash } from './seal.ts'
 
 const log = logger('recording')
 const batch = 200

@@ -1,9 +1,9 @@
 import { createSecretKey } from 'node:crypto'
 import { packEvent } from '../../src/recording/events.ts'
-import { recordCipher, sealRecord } from '../../src/recording/format.ts'
+import { recordCipher, sealRecord } from '../../src/recording/format/frames.ts'
+import type { SealedPart } from '../../src/recording/format/seal.ts'
+import { copyRecords, hashOf, sealEvents } from '../../src/recording/format/segment.ts'
 import { PartReader, type PartRow, type Played, type SegmentRow } from '../../src/recording/part-reader.ts'
-import type { SealedPart } from '../../src/recording/seal.ts'
-import { copyRecords, hashOf, sealEvents } from '../../src/recording/segment.ts'
 import { type Store, segmentName } from '../../src/recording/store.ts'
 
 /** Fixed values: the vectors and the fuzz tests are the same in every run. */

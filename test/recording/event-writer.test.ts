@@ -1,7 +1,7 @@
 import { Packr } from 'msgpackr'
 import { describe, expect, test } from 'vitest'
-import { EventWriter, maxEventBytes } from '../../src/recording/event-writer.ts'
 import { packEvent, unpackEvents } from '../../src/recording/events.ts'
+import { EventWriter, maxEventBytes } from '../../src/recording/format/event-writer.ts'
 
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true })
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads an exported recording from the description in src/recording/README.md alone: reader.py FOLDER IDENTITY_FILE.
+"""Reads an exported recording from the description in src/recording/format/README.md alone: reader.py FOLDER IDENTITY_FILE.
 
 Checks seal, chain, hashes, seals of every record and segment, and seq; prints one JSON line an event, then one `end`.
 The age file of a part's key is opened by hand (age-encryption.org/v1, X25519)."""

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { RecordingDamaged } from '../../src/recording/errors.ts'
-import { hashOf } from '../../src/recording/segment.ts'
+import { hashOf } from '../../src/recording/format/segment.ts'
 import { type BuiltPart, buildPart, readAll, rowOf } from './built-part.ts'
 
 let whole: BuiltPart

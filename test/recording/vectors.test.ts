@@ -2,9 +2,16 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { unpackEvents } from '../../src/recording/events.ts'
-import { clearFrame, frameKind, journalMagic, openRecord, parseFrame, payloadOf } from '../../src/recording/format.ts'
-import { type Seal, sealHash } from '../../src/recording/seal.ts'
-import { hashOf, openEvents, parseSegment } from '../../src/recording/segment.ts'
+import {
+  clearFrame,
+  frameKind,
+  journalMagic,
+  openRecord,
+  parseFrame,
+  payloadOf,
+} from '../../src/recording/format/frames.ts'
+import { type Seal, sealHash } from '../../src/recording/format/seal.ts'
+import { hashOf, openEvents, parseSegment } from '../../src/recording/format/segment.ts'
 import { buildPart, fixedEvent, fixedKey, fixedPart, fixedRecord } from './built-part.ts'
 
 const folder = join(import.meta.dirname, '../vectors/recording')

@@ -1,5 +1,5 @@
 import { Packr } from 'msgpackr'
-import type { NewRecorded, PackedMember } from './events.ts'
+import type { NewRecorded, PackedMember } from '../events.ts'
 
 export const maxEventBytes = 32 * 1024 * 1024
 const startBytes = 4 * 1024

@@ -1,4 +1,4 @@
-import { canonical, digest } from '../canonical.ts'
+import { canonical, digest } from '../../canonical.ts'
 
 /**
  * What a recording was when it was sealed. `seal_hash` is the SHA-256 of its canonical JSON; it goes into the audit log, so

@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createHash, type KeyObject } from 'no
 import { promisify } from 'node:util'
 import { brotliCompress, brotliDecompress, constants } from 'node:zlib'
 import { maxEventBytes } from './event-writer.ts'
-import { nonce, tagBytes } from './format.ts'
+import { nonce, tagBytes } from './frames.ts'
 
 /**
  * A segment as it lies in the store: a clear header of 92 bytes, then the payload.

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
-import { NoRegularFile, openRegular } from '../regular-file.ts'
-import { type Frame, journalMagic, parseFrame } from './format.ts'
+import { NoRegularFile, openRegular } from '../../regular-file.ts'
+import { type Frame, journalMagic, parseFrame } from './frames.ts'
 
 export type Scanned =
   | { readonly frame: Frame; readonly offset: number }
