@@ -109,7 +109,7 @@ export async function startBenchWorld(rows: number, tuning: Tuning = {}): Promis
       folder,
       async strictly() {
         const path = join(dev.policies, 'recording/recording.rego')
-        writeFileSync(path, `${readFileSync(path, 'utf8')}\nstrictly if input.role != "nobody"\n`)
+        writeFileSync(path, `${readFileSync(path, 'utf8')}\nstrictly if input.role != "admin"\n`)
         await activate(dev, 'Everything on disk first')
         const { id, secret } = await dana.ticket({ resource: 'shop-db' })
         return { name: 'strict', url: tls => url(dev.ports.gateway, id, secret, tls) }
