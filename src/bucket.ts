@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import type { S3Client } from '@aws-sdk/client-s3'
+import { type BoundedCall, boundedCalls, checkWay, isTaken, makeClient } from './bucket-calls.ts'
 import type { BucketSettings } from './config.ts'
 import { SallyportError } from './errors.ts'
-import { secretRef } from './keys.ts'
 
 /** An object, or one version of it. */
 export interface Listed {
@@ -40,6 +39,7 @@ export class Bucket {
   readonly #where: { readonly Bucket: string }
   readonly #prefix: string
   readonly #callMs: number
+  readonly #call: BoundedCall
 
   private constructor(sdk: Sdk, client: S3Client, settings: BucketSettings) {
     this.#sdk = sdk
@@ -48,6 +48,7 @@ export class Bucket {
     this.#prefix = settings.prefix ?? ''
     this.#callMs = (settings.timeout_s ?? 30) * 1000
     this.name = `s3://${settings.bucket}/${this.#prefix}`
+    this.#call = boundedCalls(this.name, this.#callMs)
   }
 
   /**
@@ -58,30 +59,7 @@ export class Bucket {
     checkWay(settings)
     process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true' // which runtimes we support is said by us
     const sdk = await import('@aws-sdk/client-s3')
-    const { endpoint, region, path_style, access_key, secret_key, ca } = settings
-    const tls = ca === undefined ? {} : { ca: readFileSync(ca, 'utf8') }
-    const client = new sdk.S3Client({
-      region,
-      ...(endpoint === undefined ? {} : { endpoint }),
-      forcePathStyle: path_style ?? false,
-      maxAttempts: 3,
-      requestHandler: {
-        connectionTimeout: 3_000,
-        requestTimeout: 10_000,
-        throwOnRequestTimeout: true,
-        httpsAgent: { maxSockets: 32, keepAlive: true, ...tls },
-        httpAgent: { maxSockets: 32, keepAlive: true },
-      },
-      ...(access_key === undefined || secret_key === undefined
-        ? {}
-        : {
-            credentials: {
-              accessKeyId: secretRef(access_key).reveal(),
-              secretAccessKey: secretRef(secret_key).reveal(),
-            },
-          }),
-    })
-    return new Bucket(sdk, client, settings)
+    return new Bucket(sdk, makeClient(sdk, settings), settings)
   }
 
   close(): void {
@@ -352,71 +330,10 @@ export class Bucket {
       throw new SallyportError('bucket_unavailable', `${this.name} lists an object that is not below its prefix`)
     return key.slice(this.#prefix.length)
   }
-
-  /** INVARIANT: nothing waits for the service for longer than its time, and no fault shows a credential or a header. */
-  async #call<X>(run: (signal: AbortSignal) => Promise<X>, what: string, ms = this.#callMs): Promise<X> {
-    const limit = new AbortController()
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        limit.abort()
-        reject(new SallyportError('bucket_unavailable', `${this.name} did not ${what} within ${ms / 1000} s`))
-      }, ms)
-    })
-    try {
-      return await Promise.race([run(limit.signal), late])
-    } catch (error) {
-      throw this.#fault(error, what)
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
-  #fault(error: unknown, what: string): unknown {
-    if (error instanceof SallyportError || error instanceof RangeError) return error
-    const { name, message, $metadata } = error as Error & { $metadata?: { httpStatusCode?: number } }
-    const status = $metadata?.httpStatusCode
-    const said = `${this.name} did not ${what}: ${name}${message === '' || message === 'UnknownError' ? '' : ` (${message.slice(0, 300)})`}`
-    if (status === 412 || status === 409) return new Taken(said)
-    const absent = [
-      'NoSuchKey',
-      'NotFound',
-      'NoSuchVersion',
-      'NoSuchObjectLockConfiguration',
-      'ObjectLockConfigurationNotFoundError',
-    ]
-    if (absent.includes(name)) return new SallyportError('not_found', said)
-    return new SallyportError('bucket_unavailable', said, { facts: { status: status ?? null, error: name } })
-  }
 }
 
 /** Outside of the class: the compiler (7.0.2) writes `_a` for a member of a literal that is called as the class it stands in. */
 const bucketCalled = (name: string) => ({ Bucket: name })
-
-function checkWay({ bucket, endpoint, access_key, secret_key }: BucketSettings): void {
-  const url = endpoint === undefined ? undefined : new URL(endpoint)
-  if (url?.protocol === 'http:' && !['localhost', '127.0.0.1', '[::1]'].includes(url.hostname))
-    throw new SallyportError('bad_config', `the bucket ${bucket} would be asked over plain http, at ${url.hostname}`, {
-      remedy: 'use https; `ca` names who vouches for a certificate of your own',
-    })
-  if (url !== undefined && url.username !== '')
-    throw new SallyportError('bad_config', `a credential stands in the endpoint of the bucket ${bucket}`, {
-      remedy: 'name it as access_key and secret_key',
-    })
-  if ((access_key === undefined) !== (secret_key === undefined))
-    throw new SallyportError('bad_config', `the bucket ${bucket} has one of access_key and secret_key`, {
-      remedy: 'give both, or none where the credentials of the machine are meant',
-    })
-}
-
-/** The name is taken, or somebody else is just taking it. */
-class Taken extends SallyportError {
-  constructor(message: string) {
-    super('conflict', message)
-  }
-}
-
-const isTaken = (error: unknown): boolean => error instanceof Taken
 
 const sha256 = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest()
 

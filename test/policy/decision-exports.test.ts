@@ -133,6 +133,25 @@ describe('export to a decision-log service', () => {
     expect(await rowOf('siem')).toMatchObject({ failing_since: null, last_error: null })
   })
 
+  test('RE8: behind a service that was away for an hour comes ten times as much: nothing is lost, each once, in order', async () => {
+    await decide(30)
+    const exports = exporting([opa({ max_bytes: 8 << 10 })])
+    receiver.fail(1_000_000, 503)
+    for (const end = clock + 3_600_000; clock < end; clock += 30_000) await exports.run()
+    expect(receiver.events).toEqual([])
+    await decide(300)
+    receiver.fail(0)
+    clock += 600_000
+    for (let i = 0; i < 20 && receiver.events.length < 330; i++) await exports.run()
+    const { sql } = test_db.database
+    const placed = await sql<{ id: string }[]>`
+      select id, seq from decisions union all select id, seq from action_decisions order by seq`
+    expect(ids(receiver.events)).toEqual(placed.map(row => row.id))
+    expect([receiver.events.length, new Set(ids(receiver.events)).size]).toEqual([330, 330])
+    expect(receiver.complaints).toEqual([])
+    expect((await exportStates(control.db))[0]).toMatchObject({ name: 'siem', behind: 0, failing_since_ms: null })
+  })
+
   test('a wrong token is a failure that names no token', async () => {
     await decide(1)
     await exporting([opa({ token: new Secret('wrong') })]).run()

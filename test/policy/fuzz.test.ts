@@ -84,7 +84,7 @@ describe('no input of any shape', () => {
 })
 
 describe('an instance', () => {
-  test('keeps its memory flat over many evaluations, and is a new one after a trap', async () => {
+  test('FA1: keeps its memory flat over many evaluations, and is a new one after a trap', async () => {
     const rules = `package sallyport.action
 result := {"effect": "allow", "reasons": []} if input.role == "reader"
 result := {"effect": "deny", "reasons": []} if { input.role == "trap"; xs := numbers.range(1, 3000); some a in xs; some b in xs; a < b; b < a }`

@@ -17,7 +17,8 @@ afterAll(async () => {
 
 const slice = (i: number) => ({ from: 5 + 29 * i, runs: 1 })
 
-describe('RE2: a fault while it is recorded and shipped loses nothing that was taken, and the next run repairs', () => {
+// Each try has a session, a folder and faults of its own, and mostly waits.
+describe.concurrent('RE2: a fault while it is recorded and shipped loses nothing that was taken, and the next run repairs', () => {
   test.each(faultKinds.map((kind, i) => [kind, i] as const))('RE2: %s', async (kind, i) => {
     expect(await recordAtEveryFault({ world, folder, kind, ...slice(i) })).toBeGreaterThan(0)
   })
@@ -29,7 +30,7 @@ describe('RE2: a fault while it is recorded and shipped loses nothing that was t
   })
 })
 
-describe('RE2: a fault in recovery', () => {
+describe.concurrent('RE2: a fault in recovery', () => {
   test.each(faultKinds.map((kind, i) => [kind, i] as const))('RE2: %s', async (kind, i) => {
     expect(await recoverAtEveryFault({ world, folder, kind, from: 2 + 5 * i, runs: 1 })).toBeGreaterThan(0)
   })

@@ -62,6 +62,10 @@ async function recorded(recipients: readonly string[]): Promise<SessionFacts> {
   return facts
 }
 
+/** The one that most tests look at: each has its own copy of it. */
+let usual: Promise<SessionFacts> | undefined
+const recordedOnce = () => (usual ??= recorded([world.recipient]))
+
 let exports = 0
 async function exported(facts: SessionFacts): Promise<string> {
   const folder = join(world.folder, `exported-${++exports}`)
@@ -105,7 +109,7 @@ describe('RE7: keys of recordings', () => {
   })
 
   test('RE7: any age tool opens the key of a part', async () => {
-    const facts = await recorded([world.recipient])
+    const facts = await recordedOnce()
     const rows = await world.test.database.sql<{ wrapped: Buffer }[]>`
       select wrapped from recording_keys k join recordings r on r.id = k.recording_id
       where r.session_id = ${facts.session_id} and part = 1`
@@ -122,7 +126,7 @@ describe('RE7: keys of recordings', () => {
 
 describe('a sealed recording as files', () => {
   test('opens with an identity alone, whole and in the order of time; that it was copied is an event', async () => {
-    const facts = await recorded([world.recipient])
+    const facts = await recordedOnce()
     const folder = await exported(facts)
     const found = await lines(folder, world.identity.reveal())
     expect(found[0]).toMatchObject({ kind: 'recording', session_id: facts.session_id, layers: ['masked'] })
@@ -139,7 +143,7 @@ describe('a sealed recording as files', () => {
   })
 
   test('RE7, RE3: a wrong identity is told so, what was changed is named, and the command fails', async () => {
-    const folder = await exported(await recorded([world.recipient]))
+    const folder = await exported(await recordedOnce())
     await expect(lines(folder, await generateX25519Identity())).rejects.toThrow('wrapped for other recipients')
     const identity = join(world.folder, 'right')
     writeFileSync(identity, world.identity.reveal())
@@ -181,7 +185,7 @@ describe('a reader in another language, written from the description alone', () 
   const reader = resolve('test/recording/reader.py')
 
   test('opens key, segments and records of a session and checks chain and seal: the same events as ours', async () => {
-    const folder = await exported(await recorded([world.recipient]))
+    const folder = await exported(await recordedOnce())
     const identity = join(world.folder, 'both')
     writeFileSync(identity, `# two layers\n${world.identity.reveal()}\n${world.originals.identity.reveal()}\n`)
     const read = () => runCommand([pythonWith(['cryptography', 'brotli', 'msgpack']), reader, folder, identity])

@@ -85,7 +85,7 @@ describe('a store that locks', () => {
   })
 
   test('RT2: where policy keeps for less than it was locked for, the keys go at once, and the receipt waits for the lock', async () => {
-    engine.answer = () => ({ keep_s: 3, legal_hold: false })
+    engine.answer = () => ({ keep_s: 2, legal_hold: false })
     const { id, session_id } = await sealed()
     await new Locks(parts()).applyDue()
     engine.answer = () => ({ keep_s: 0, legal_hold: false })
