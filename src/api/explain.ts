@@ -74,7 +74,7 @@ export function explainRoutes(app: Api, deps: BaseDeps): void {
       if (row === undefined)
         return sendError(reply, 'not_found', 'there is no decision of this id', 'look at `sallyport decisions`')
       const revision = row.generation === null ? undefined : await revisions.get(row.generation)
-      const { facts, rules, ...why } = explain(row, revision, await knownGroups(db))
+      const { facts, rules, ...why } = await explain(row, revision, await knownGroups(db))
       return {
         ...headOf(row),
         digest: row.digest,

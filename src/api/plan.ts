@@ -4,7 +4,8 @@ import type { Approvals } from '../approvals/approvals.ts'
 import type { SubjectFacts } from '../identity/facts.ts'
 import { knownGroups } from '../identity/known-groups.ts'
 import { groupsSaid } from '../policy/explain.ts'
-import { type AccessPlan, type Asking, accessPlan, rolePlan, rolesNamed } from '../policy/plan.ts'
+import { Pace } from '../policy/pace.ts'
+import { type AccessPlan, type Asking, accessPlan, type RolePlan, rolePlan, rolesNamed } from '../policy/plan.ts'
 import { ApprovalTerms, MaskRule, RecordingResult, ReviewTerms } from '../policy/points.ts'
 import { type Resources, resourceFacts } from '../policy/resources.ts'
 import { revisionSources } from '../policy/revision-sources.ts'
@@ -44,6 +45,7 @@ const Access = {
 }
 const Revision = T.Object({ generation: T.Integer(), commit: T.String() })
 const maxGroups = 200
+const longestPlan_ms = 5_000
 
 /** What would be answered, without asking for anything: nobody gets a Permit, and nothing of it is a Decision. */
 export function planRoutes(app: Api, deps: PlanDeps): void {
@@ -162,20 +164,22 @@ export function planRoutes(app: Api, deps: PlanDeps): void {
         const { result } = weigh('retention', { class: name, recording: null })
         return { class: name, keep_s: result === null || result.legal_hold ? null : result.keep_s }
       })
+      const pace = new Pace(longestPlan_ms)
+      const plans: RolePlan[] = []
+      for (const each of roles) plans.push(await rolePlan(weigh, asking, each, data, groups.slice(0, maxGroups), pace))
+      if (deps.engine.revision?.generation !== revision?.generation)
+        return sendError(reply, 'conflict', 'another revision came into force meanwhile', 'ask again')
       return {
         revision: revision && { generation: revision.generation, commit: revision.commit },
         subject: { id: facts.id, name: facts.name, groups: [...facts.groups] },
         resource: { ...asking.resource },
-        roles: roles.map(each => {
-          const { masks, replay, ...plan } = rolePlan(weigh, asking, each, data, groups.slice(0, maxGroups))
-          return {
-            ...answerOf(plan),
-            recording: plan.recording,
-            keep_s: plan.keep_s,
-            masks: masks && [...masks],
-            replay: { own: replay.own, groups: [...replay.groups] },
-          }
-        }),
+        roles: plans.map(({ masks, replay, ...plan }) => ({
+          ...answerOf(plan),
+          recording: plan.recording,
+          keep_s: plan.keep_s,
+          masks: masks && [...masks],
+          replay: { own: replay.own, groups: [...replay.groups] },
+        })),
         logs,
       }
     },

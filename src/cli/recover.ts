@@ -4,16 +4,23 @@ import { hostname, tmpdir, userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Config } from '../config.ts'
 import { SallyportError } from '../errors.ts'
-import { logger } from '../log.ts'
+import { faultMessage, logger } from '../log.ts'
 import type { Commit } from '../policy/repository/git.ts'
 import type { Sources } from '../policy/repository/sources.ts'
 import { instant, plain, say } from './output.ts'
 
 const log = logger('recover')
 
-/** What a local repository shares with the deployment's own: the ref, and the folder of the policy root. */
+/** What a local repository shares with the deployment's own: the ref, the folder of the policy root, who may sign. */
 interface Local {
-  readonly policy: Pick<Config['policy'], 'ref' | 'folder'>
+  readonly policy: Pick<Config['policy'], 'ref' | 'folder' | 'signatures'>
+}
+
+interface Found {
+  readonly of: Commit
+  readonly sources: Sources
+  /** Why nobody's signature was verified, where the deployment asks for one: it is said, and stops nobody on such a day. */
+  readonly unsigned: string | undefined
 }
 
 /**
@@ -42,15 +49,17 @@ export async function recoverPolicy(
   if (!publicKey.equals(parsePublicKey(config.public_keys.bundles)))
     throw new SallyportError('bad_config', 'public_keys.bundles does not belong to the root key of control')
   const who = `${userName()}@${hostname()}`
-  const { of, sources } = await readLocal(source, config, who)
+  const { of, sources, unsigned } = await readLocal(source, config, who)
   const bundle = await compileLocal(sources, config)
   const database = openDatabase({ url: secretRef(config.database.control), max: 2, application: 'sallyport recover' })
   try {
     const audit = createAuditWriter({ database, process_id: newId('prc') })
     const candidate = { ...compiledCandidate(of, bundle, sources, 'recovery'), ends_in_s: options.for_s }
-    const revision = await recover({ database, audit, key }, candidate, { who, reason: options.reason })
+    const revision = await recover({ database, audit, key }, candidate, { who, reason: options.reason, unsigned })
     log.warn({ generation: revision.generation, who, reason: options.reason }, 'a recovery policy is in force')
     say(`generation ${revision.generation} (${plain(of.commit)}) is in force until ${instant(revision.ends_at_ms!)}.`)
+    if (unsigned !== undefined) say(`No allowed signer signed it: ${plain(unsigned)}.`)
+    if (of.signer !== null) say(`It is signed by ${plain(of.signer)}.`)
     say('Everybody is told. Then what was in force before comes back, and the tracked ref is followed again;')
     say('`sallyport policy unpin` ends it earlier.')
   } finally {
@@ -59,7 +68,7 @@ export async function recoverPolicy(
 }
 
 /** A folder as it lies there, or a commit of a local repository. */
-export async function readLocal(source: string, config: Local, who: string): Promise<{ of: Commit; sources: Sources }> {
+export async function readLocal(source: string, config: Local, who: string): Promise<Found> {
   const { readFolder } = await import('../policy/repository/sources.ts')
   const { writeTar } = await import('../policy/tar.ts')
   const [, repository, id] = /^(.+)@([0-9a-f]{7,64})$/.exec(source) ?? []
@@ -72,19 +81,29 @@ export async function readLocal(source: string, config: Local, who: string): Pro
   const sources = readFolder(source)
   const digest = createHash('sha256').update(writeTar(sources)).digest('hex')
   const subject_line = `recovery from ${resolve(source)}`.slice(0, 300)
-  return { of: { commit: `recovery-${digest.slice(0, 20)}`, author: who, subject_line, signer: null }, sources }
+  return {
+    of: { commit: `recovery-${digest.slice(0, 20)}`, author: who, subject_line, signer: null },
+    sources,
+    unsigned: config.policy.signatures === undefined ? undefined : 'it is a folder, and not a signed commit',
+  }
 }
 
-async function readCommit(source: string, id: string, config: Local): Promise<{ of: Commit; sources: Sources }> {
+async function readCommit(source: string, id: string, config: Local): Promise<Found> {
   const { GitMirror } = await import('../policy/repository/git.ts')
+  const { Refused } = await import('../policy/problem.ts')
   const dir = mkdtempSync(join(tmpdir(), 'sallyport-recover-'))
   try {
-    const { ref, folder } = config.policy
-    const mirror = new GitMirror({ source, ref, folder, dir })
+    const { ref, folder, signatures } = config.policy
+    const mirror = new GitMirror({ source, ref, folder, signatures, dir })
     const commit = await mirror.find(id)
     if (commit === undefined)
       throw new SallyportError('not_found', `${id} is not in the history of ${ref} in ${plain(source)}`)
-    return { of: await mirror.describe(commit), sources: await mirror.read(commit) }
+    let unsigned: string | undefined
+    const signer = await mirror.verify(commit).catch((error: unknown) => {
+      unsigned = error instanceof Refused ? error.problems[0]!.message : faultMessage(error)
+      return null
+    })
+    return { of: { ...(await mirror.describe(commit)), signer }, sources: await mirror.read(commit), unsigned }
   } finally {
     rmSync(dir, { recursive: true, force: true })
   }

@@ -1,6 +1,7 @@
 import { canonical, digest, type Json } from '../canonical.ts'
 import type { StoredDecision } from './log/decision-store.ts'
 import { type Change, type ChangeKind, nearby } from './nearby.ts'
+import { Pace } from './pace.ts'
 import { type ApprovalTerms, type Input, type Point, points } from './points.ts'
 import type { Sources } from './repository/sources.ts'
 import type { PastRevision } from './weigh.ts'
@@ -42,32 +43,34 @@ const firstOnly: ReadonlySet<ChangeKind> = new Set<ChangeKind>(['duration', 'tim
 const longestRule = 24
 /** Questions that differ in two things, in all: some tens of milliseconds of the process that explains. */
 const maxPairs = 1_000
+/** Of its time, in all, where a policy is slow. */
+const longest_ms = 1_000
 
 /**
  * Why a decision came out as it did, and what would have been needed instead: found by asking the same revision questions
  * that differ from the one that was asked in one thing. Nothing of it is guessed; what cannot be computed is said.
  */
-export function explain(
+export async function explain(
   row: StoredDecision,
   revision: PastRevision | undefined,
   groups: readonly string[],
-): Explanation {
+): Promise<Explanation> {
   const input = JSON.parse(row.input) as unknown
   const result = JSON.parse(row.result) as { approval?: ApprovalTerms } | null
   return {
     facts: factsOf(input),
     rules: row.reasons.map(reason => ({ ...reason, source: sourceOf(reason.at, revision?.sources ?? null) })),
     approval: row.effect === 'ask' ? (result?.approval ?? null) : null,
-    ...weighAround(row, input as Input<Point>, revision, groups),
+    ...(await weighAround(row, input as Input<Point>, revision, groups)),
   }
 }
 
-function weighAround(
+async function weighAround(
   row: StoredDecision,
   input: Input<Point>,
   revision: PastRevision | undefined,
   groups: readonly string[],
-): Pick<Explanation, 'instead' | 'weighed' | 'notes'> {
+): Promise<Pick<Explanation, 'instead' | 'weighed' | 'notes'>> {
   const nothing = (...notes: string[]) => ({ instead: [], weighed: 0, notes })
   const point = row.point as Point
   if (row.effect === 'allow' || row.effect === 'data') return nothing()
@@ -99,8 +102,10 @@ function weighAround(
   /** The first change of each kind that takes a reason away, though it does not help by itself. */
   const halves = new Map<ChangeKind, Change>()
   const reasons = rulesOf(revision.weigh(point, shown))
+  const pace = new Pace(longest_ms)
   for (const change of nearby(point, shown, around)) {
     if (isDone(change.kind)) continue
+    if (!(await pace.goOn())) break
     weighed++
     const answer = revision.weigh(point, change.input)
     add(change.kind, change.value, answer.effect)
@@ -110,11 +115,13 @@ function weighAround(
   for (const { kind, value, input: half } of found.size > 0 ? [] : halves.values()) {
     for (const change of nearby(point, half, around)) {
       if (change.kind === kind || isDone(change.kind, kind) || found.has(`${kind} ask ${change.kind}`)) continue
-      if (++pairs > maxPairs) break
+      if (pairs >= maxPairs || !(await pace.goOn())) break
+      pairs++
       add(change.kind, change.value, revision.weigh(point, change.input).effect, { kind, value })
     }
   }
-  weighed += Math.min(pairs, maxPairs)
+  weighed += pairs
+  if (pace.over) notes.push('this policy is slow: not all was weighed that might have helped')
   return { instead: [...found.values()].sort((a, b) => rank[b.effect] - rank[a.effect]), weighed, notes }
 }
 

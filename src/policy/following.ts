@@ -10,7 +10,6 @@ import { countActivation, countLook, countRefusal, countSwitch } from './metrics
 import type { GitOptions } from './repository/git.ts'
 import { deliverNotices, pruneNotices } from './repository/notices.ts'
 import { Repository } from './repository/repository.ts'
-import { endDueRecovery } from './repository/steering.ts'
 import { lookChannel, Tracker } from './repository/tracker.ts'
 import { ShadowSource } from './shadow/source.ts'
 import { endShadows } from './shadow/store.ts'
@@ -86,11 +85,10 @@ export class Following implements AsyncDisposable {
 
   /** @param tell how people hear of the news. */
   async ticks(tell: (message: string) => Promise<void>): Promise<Turn[]> {
-    const { database, audit, key, poll_s } = this.#options
-    const store = { database, audit, key }
+    const { database, poll_s } = this.#options
     return [
       { name: 'policy', every_ms: poll_s * 1000, run: () => this.#look() },
-      { name: 'recovery', every_ms: 1_000, run: () => endDueRecovery(store) },
+      { name: 'recovery', every_ms: 1_000, run: () => this.repository.endDueRecovery() },
       { name: 'policy notices', every_ms: 1_000, run: () => deliverNotices(database, tell) },
       ...(await this.#shadowTicks()),
     ]

@@ -1,4 +1,6 @@
+import { SallyportError } from '../errors.ts'
 import type { PolicyData } from './data-schema.ts'
+import type { Pace } from './pace.ts'
 import type {
   ApprovalTerms,
   Input,
@@ -92,14 +94,19 @@ export function accessPlan(weigh: Weigh, asking: Asking, role: string, data: Pol
   }
 }
 
-/** Everything that applies to a subject as one role on a resource. @param groups who may replay is asked for each of these. */
-export function rolePlan(
+/**
+ * Everything that applies to a subject as one role on a resource.
+ * @param groups who may replay is asked for each of these.
+ * @throws SallyportError where its time is used up: half a plan would be read as a whole one.
+ */
+export async function rolePlan(
   weigh: Weigh,
   asking: Asking,
   role: string,
   data: PolicyData,
   groups: readonly string[],
-): RolePlan {
+  pace: Pace,
+): Promise<RolePlan> {
   const access = accessPlan(weigh, asking, role, data)
   if (access.effect === 'deny') {
     return { ...access, recording: null, masks: null, keep_s: null, replay: { own: 'nothing', groups: [] } }
@@ -127,17 +134,21 @@ export function rolePlan(
     return 'nothing'
   }
   const inGroup = (group: string) => ({ ...sampleSubject(group), groups_at_ms: now_ms })
+  const replaying: { group: string; view: View }[] = []
+  for (const group of groups) {
+    if (!(await pace.goOn()))
+      throw new SallyportError('bad_request', 'this policy is too slow for a plan of so many roles and groups', {
+        remedy: 'name one role with --role; `sallyport policy check` refuses a policy that does not end',
+      })
+    const view = viewOf(inGroup(group), false)
+    if (view !== 'nothing') replaying.push({ group, view })
+  }
   return {
     ...access,
     recording: weigh('recording', on).result,
     masks: weigh('masking', on).result?.rules ?? null,
     keep_s: kept === null || kept.legal_hold ? null : kept.keep_s,
-    replay: {
-      own: viewOf(subject, true),
-      groups: groups
-        .map(group => ({ group, view: viewOf(inGroup(group), false) }))
-        .filter(each => each.view !== 'nothing'),
-    },
+    replay: { own: viewOf(subject, true), groups: replaying },
   }
 }
 

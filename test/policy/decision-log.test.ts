@@ -6,7 +6,7 @@ import { openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
 import type { Decision } from '../../src/policy/decision.ts'
 import type { Engine } from '../../src/policy/engine.ts'
-import { batchLeaves } from '../../src/policy/log/batch-leaves.ts'
+import { batchLeaves, dropLeaves, keepLeavesOfDay } from '../../src/policy/log/batch-leaves.ts'
 import { batchDecisions } from '../../src/policy/log/decision-batch.ts'
 import { dayOf } from '../../src/policy/log/decision-days.ts'
 import { decisionEvent } from '../../src/policy/log/decision-event.ts'
@@ -242,6 +242,52 @@ describe('the decision log', () => {
     expect(await db.database.sql`select 1 from decision_batches where event = ${event}`).toHaveLength(0)
   })
 
+  test('a decision keeps its path to the root of its batch when a whole day of its siblings is dropped; a day that has its batches to itself leaves nothing', async () => {
+    const audit = createAuditWriter({ database: db.database, process_id: newId('prc') })
+    while ((await batchDecisions(db.database, audit)) > 0);
+    const [old, young] = ['2026-01-01', '2026-01-02']
+    const log = new DecisionLog({ database: db.database, engine })
+    const session = newId('ses')
+    const batch = async (of: string, days: readonly string[]) => {
+      for (let i = 0; i < 5; i++) log.append(decide(`${of} ${i}`, session))
+      await log.flush()
+      const rows = (await listDecisions(db.database.db, { session_id: session }))
+        .filter(row => row.batch === null)
+        .sort((a, b) => (a.id < b.id ? -1 : 1))
+      for (const [i, row] of rows.entries())
+        await db.database
+          .sql`update action_decisions set day = ${days[i % days.length]!}::text::date where id = ${row.id}`
+      await batchDecisions(db.database, audit)
+      const [{ batch } = { batch: '' }] = await db.database.sql<{ batch: string }[]>`
+        select batch from action_decisions where id = ${rows[0]!.id}`
+      return { rows, event: batch, root: merkleRoot(rows.map(row => Buffer.from(decisionLeaf(row)))) }
+    }
+    const shared = await batch('shared', [old, young])
+    const own = await batch('own', [old])
+    await log.close()
+    await db.database.db.transaction(async tx => {
+      const batches = await keepLeavesOfDay(tx, old)
+      expect(new Set(batches)).toEqual(new Set([shared.event, own.event]))
+      await tx.execute(sql`delete from action_decisions where day = ${old}::date`)
+      await dropLeaves(tx, batches)
+    })
+    const kept = await db.database.sql<{ event: string }[]>`
+      select event from decision_batches where event in (${shared.event}, ${own.event})`
+    expect(kept.map(row => row.event)).toEqual([shared.event])
+    const { hashes, read } = await batchLeaves(db.database.db, actionDecisions, shared.event)
+    for (const index of [1, 3]) {
+      const leaf = leafHash(decisionLeaf(shared.rows[index]!))
+      expect(hashes[index]!.equals(leaf)).toBe(true)
+      expect(verifyInclusion(leaf, index, 5, await inclusionProof(index, 5, read), shared.root)).toBe(true)
+    }
+    await db.database.db.transaction(async tx => {
+      const batches = await keepLeavesOfDay(tx, young)
+      await tx.execute(sql`delete from action_decisions where day = ${young}::date`)
+      await dropLeaves(tx, batches)
+    })
+    expect(await db.database.sql`select 1 from decision_batches where event = ${shared.event}`).toHaveLength(0)
+  })
+
   test('a search finds by subject, resource, effect, rule, revision, time and text, page by page', async () => {
     const log = new DecisionLog({ database: db.database, engine })
     const session_id = newId('ses')
@@ -266,6 +312,7 @@ describe('the decision log', () => {
       [{ revision: '1' }, 5],
       [{ revision: 'ccccccc' }, 5],
       [{ revision: 'abcdef0' }, 0],
+      [{ revision: '1234567' }, 0],
       [{ revision: "1' or true" }, 0],
       [{ from_ms: now + 1, to_ms: now + 3 }, 2],
       [{ text: 'Paged3' }, 1],
@@ -282,6 +329,29 @@ describe('the decision log', () => {
       after = page.next
     }
     expect(seen).toEqual(all.map(row => row.id))
+  })
+
+  test('a revision that is named by seven digits may be the generation, the beginning of a commit, or both', async () => {
+    const session_id = newId('ses')
+    const [as] = await db.database.sql<{ commit: string }[]>`select commit from revisions where generation = 1`
+    const copy = (generation: number, commit: string) => db.database.sql`
+      insert into revisions (generation, commit, digest, opa_version, opts, bundle, rules, signature, author, subject_line)
+      select ${generation}, ${commit}, digest, opa_version, opts, bundle, rules, signature, author, subject_line from revisions where generation = 1`
+    await copy(1_234_567, as!.commit)
+    await copy(1_234_568, `1234567${'a'.repeat(33)}`)
+    await copy(1_234_569, `9876543${'a'.repeat(33)}`)
+    for (const generation of [1_234_567, 1_234_568, 1_234_569])
+      await db.database.sql`
+        insert into action_decisions (id, at_ms, point, effect, code, generation, input_digest, input, result, reasons, session_id, day)
+        values (${`dec_of${generation}`}, ${now}, 'action', 'allow', 'policy', ${generation}, '', '{}', '{}', '[]', ${session_id}, ${dayOf(session_id, 0)}::text::date)`
+    const found = async (revision: string) =>
+      (await searchDecisions(db.database, { revision, session_id }, 10)).items.map(row => row.generation).sort()
+    expect(await found('1234567')).toEqual([1_234_567, 1_234_568])
+    expect(await found('1234568')).toEqual([1_234_568])
+    expect(await found('9876543')).toEqual([1_234_569])
+    expect(await found('98765')).toEqual([])
+    await db.database.sql`delete from action_decisions where session_id = ${session_id}`
+    await db.database.sql`delete from revisions where generation > 1000000`
   })
 
   test('what many rows hold, and what only old ones hold, is found newest first all the same', async () => {

@@ -211,18 +211,39 @@ describe('explaining a decision', () => {
     } as unknown as Engine
     const { decision } = engine.decide('access', accessInput({ role: 'owner' }))
     const row = await stored(decision, hiding)
-    expect(explain(row, await past.get(1), [])).toMatchObject({
+    expect(await explain(row, await past.get(1), [])).toMatchObject({
       instead: [],
       weighed: 0,
       notes: [expect.stringContaining('not all of the input was kept')],
     })
-    expect(explain(row, undefined, []).notes).toEqual([expect.stringContaining('the revision is not there')])
+    expect((await explain(row, undefined, [])).notes).toEqual([expect.stringContaining('the revision is not there')])
     expect(await past.get(7)).toBeUndefined()
     const other: PastRevision = {
       ...(await past.get(1))!,
       weigh: () => ({ effect: 'allow', code: 'policy', reasons: [], result: null }),
     }
     const whole = await stored(engine.decide('access', accessInput({ role: 'owner' })).decision)
-    expect(explain(whole, other, []).notes).toEqual([expect.stringContaining('computed again it comes out as allow')])
+    expect((await explain(whole, other, [])).notes).toEqual([
+      expect.stringContaining('computed again it comes out as allow'),
+    ])
+  })
+
+  test('a policy that is slow neither holds anybody else up nor goes on without end, and that not all was weighed is said', async () => {
+    const known = (await past.get(1))!
+    const slow: PastRevision = {
+      ...known,
+      weigh: (point, input) => {
+        for (const from = performance.now(); performance.now() - from < 8; );
+        return known.weigh(point, input)
+      },
+    }
+    const row = await stored(engine.decide('access', accessInput({ role: 'owner' })).decision)
+    let turns = 0
+    const others = setInterval(() => turns++, 5)
+    const { notes, weighed } = await explain(row, slow, [])
+    clearInterval(others)
+    expect(notes).toEqual([expect.stringContaining('not all was weighed')])
+    expect(weighed).toBeLessThan(150) // a second, eight milliseconds each
+    expect(turns).toBeGreaterThan(10)
   })
 })

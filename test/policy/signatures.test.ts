@@ -1,13 +1,19 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createAuditWriter } from '../../src/audit/writer.ts'
+import { newId } from '../../src/ids.ts'
 import { GitMirror } from '../../src/policy/repository/git.ts'
+import { deliverNotices } from '../../src/policy/repository/notices.ts'
+import { changeState } from '../../src/policy/repository/policy-state.ts'
 import type { SignatureOptions } from '../../src/policy/repository/signature.ts'
-import { listRevisions } from '../../src/policy/revision-store.ts'
+import { recover } from '../../src/policy/repository/steering.ts'
+import { activate, compiledCandidate, listRevisions } from '../../src/policy/revision-store.ts'
 import { sshKeygen } from '../protocols/ssh/sshd.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { commit, folder, git, removeFolders, repository, starterRepository } from './repositories.ts'
+import { keys, rawBundle, starter } from './support.ts'
 
 afterAll(removeFolders)
 
@@ -228,5 +234,59 @@ describe('a deployment that follows signed commits only', () => {
     })
     await expect(control.pin(unsigned, by)).rejects.toMatchObject({ message: expect.stringContaining('is not signed') })
     expect((await listRevisions(db.database.db, 1))[0]?.commit).toBe(good)
+  })
+
+  test('a recovery needs no signature, and says so; what was in force before it comes back only while its signer is one', async () => {
+    const dir = starterRepository()
+    const signatures = signers({ ssh: sam.line })
+    const other = await createTestDatabase()
+    const { database } = other
+    const store = {
+      database,
+      audit: createAuditWriter({ database, process_id: newId('prc') }),
+      key: keys.privateKey,
+    }
+    const control = repository(dir, other, { git: { source: dir, ref: 'main', dir: folder(), signatures } })
+    const good = signed(dir, sam.settings)
+    const signer = `sam@example.test ssh ${sam.fingerprint}`
+    const candidate = async (commit: string, of: { signer: string | null }, kind: 'followed' | 'recovery') => ({
+      ...compiledCandidate({ commit, author: 'x', subject_line: 'x', ...of }, await rawBundle({}), starter(), kind),
+      ...(kind === 'recovery' ? { ends_in_s: 60 } : {}),
+    })
+    const told = async () => {
+      const heard: string[] = []
+      await deliverNotices(database, async message => void heard.push(message))
+      return heard.join('\n')
+    }
+    const over = () => database.sql`update policy_state set recovery_ends_at = now()`
+    await activate(
+      store,
+      await candidate(good, { signer }, 'followed'),
+      async () => null,
+      async tx => changeState(tx, { followed: good, current_at: new Date() }),
+    )
+    const by = { who: 'root@control', reason: 'locked out', unsigned: 'it is a folder, and not a signed commit' }
+    await recover(store, await candidate('recovery-1', { signer: null }, 'recovery'), by)
+    expect(await told()).toContain('No allowed signer signed it: it is a folder')
+    await over()
+    await control.endDueRecovery()
+    expect((await listRevisions(database.db, 1))[0]).toMatchObject({ commit: good, kind: 'returned', signer })
+
+    await recover(store, await candidate('recovery-2', { signer: null }, 'recovery'), by)
+    rmSync(signatures.allowed_signers!)
+    await over()
+    await expect(control.endDueRecovery()).rejects.toMatchObject({ code: 'policy_unavailable' }) // and is tried again
+    writeFileSync(signatures.allowed_signers!, sshSigner('sam@example.test').line)
+    await control.endDueRecovery()
+    expect((await listRevisions(database.db, 1))[0]).toMatchObject({ commit: 'recovery-2', kind: 'recovery' })
+    expect(await told()).toContain(`was signed by ${signer}, who is not among policy.signatures any more`)
+    expect(await control.poll()).toMatchObject({ outcome: 'refused', problems: [{ code: 'signature' }] })
+    const [ended] = await database.sql<{ body: string }[]>`
+      select body from audit_inbox where type = 'revision.recovery_ended' order by at_ms desc, wseq desc limit 1`
+    expect(JSON.parse(ended!.body)).toMatchObject({
+      back_to: null,
+      not_back: expect.stringContaining(good.slice(0, 12)),
+    })
+    await other.drop()
   })
 })

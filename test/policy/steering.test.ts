@@ -6,7 +6,7 @@ import { RevisionFollower } from '../../src/policy/follower.ts'
 import { deliverNotices } from '../../src/policy/repository/notices.ts'
 import { changeState, readState } from '../../src/policy/repository/policy-state.ts'
 import type { Repository } from '../../src/policy/repository/repository.ts'
-import { endDueRecovery, type Hand, recover } from '../../src/policy/repository/steering.ts'
+import { type Hand, recover } from '../../src/policy/repository/steering.ts'
 import { packSources, revisionSources } from '../../src/policy/revision-sources.ts'
 import { activate, compiledCandidate, getRevision, listRevisions } from '../../src/policy/revision-store.ts'
 import { signRevision } from '../../src/policy/signing.ts'
@@ -301,7 +301,7 @@ describe('a recovery', () => {
     await expect(control.rollback(undefined, sam)).rejects.toMatchObject({ code: 'conflict' })
     expect(await told()).toContain('RECOVERY: root@control-1')
 
-    await endDueRecovery(store()) // its time is not over
+    await control.endDueRecovery() // its time is not over
     expect((await active())?.generation).toBe(3)
     now = ends_at_ms! + 1
     await follower.poll() // control is gone: nothing is decided by it any more, all the same
@@ -309,7 +309,7 @@ describe('a recovery', () => {
     expect(engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision.code).toBe('policy_stale')
 
     await db.database.sql`update policy_state set recovery_ends_at = now()`
-    await Promise.all([endDueRecovery(store()), endDueRecovery(store())])
+    await Promise.all([control.endDueRecovery(), repository(dir, db).endDueRecovery()])
     expect((await revisions()).slice(2)).toEqual([
       [3, 'recovery-0123456789ab', 'recovery', null],
       [4, second, 'returned', 2],
@@ -337,7 +337,7 @@ describe('a recovery', () => {
     await recover(store(), await local(600), { who: 'root', reason: 'again' })
     await db.database.sql`update revisions set signature = bundle where kind <> 'recovery'`
     await db.database.sql`update policy_state set recovery_ends_at = now()`
-    await endDueRecovery(store())
+    await control.endDueRecovery()
     expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: second })
     expect(await active()).toMatchObject({ commit: second, kind: 'followed' })
   })

@@ -17,7 +17,7 @@ export interface DecisionFilter {
   readonly effect?: StoredDecision['effect'] | undefined
   /** Id of a rule that stands among the reasons. */
   readonly rule?: string | undefined
-  /** A generation, or a commit or its beginning. */
+  /** A generation, or a commit or its beginning, of seven characters at least. */
   readonly revision?: string | undefined
   /** Words that the input or the reasons hold, all of them; the last one may be only begun. */
   readonly text?: string | undefined
@@ -100,14 +100,15 @@ function anyOf(column: Table['subject_id'] | Table['generation'], values: readon
   return values.length === 1 ? sql`${column} = ${values[0]}` : or(...values.map(value => sql`${column} = ${value}`))!
 }
 
-/** @returns none for a text that names no revision. */
+/** What begins with seven digits may be a commit too: then both are meant. @returns none for a text that names no revision. */
 async function generationsOf(db: Queryable, revision: string): Promise<number[]> {
-  if (/^\d{1,9}$/.test(revision)) return [Number(revision)]
+  if (/^\d{1,6}$/.test(revision)) return [Number(revision)]
   if (!/^[0-9a-f]{7,64}$/.test(revision)) return []
+  const generation = /^\d{1,15}$/.test(revision) ? Number(revision) : -1
   const rows = await db
     .select({ generation: revisions.generation })
     .from(revisions)
-    .where(sql`starts_with(${revisions.commit}, ${revision})`)
+    .where(sql`starts_with(${revisions.commit}, ${revision}) or ${revisions.generation} = ${generation}`)
     .limit(100)
   return rows.map(row => row.generation)
 }

@@ -22,7 +22,16 @@ import { verifyRevision } from '../signing.ts'
 import { type Commit, GitMirror, type GitOptions } from './git.ts'
 import { changeState, instant, isHeld, type PolicyState, readState, recordLook } from './policy-state.ts'
 import type { Sources } from './sources.ts'
-import { type Hand, pin, reusedCandidate, revisionBefore, revisionOf, type Steered, unpin } from './steering.ts'
+import {
+  endDueRecovery,
+  type Hand,
+  pin,
+  reusedCandidate,
+  revisionBefore,
+  revisionOf,
+  type Steered,
+  unpin,
+} from './steering.ts'
 
 const log = logger('policy')
 
@@ -160,8 +169,15 @@ export class Repository {
 
   /** Lets go of what is held; the next look follows the tracked ref again. */
   unpin(by: Hand): Promise<{ readonly ended: 'recovery' | 'pin' }> {
-    return this.#alone(() => unpin(this.#store, by))
+    return this.#alone(() => unpin(this.#store, by, this.#mayReturn))
   }
+
+  /** Ends a recovery whose time is over. It waits for no look: nothing is decided by it any more. */
+  endDueRecovery(): Promise<void> {
+    return endDueRecovery(this.#store, this.#mayReturn)
+  }
+
+  readonly #mayReturn = (signer: string | null) => this.#mirror.mayReturn(signer)
 
   #alone<X>(run: () => Promise<X>): Promise<X> {
     const done = this.#last.then(run)

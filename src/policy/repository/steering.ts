@@ -32,6 +32,9 @@ export interface Steered {
   readonly commit: string
 }
 
+/** Whether what was activated with this signer may come back into force (`GitMirror.mayReturn`). */
+export type MayReturn = (signer: string | null) => Promise<boolean>
+
 const log = logger('policy')
 const longestRecovery_s = 3600
 
@@ -136,10 +139,14 @@ export async function pin(store: Store, candidate: Candidate, by: Hand, acknowle
 }
 
 /** Lets go: the tracked ref is followed again from the next look on. A recovery ends first, if there is one. */
-export async function unpin(store: Store, by: Hand): Promise<{ readonly ended: 'recovery' | 'pin' }> {
+export async function unpin(
+  store: Store,
+  by: Hand,
+  mayReturn: MayReturn,
+): Promise<{ readonly ended: 'recovery' | 'pin' }> {
   const state = await readState(store.database.db)
   if (state.recovery_generation !== null) {
-    await endRecovery(store, by)
+    await endRecovery(store, by, mayReturn)
     return { ended: 'recovery' }
   }
   await store.database.db.transaction(async tx => {
@@ -159,15 +166,17 @@ export async function unpin(store: Store, by: Hand): Promise<{ readonly ended: '
 }
 
 /**
- * Puts a candidate that never was in the repository into force, for an hour at most. It works without policy's leave:
- * whoever holds control's key can sign anything, and this way everybody hears of it.
+ * Puts a candidate that never was in the repository into force, for an hour at most. It works without policy's leave, and
+ * without a signature where commits need one: whoever holds control's key can sign anything, and this way everybody hears of it.
+ * @param by `unsigned`: why nobody's signature was verified, where the deployment asks for one.
  */
 export async function recover(
   store: Store,
   candidate: Candidate,
-  by: { readonly who: string; readonly reason: string },
+  by: { readonly who: string; readonly reason: string; readonly unsigned?: string | undefined },
 ): Promise<ActiveRevision> {
   const { ends_in_s } = candidate
+  const { signer } = candidate.of
   if (candidate.kind !== 'recovery' || ends_in_s === undefined || !(ends_in_s >= 60 && ends_in_s <= longestRecovery_s))
     throw new SallyportError('bad_request', 'a recovery lasts from one minute to one hour')
   const revision = await activate(
@@ -181,7 +190,7 @@ export async function recover(
         recovery_reason: by.reason,
         recovery_ends_at: new Date(ends_at_ms!),
       })
-      const body = { generation, commit, by: by.who, reason: by.reason, ends_at_ms }
+      const body = { generation, commit, by: by.who, reason: by.reason, ends_at_ms, signer }
       await store.audit.record(tx, { type: 'revision.recovered', body })
       await store.audit.record(tx, {
         type: 'alert.raised',
@@ -190,7 +199,7 @@ export async function recover(
       await notice(
         tx,
         `recovered ${generation}`,
-        `RECOVERY: ${by.who} put a local policy into force on the control host (generation ${generation}, ${commit}): ${by.reason}\nIt did not come from the policy repository. It ends by itself at ${new Date(ends_at_ms!).toISOString()}, or with \`sallyport policy unpin\`.`,
+        `RECOVERY: ${by.who} put a local policy into force on the control host (generation ${generation}, ${commit}): ${by.reason}\nIt did not come from the policy repository.${signedBy(signer, by.unsigned)} It ends by itself at ${new Date(ends_at_ms!).toISOString()}, or with \`sallyport policy unpin\`.`,
       )
     },
   )
@@ -198,22 +207,28 @@ export async function recover(
   return revision
 }
 
+/** What is said of a signature, where the deployment asks for one. */
+function signedBy(signer: string | null, unsigned: string | undefined): string {
+  if (signer !== null) return ` It is signed by ${signer}.`
+  return unsigned === undefined ? '' : ` No allowed signer signed it: ${unsigned}.`
+}
+
 /** Ends a recovery whose time is over. Any control may do it; one does. */
-export async function endDueRecovery(store: Store): Promise<void> {
+export async function endDueRecovery(store: Store, mayReturn: MayReturn): Promise<void> {
   const { recovery_ends_at } = await readState(store.database.db)
   if (recovery_ends_at === null) return
   const [row] = await store.database.db.execute<{ over: boolean }>(
     sql`select clock_timestamp() >= ${recovery_ends_at.toISOString()}::timestamptz as over`,
   )
-  if (row!.over) await endRecovery(store, null)
+  if (row!.over) await endRecovery(store, null, mayReturn)
 }
 
 /**
  * What was in force before comes back at once, from what is stored; the tracked ref is followed from there. Where it
  * cannot come back, the recovery ends all the same: nobody could follow, pin or roll back anything otherwise.
  */
-async function endRecovery(store: Store, by: Hand | null): Promise<void> {
-  const { row, candidate } = await toReturnTo(store)
+async function endRecovery(store: Store, by: Hand | null, mayReturn: MayReturn): Promise<void> {
+  const { commit, candidate, not } = await toReturnTo(store, mayReturn)
   const over = async (tx: Tx) => {
     const { recovery_generation } = await readState(tx)
     // Where nothing can come back, nothing is held either: the tracked ref is compiled anew.
@@ -221,14 +236,21 @@ async function endRecovery(store: Store, by: Hand | null): Promise<void> {
     await store.audit.record(tx, {
       type: 'revision.recovery_ended',
       ...(by === null ? {} : { subject_id: by.subject_id }),
-      body: { generation: recovery_generation, back_to: row?.commit ?? null, reason: by?.reason ?? 'its time is over' },
+      body: {
+        generation: recovery_generation,
+        back_to: candidate === undefined ? null : commit,
+        ...(not === undefined ? {} : { not_back: not }),
+        reason: by?.reason ?? 'its time is over',
+      },
     })
     const now =
-      row === undefined ? 'Nothing was in force before it' : `Back in force: policy commit ${row.commit.slice(0, 12)}`
+      candidate === undefined
+        ? `Nothing came back: ${not ?? 'nothing was in force before it'}; nothing is decided until the tracked ref names a commit that may come into force, or one is pinned.`
+        : `Back in force: policy commit ${candidate.of.commit.slice(0, 12)}; the tracked ref is followed again unless a commit is pinned.`
     await notice(
       tx,
       `recovery ended ${recovery_generation}`,
-      `The recovery is over (${by === null ? 'its time is over' : `${by.name}: ${by.reason}`}). ${now}; the tracked ref is followed again unless a commit is pinned.`,
+      `The recovery is over (${by === null ? 'its time is over' : `${by.name}: ${by.reason}`}). ${now}`,
     )
   }
   if (candidate === undefined) {
@@ -245,15 +267,29 @@ async function endRecovery(store: Store, by: Hand | null): Promise<void> {
   )
 }
 
-/** What was in force before a recovery, if this build can still evaluate it. */
-async function toReturnTo(store: Store): Promise<{ row?: RevisionRow; candidate?: Candidate }> {
+/**
+ * What was in force before a recovery, if this build can still evaluate it and its signer is still one. INVARIANT: to come
+ * back is to come into force: a commit whose signer was struck off the list meanwhile, because of it maybe, does not.
+ * @throws SallyportError where the deployment's list of signers cannot be read: then nobody knows, and it is tried again.
+ */
+async function toReturnTo(
+  store: Store,
+  mayReturn: MayReturn,
+): Promise<{ commit?: string; candidate?: Candidate; not?: string }> {
   const row = await lastOrdinary(store.database.db)
   if (row === undefined) return {}
+  const { commit, signer, generation } = row
+  const short = commit.slice(0, 12)
+  if (!(await mayReturn(signer))) {
+    const not = `policy commit ${short} ${signer === null ? 'has no verified signature, which policy.signatures demands' : `was signed by ${signer}, who is not among policy.signatures any more`}`
+    log.error({ generation, signer }, `${not}: it does not come back after the recovery`)
+    return { commit, not }
+  }
   try {
-    return { row, candidate: reusedCandidate(store, row, 'returned') }
+    return { commit, candidate: reusedCandidate(store, row, 'returned') }
   } catch (error) {
-    log.error({ err: error, generation: row.generation }, 'what was in force before the recovery cannot come back')
-    return {}
+    log.error({ err: error, generation }, 'what was in force before the recovery cannot come back')
+    return { commit, not: `policy commit ${short} cannot be used again: ${(error as Error).message}` }
   }
 }
 
