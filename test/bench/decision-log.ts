@@ -94,14 +94,19 @@ try {
   }
   figure('decision-log', 'the slowest page of all', slowest, 'ms', { most: budget_ms })
 
-  const { items } = await searchDecisions(control, { point: 'action' }, 100)
-  const one: number[] = []
-  for (const { id } of items.slice(0, 20)) {
-    const from = performance.now()
-    if ((await getDecision(control.db, id)) === undefined) throw new Error(`${id} is not found`)
-    one.push(performance.now() - from)
+  for (const [what, filter] of [
+    ['a new', {}],
+    ['one of the oldest', old],
+  ] as const) {
+    const { items } = await searchDecisions(control, { point: 'action', ...filter }, 20)
+    const one: number[] = []
+    for (const { id } of items) {
+      const from = performance.now()
+      if ((await getDecision(control.db, id)) === undefined) throw new Error(`${id} is not found`)
+      one.push(performance.now() - from)
+    }
+    figure('decision-log', `${what} decision on an action by its id, median`, quantile(one, 0.5), 'ms')
   }
-  figure('decision-log', 'one decision by its id, median', quantile(one, 0.5), 'ms')
   const from = performance.now()
   let read = 0
   for await (const rows of readDecisions(control.db, {})) {

@@ -5,6 +5,7 @@ import { dayOf, keptDays } from '../../src/policy/log/decision-days.ts'
 import {
   type DecisionFilter,
   type DecisionPlace,
+  getDecision,
   readDecisions,
   searchDecisions,
 } from '../../src/policy/log/decision-store.ts'
@@ -104,6 +105,17 @@ describe('a search over the days', () => {
     await store('long', [...rows, long])
     const [first, second] = (await searchDecisions(db.database, { resource: 'long' }, 100)).items
     expect([first!.at_ms, second!.at_ms]).toEqual([today_ms, long.at_ms])
+  })
+
+  test('one decision is found by its id alone, on whatever day its session began', async () => {
+    const began = [0, 1, 9, 12, 20, 45, 59, 70].map(days => today_ms - days * day_ms)
+    await store(
+      'byid',
+      began.map(began_ms => ({ at_ms: began_ms, began_ms })),
+    )
+    for (const [i, began_ms] of began.entries())
+      expect((await getDecision(db.database.db, `dec_byid0000${i}`))?.at_ms).toBe(began_ms)
+    expect(await getDecision(db.database.db, 'dec_byid00099')).toBeUndefined()
   })
 
   test('the last moment of a day and the first of the next are each found by their time', async () => {

@@ -1,4 +1,4 @@
-import { and, inArray, type SQL, sql } from 'drizzle-orm'
+import { and, eq, inArray, type SQL, sql } from 'drizzle-orm'
 import type { Queryable } from '../../db/database.ts'
 import { actionDecisions, type decisions } from '../schema.ts'
 import { dayOf, type KeptDays, keptDays, longestSession_days, withoutPartition } from './decision-days.ts'
@@ -54,6 +54,25 @@ export async function actionPage(db: Queryable, asked: Asked, bound?: DecisionPl
   return found
 }
 
+/** Its id does not say its day: the newest days are looked at first, then more and more of those before at once. */
+export async function actionDecision(db: Queryable, id: string): Promise<StoredDecision | undefined> {
+  const kept = await keptDays(db)
+  const days = [...kept.days].reverse()
+  const look = async (part: SQL | undefined) =>
+    (
+      await db
+        .select(columnsOf(actionDecisions))
+        .from(actionDecisions as unknown as typeof decisions)
+        .where(and(part, eq(actionDecisions.id, id)))
+    )[0]
+  // Tomorrow's are there already, and empty.
+  for (let at = 0, some = 10; at < days.length; at += some, some *= 3) {
+    const row = await look(within(days.slice(at, at + some)))
+    if (row !== undefined) return row
+  }
+  return look(withoutPartition(kept))
+}
+
 /** @returns undefined for none. Days between them that have no partition lie with the rest, and are not meant. */
 function within(days: readonly string[]): SQL | undefined {
   return days.length === 0 ? undefined : inArray(actionDecisions.day, [...days])
@@ -89,13 +108,28 @@ async function readDays(
   const by = sql.join(orderOf(actionDecisions, order), sql`, `)
   const parts = days.map(
     day =>
-      sql`(select id, day from action_decisions where day = ${day}::date and ${all} order by ${by} limit ${limit})`,
+      sql`(select id, day, at_ms from action_decisions where day = ${day}::date and ${all} order by ${by} limit ${limit})`,
   )
   const rows = await db.execute<{ id: string; day: string }>(
-    sql`select id, day::text as day from (${sql.join(parts, sql` union all `)}) found`,
+    sql`select id, day::text as day from (${sql.join(parts, sql` union all `)}) action_decisions order by ${by} limit ${limit}`,
   )
-  const ids = sql`${actionDecisions.id} = any(${sql.param(rows.map(row => row.id))}::text[])`
-  return read(db, asked, within([...new Set(rows.map(row => row.day))]), [ids])
+  return readIds(db, asked, rows)
+}
+
+/** Rows that were found. Neither ordered nor limited there: a planner that hopes to be done early would read whole days. */
+async function readIds(
+  db: Queryable,
+  asked: Asked,
+  found: readonly { readonly id: string; readonly day: string }[],
+): Promise<StoredDecision[]> {
+  const part = within([...new Set(found.map(row => row.day))])
+  if (part === undefined) return []
+  const ids = sql.param(found.map(row => row.id))
+  const rows = await db
+    .select(columnsOf(actionDecisions))
+    .from(actionDecisions as unknown as typeof decisions)
+    .where(and(part, sql`${actionDecisions.id} = any(${ids}::text[])`))
+  return first(asked, rows)
 }
 
 function isPicky({ from_ms: _, to_ms: __, point: ___, ...rest }: Resolved): boolean {

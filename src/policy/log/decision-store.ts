@@ -1,8 +1,8 @@
 import { and, eq, type SQL, sql } from 'drizzle-orm'
 import type { Database, Queryable } from '../../db/database.ts'
 import { SallyportError } from '../../errors.ts'
-import { actionDecisions, decisions } from '../schema.ts'
-import { actionPage } from './action-pages.ts'
+import { decisions } from '../schema.ts'
+import { actionDecision, actionPage } from './action-pages.ts'
 import {
   type Asked,
   columnsOf,
@@ -32,8 +32,7 @@ const longestPage = 1_000
 
 export async function getDecision(db: Queryable, id: string): Promise<StoredDecision | undefined> {
   const [row] = await db.select(columnsOf(decisions)).from(decisions).where(eq(decisions.id, id))
-  if (row !== undefined) return row
-  return (await db.select(columnsOf(actionDecisions)).from(actionDecisions).where(eq(actionDecisions.id, id)))[0]
+  return row ?? actionDecision(db, id)
 }
 
 /** The newest decisions that fit, without a bound on the time that it takes. */
@@ -128,7 +127,7 @@ async function otherPage(db: Queryable, asked: Asked): Promise<StoredDecision[]>
   if (words.length > 0 && order === 'newest') {
     const near = await amongNewest(db, asked, words)
     if (near.length === limit) return ofIds(db, asked, near)
-    const few = await throughWords(db, all)
+    const few = await throughWords(db, asked, all)
     if (few !== undefined) return ofIds(db, asked, few)
   }
   return select(db, asked, all)
@@ -143,19 +142,34 @@ async function amongNewest(db: Queryable, asked: Asked, words: readonly SQL[]): 
   return rows.map(row => row.id)
 }
 
-/** @returns undefined where the words find too many. */
-async function throughWords(db: Queryable, all: SQL | undefined): Promise<string[] | undefined> {
+/** @returns the first of what the words find, undefined where that is too many. */
+async function throughWords(
+  db: Queryable,
+  { order, limit }: Asked,
+  all: SQL | undefined,
+): Promise<string[] | undefined> {
   const scans = ['indexscan', 'indexonlyscan', 'seqscan']
   await db.execute(sql.raw(scans.map(scan => `set local enable_${scan} = off`).join('; ')))
-  const rows = await db.execute<{ id: string }>(sql`select id from decisions where ${all} limit ${mostFound + 1}`)
+  const rows = await db.execute<{ id: string; at_ms: string }>(
+    sql`select id, at_ms::text as at_ms from decisions where ${all} limit ${mostFound + 1}`,
+  )
   await db.execute(sql.raw(scans.map(scan => `set local enable_${scan} = on`).join('; ')))
-  return rows.length > mostFound ? undefined : rows.map(row => row.id)
+  if (rows.length > mostFound) return undefined
+  const places = rows.map(({ id, at_ms }) => ({ id, at_ms: Number(at_ms) }))
+  return places
+    .sort(compare(order))
+    .slice(0, limit)
+    .map(row => row.id)
 }
 
-function ofIds(db: Queryable, asked: Asked, ids: readonly string[]): Promise<StoredDecision[]> {
-  return ids.length === 0
-    ? Promise.resolve([])
-    : select(db, asked, sql`${decisions.id} = any(${sql.param(ids)}::text[])`)
+/** Neither ordered nor limited there: a planner that hopes to be done early would read the log in the order of time. */
+async function ofIds(db: Queryable, { order }: Asked, ids: readonly string[]): Promise<StoredDecision[]> {
+  if (ids.length === 0) return []
+  const rows = await db
+    .select(columnsOf(decisions))
+    .from(decisions)
+    .where(sql`${decisions.id} = any(${sql.param(ids)}::text[])`)
+  return rows.sort(compare(order))
 }
 
 function select(db: Queryable, { order, limit }: Asked, where: SQL | undefined): Promise<StoredDecision[]> {
