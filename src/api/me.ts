@@ -4,6 +4,24 @@ import { callerOf } from './guard.ts'
 
 const Slack = T.Union([T.Object({ team_id: T.String(), user_id: T.String(), bound_at_ms: T.Integer() }), T.Null()])
 
+const Answer = T.Object({
+  subject: T.Object({
+    id: T.String(),
+    kind: T.String(),
+    name: T.String(),
+    email: T.Union([T.String(), T.Null()]),
+    groups: T.Array(T.String()),
+    groups_at_ms: T.Integer(),
+  }),
+  via: T.String(),
+  token: T.Union([T.Object({ id: T.String(), scopes: T.Array(T.String()) }), T.Null()]),
+  slack: Slack,
+  deployment: T.String(),
+})
+
+/** What who asks reads. */
+export type MeAnswer = T.Static<typeof Answer>
+
 /** The caller's own profile and Slack account. */
 export function meRoutes(app: Api, deps: BaseDeps): void {
   const { identity } = deps
@@ -15,20 +33,7 @@ export function meRoutes(app: Api, deps: BaseDeps): void {
       schema: {
         summary: 'Who calls',
         response: {
-          200: T.Object({
-            subject: T.Object({
-              id: T.String(),
-              kind: T.String(),
-              name: T.String(),
-              email: T.Union([T.String(), T.Null()]),
-              groups: T.Array(T.String()),
-              groups_at_ms: T.Integer(),
-            }),
-            via: T.String(),
-            token: T.Union([T.Object({ id: T.String(), scopes: T.Array(T.String()) }), T.Null()]),
-            slack: Slack,
-            deployment: T.String(),
-          }),
+          200: Answer,
         },
       },
     },

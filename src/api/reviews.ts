@@ -38,6 +38,9 @@ const View = T.Object({
   answer: OrNull(T.Object({ answer: T.String(), by: Who, at_ms: T.Integer(), reason: T.String(), via: T.String() })),
 })
 
+/** What who asks reads of a review. */
+export type ReviewEntry = T.Static<typeof View>
+
 /** What has to be looked at afterwards, and the answers. */
 export function reviewRoutes(app: Api, deps: ReviewDeps): void {
   const { db } = deps.database

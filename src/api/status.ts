@@ -82,6 +82,19 @@ const LogAnswer = T.Object({
   ),
 })
 
+const Answer = T.Object({
+  deployment: T.String(),
+  development: T.Boolean(),
+  revision: T.Union([Revision, T.Null()]),
+  processes: T.Array(ProcessAnswer),
+  exports: T.Array(Export),
+  log: LogAnswer,
+  promises: T.Array(T.String()),
+})
+
+/** What who asks reads. */
+export type StatusAnswer = T.Static<typeof Answer>
+
 export interface StatusDeps extends BaseDeps {
   readonly log?: { readonly problem?: () => LogProblem | null }
   readonly status: {
@@ -100,15 +113,7 @@ export function statusRoutes(app: Api, deps: StatusDeps): void {
       schema: {
         summary: 'Revision, processes, and what this deployment does not promise',
         response: {
-          200: T.Object({
-            deployment: T.String(),
-            development: T.Boolean(),
-            revision: T.Union([Revision, T.Null()]),
-            processes: T.Array(ProcessAnswer),
-            exports: T.Array(Export),
-            log: LogAnswer,
-            promises: T.Array(T.String()),
-          }),
+          200: Answer,
         },
       },
     },

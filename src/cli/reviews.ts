@@ -1,27 +1,7 @@
+import type { ReviewEntry } from '../api/reviews.ts'
 import { SallyportError } from '../errors.ts'
 import type { Client } from './client.ts'
 import { instant, plain, say, table } from './output.ts'
-
-/** What the command line reads of a review; the API's own schema is the truth (GET /openapi.json). */
-interface ReviewEntry {
-  readonly id: string
-  readonly subject: { readonly name: string; readonly email: string | null }
-  readonly resource: string
-  readonly role: string
-  readonly reason: string
-  readonly state: string
-  readonly reviewers: readonly string[]
-  readonly opened_at_ms: number
-  readonly ends_at_ms: number
-  readonly due_at_ms: number
-  readonly sessions: readonly string[]
-  readonly answer: {
-    readonly answer: string
-    readonly by: { readonly name: string }
-    readonly at_ms: number
-    readonly reason: string
-  } | null
-}
 
 /** Lists what has to be looked at. */
 export async function listReviews(client: Client, options: { all?: boolean }): Promise<void> {

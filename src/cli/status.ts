@@ -1,16 +1,7 @@
+import type { MeAnswer } from '../api/me.ts'
+import type { StatusAnswer } from '../api/status.ts'
 import type { Client } from './client.ts'
 import { instant, plain, say, table } from './output.ts'
-
-interface MeAnswer {
-  readonly subject: {
-    readonly id: string
-    readonly name: string
-    readonly email: string | null
-    readonly groups: readonly string[]
-    readonly groups_at_ms: number
-  }
-  readonly slack: { readonly team_id: string; readonly user_id: string } | null
-}
 
 /** Prints who the caller is, as policy sees them. */
 export async function whoami(client: Client): Promise<void> {
@@ -18,60 +9,6 @@ export async function whoami(client: Client): Promise<void> {
   say(`${subject.name}${subject.email === null ? '' : ` <${subject.email}>`}  ${subject.id}`)
   say(`groups: ${subject.groups.join(', ') || 'none'} (as of ${instant(subject.groups_at_ms)})`)
   say(`slack: ${slack === null ? 'not linked' : `user ${slack.user_id} of workspace ${slack.team_id}`}`)
-}
-
-interface JournalAnswer {
-  readonly spool_bytes: number
-  readonly spool_max_bytes: number
-  readonly failing_s: number
-  readonly alarm: string | null
-}
-
-interface StatusAnswer {
-  readonly deployment: string
-  readonly development: boolean
-  readonly revision: {
-    readonly generation: number
-    readonly commit: string
-    readonly digest: string
-    readonly activated_at_ms: number
-  } | null
-  readonly processes: readonly {
-    readonly id: string
-    readonly role: string
-    readonly host: string
-    readonly pid: number
-    readonly ready: string
-    readonly generation: number | null
-    readonly heartbeat_at_ms: number
-    readonly decisions: { readonly waiting: number; readonly oldest_s: number; readonly alarm: string | null } | null
-    readonly journal: JournalAnswer | null
-    readonly builds: Readonly<Record<string, Readonly<Record<string, string>>>>
-  }[]
-  readonly exports: readonly {
-    readonly name: string
-    readonly behind: number
-    readonly lag_s: number
-    readonly exported_at_ms: number | null
-    readonly failing_since_ms: number | null
-    readonly last_error: string | null
-    readonly alarm: boolean
-  }[]
-  readonly log: {
-    readonly size: number
-    readonly checkpoint_at_ms: number | null
-    readonly problem: string | null
-    readonly places: readonly {
-      readonly name: string
-      readonly kind: string
-      readonly size: number
-      readonly behind_entries: number
-      readonly behind_s: number
-      readonly failing_s: number
-      readonly error: string | null
-    }[]
-  }
-  readonly promises: readonly string[]
 }
 
 /** Prints what runs, which revision each process enforces, and what this deployment does not promise. */

@@ -65,26 +65,7 @@ export interface GrantEntry {
   readonly ends_at_ms: number
 }
 
-export interface ReviewEntry {
-  readonly id: string
-  readonly subject: { readonly id: string; readonly name: string }
-  readonly on_behalf_of: string | null
-  readonly resource: string
-  readonly role: string
-  readonly reason: string
-  readonly state: string
-  readonly reviewers: readonly string[]
-  readonly opened_at_ms: number
-  readonly ends_at_ms: number
-  readonly due_at_ms: number
-  readonly sessions: readonly string[]
-  readonly answer: {
-    readonly answer: string
-    readonly by: { readonly id: string; readonly name: string }
-    readonly at_ms: number
-    readonly reason: string
-  } | null
-}
+export type { ReviewEntry } from '../api/reviews.ts'
 
 export interface Page<Item> {
   readonly items: readonly Item[]

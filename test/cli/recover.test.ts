@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { readLocal } from '../../src/cli/recover.ts'
 import { commit, folder, git, removeFolders, starterRepository } from '../policy/repositories.ts'
-import { starter } from '../policy/support.ts'
+import { lean } from '../policy/support.ts'
 import { sshKeygen } from '../protocols/ssh/sshd.ts'
 
 afterAll(removeFolders)
@@ -19,7 +19,7 @@ test('recover takes a folder as it lies there, under a name that is its content'
     author: 'root@control',
     signer: null,
   })
-  expect([...sources.keys()]).toEqual([...starter().keys()])
+  expect([...sources.keys()]).toEqual([...lean().keys()])
   expect((await readLocal(copy, settings, 'root')).of.commit).toBe(of.commit)
 })
 

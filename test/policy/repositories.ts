@@ -6,7 +6,7 @@ import { createAuditWriter } from '../../src/audit/writer.ts'
 import { newId } from '../../src/ids.ts'
 import { Repository, type RepositoryOptions } from '../../src/policy/repository/repository.ts'
 import type { TestDatabase } from '../support/database.ts'
-import { acceptAll, keys, opaPath, starter } from './support.ts'
+import { acceptAll, keys, lean, opaPath } from './support.ts'
 
 const made: string[] = []
 
@@ -53,7 +53,7 @@ export function commit(
 export function starterRepository(changes: Readonly<Record<string, string | null>> = {}): string {
   const dir = folder()
   git(dir, 'init', '-q')
-  commit(dir, starter(changes), 'the starter policies')
+  commit(dir, lean(changes), 'the starter policies')
   return dir
 }
 

@@ -189,19 +189,7 @@ describe('a revision', () => {
       .get('action/action.rego')!
       .toString()
       .replace('"reader": {"read", "session"}', '"reader": {"session"}')
-    const loose = starter()
-      .get('action/action_test.rego')!
-      .toString()
-      .replace(/test_a_reader_reads if .*\n/, '')
-      .replace(/test_a_table_that[^}]*\}\]\}\)\) == "allow"\n\}\n/, '')
-    const good = commit(
-      dir,
-      [
-        ['action/action.rego', stricter],
-        ['action/action_test.rego', loose],
-      ],
-      'readers read nothing',
-    )
+    const good = commit(dir, [['action/action.rego', stricter]], 'readers read nothing')
     expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: good })
     await follower.poll()
     const after = engine.decide('action', actionInput(), { session_id: 'ses_1' }).decision

@@ -12,7 +12,7 @@ import { activate, compiledCandidate, getRevision, listRevisions } from '../../s
 import { signRevision } from '../../src/policy/signing.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { commit, git, removeFolders, repository, starterRepository } from './repositories.ts'
-import { accessInput, actionInput, bundleOf, keys, newEngine, starter } from './support.ts'
+import { accessInput, actionInput, bundleOf, keys, lean, newEngine, starter } from './support.ts'
 
 const sam: Hand = { subject_id: 'sub_sam', name: 'Sam', reason: 'an incident' }
 
@@ -39,7 +39,7 @@ async function follow(): Promise<void> {
     const of = { commit: id, author: 'Mallory <m@example.com>', subject_line: 'x', signer: null }
     await activate(
       { database: db.database, audit, key: keys.privateKey },
-      compiledCandidate(of, await bundleOf(changes), starter(changes), 'followed'),
+      compiledCandidate(of, await bundleOf(changes), lean(changes), 'followed'),
       async () => null,
       async tx => changeState(tx, { followed: id, current_at: new Date() }),
     )
@@ -234,7 +234,7 @@ describe('a hand on the policy', () => {
     await control.pin(first, sam)
     await asOfAnOlderBuild(3)
     const admin = starter().get('admin/admin.rego')!.toString().replace('"me",', '"me", "tokens.forge",')
-    const forged = packSources(starter({ 'admin/admin.rego': admin }))
+    const forged = packSources(lean({ 'admin/admin.rego': admin }))
     await db.database.sql`update revisions set sources = ${forged} where generation = 3`
     await expect(repository('/nonexistent', db).poll()).rejects.toMatchObject({ code: 'policy_unavailable' })
     expect(await revisions()).toHaveLength(3)
