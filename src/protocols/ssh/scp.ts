@@ -86,7 +86,7 @@ export class ScpTracker {
       case 'data': {
         const file = this.#file!
         const end = Math.min(chunk.length, at + file.left)
-        file.transfer.take(BigInt(file.size - file.left), chunk.subarray(at, end))
+        file.transfer.take(BigInt(file.size - file.left), [chunk.subarray(at, end)])
         file.left -= end - at
         if (file.left === 0) this.#state = 'trailer'
         return end

@@ -86,14 +86,17 @@ function packets(input: Buffer): void {
     const reader = new PacketReader()
     const found: Buffer[] = []
     const whole_ = taken(() => {
-      for (const chunk of chunks) found.push(...reader.push(chunk))
+      for (const chunk of chunks) {
+        for (const inPieces of reader.push(chunk)) {
+          const each = Buffer.concat(inPieces)
+          found.push(each)
+          const packet = taken(() => decodePacket(inPieces))
+          if (packet !== undefined && !encodePacket(packet).equals(each))
+            throw new Error(`not the same: ${each.toString('hex')}`)
+        }
+      }
       return true
     })
-    for (const each of found) {
-      const packet = taken(() => decodePacket(each))
-      if (packet !== undefined && !encodePacket(packet).equals(each))
-        throw new Error(`not the same: ${each.toString('hex')}`)
-    }
     return { found: whole_ ? Buffer.concat(found).toString('hex') : 'refused', held: reader.held }
   }
   const pieces = Array.from({ length: Math.ceil(input.length / 7) }, (_, i) => input.subarray(i * 7, i * 7 + 7))

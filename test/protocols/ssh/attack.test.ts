@@ -72,13 +72,13 @@ describe('hostile SFTP', () => {
       { type: 'close', id: 2, handle },
       open(3, theirs),
       { type: 'fsetstat', id: 4, handle, attributes: { permissions: 0o777 } },
-      { type: 'write', id: 5, handle, offset: 0n, data: Buffer.from('lost') },
+      { type: 'write', id: 5, handle, offset: 0n, data: [Buffer.from('lost')] },
     )
     expect(await answer(3)).toMatchObject({ type: 'handle', handle }) // the same number: that makes it an attack
     const refused = { type: 'status', code: 3 }
     expect([await answer(4), await answer(5)]).toMatchObject([refused, refused])
     expect([statSync(theirs).mode & 0o777, readFileSync(theirs, 'utf8')]).toEqual([0o600, 'kept'])
-    send({ type: 'write', id: 6, handle, offset: 0n, data: Buffer.from('now!') }) // to its new owner
+    send({ type: 'write', id: 6, handle, offset: 0n, data: [Buffer.from('now!')] }) // to its new owner
     expect(await answer(6)).toMatchObject({ code: 0 })
     end()
   })

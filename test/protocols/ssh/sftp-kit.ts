@@ -31,7 +31,7 @@ export const somePacket: fc.Arbitrary<Packet> = fc.oneof(
   fc.record({ type: kind('version'), version: number, extensions: fc.array(extension, { maxLength: 3 }) }),
   fc.record({ type: kind('open'), id, path, flags: number, attributes }),
   fc.record({ type: kind('read'), id, handle, offset: large, length: number }),
-  fc.record({ type: kind('write'), id, handle, offset: large, data: bytes(60) }),
+  fc.record({ type: kind('write'), id, handle, offset: large, data: bytes(60).map(each => [each]) }),
   ...(['close', 'fstat', 'readdir', 'handle'] as const).map(type => fc.record({ type: kind(type), id, handle })),
   ...(['lstat', 'opendir', 'remove', 'rmdir', 'realpath', 'stat', 'readlink'] as const).map(type =>
     fc.record({ type: kind(type), id, path }),
@@ -46,7 +46,7 @@ export const somePacket: fc.Arbitrary<Packet> = fc.oneof(
     code: number,
     words: fc.option(fc.record({ message: bytes(20), language: bytes(5) })),
   }),
-  fc.record({ type: kind('data'), id, data: bytes(60) }),
+  fc.record({ type: kind('data'), id, data: bytes(60).map(each => [each]) }),
   fc.record({
     type: kind('name'),
     id,

@@ -35,7 +35,7 @@ describe('who reads no answers', () => {
     const before = kept()
     for (let id = 2; id < 258; id++) {
       const data = Buffer.alloc(255 * 1024, id)
-      const write = { type: 'write', id, handle, offset: BigInt((id - 2) * data.length), data } as const
+      const write = { type: 'write', id, handle, offset: BigInt((id - 2) * data.length), data: [data] } as const
       for (const request of tracker.fromClient(encodePacket(write))) tracker.pass(request)
     }
     await expect.poll(() => kept() - before, settles).toBeLessThan(8 * MiB)
@@ -57,16 +57,16 @@ test('pieces that come too early are kept up to one bound for all files, and giv
   const before = kept()
   const transfers = Array.from({ length: 60 }, () => new Transfer())
   for (const transfer of transfers) {
-    transfer.take(0n, Buffer.from('x'))
-    for (let n = 1; n <= 15; n++) transfer.take(BigInt(n * MiB), Buffer.alloc(MiB / 4, n))
+    transfer.take(0n, [Buffer.from('x')])
+    for (let n = 1; n <= 15; n++) transfer.take(BigInt(n * MiB), [Buffer.alloc(MiB / 4, n)])
   }
   await expect.poll(() => kept() - before, settles).toBeLessThan(72 * MiB)
   expect(transfers.filter(transfer => transfer.gaps).length).toBeGreaterThan(30)
   for (const transfer of transfers) expect(transfer.end().gaps).toBe(true)
   const later = new Transfer()
-  later.take(0n, Buffer.from('a'))
-  later.take(2n, Buffer.from('c'))
-  later.take(1n, Buffer.from('b'))
+  later.take(0n, [Buffer.from('a')])
+  later.take(2n, [Buffer.from('c')])
+  later.take(1n, [Buffer.from('b')])
   expect(later.end()).toMatchObject({ size: 3, gaps: false })
 })
 

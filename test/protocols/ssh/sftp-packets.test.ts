@@ -9,8 +9,8 @@ describe('SFTP packets', () => {
     fc.assert(
       fc.property(somePacket, packet => {
         const bytes = encodePacket(packet)
-        expect(decodePacket(bytes)).toEqual(packet)
-        expect(encodePacket(decodePacket(bytes)).equals(bytes)).toBe(true)
+        expect(decodePacket([bytes])).toEqual(packet)
+        expect(encodePacket(decodePacket([bytes])).equals(bytes)).toBe(true)
       }),
       { numRuns: 500 },
     )
@@ -24,7 +24,7 @@ describe('SFTP packets', () => {
         for (let cut = 0; cut <= all.length; cut++) {
           const reader = new PacketReader()
           const got = [...reader.push(all.subarray(0, cut)), ...reader.push(all.subarray(cut))]
-          expect(got.map(each => each.toString('hex'))).toEqual(frames.map(each => each.toString('hex')))
+          expect(got.map(each => Buffer.concat(each).toString('hex'))).toEqual(frames.map(each => each.toString('hex')))
           expect(reader.held).toBe(0)
         }
       }),
@@ -42,6 +42,27 @@ describe('SFTP packets', () => {
       }),
       { numRuns: 30 },
     )
+  })
+
+  test('what a file holds stays in the pieces in which it came, and is not copied', () => {
+    const data = Buffer.alloc(32_768, 'x')
+    for (const packet of [
+      { type: 'write', id: 1, handle: Buffer.from('h'), offset: 7n, data: [data] },
+      { type: 'data', id: 1, data: [data] },
+    ] as const) {
+      const all = encodePacket(packet)
+      for (const cut of [3, 5, 20, 285, 300, all.length - 1]) {
+        const reader = new PacketReader()
+        const [pieces] = [...reader.push(all.subarray(0, cut)), ...reader.push(all.subarray(cut))]
+        const decoded = decodePacket(pieces!) as typeof packet
+        expect(Buffer.concat(decoded.data).equals(data)).toBe(true)
+        expect({ ...decoded, data: [] }).toEqual({ ...packet, data: [] })
+        if (cut >= 285) expect(decoded.data.every(piece => piece.buffer === all.buffer)).toBe(true)
+      }
+      const short = [all.subarray(0, 300), all.subarray(300, all.length - 1)]
+      expect(() => decodePacket(short)).toThrow(FieldError)
+      expect(() => decodePacket([...short, Buffer.from('xy')])).toThrow(FieldError)
+    }
   })
 
   test('a length of zero and one beyond the limit are refused before anything is kept', () => {
@@ -67,6 +88,6 @@ describe('SFTP packets', () => {
       packet(u8(17), u32(1), u32(0xffffffff)),
       packet(u8(3), u32(1)),
     ])
-      expect(() => decodePacket(wrong)).toThrow(FieldError)
+      expect(() => decodePacket([wrong])).toThrow(FieldError)
   })
 })

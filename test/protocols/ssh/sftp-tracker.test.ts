@@ -150,7 +150,7 @@ describe('what is judged', () => {
     const [request] = tracker.fromClient(encodePacket(packet))
     expect(request!.refused).not.toBeNull()
     expect(() => tracker.pass(request!)).toThrow(FieldError)
-    expect(decodePacket(tracker.deny(request!, request!.refused!))).toMatchObject({ type: 'status', id: 1, code: 3 })
+    expect(decodePacket([tracker.deny(request!, request!.refused!)])).toMatchObject({ type: 'status', id: 1, code: 3 })
   })
 
   test('extensions that are not known are not even offered', () => {
@@ -161,7 +161,7 @@ describe('what is judged', () => {
       { name: b('frobnicate'), data: b('1') },
     ]
     const { bytes } = tracker.fromTarget(encodePacket({ type: 'version', version: 3, extensions }))
-    expect(decodePacket(bytes[0]!)).toMatchObject({ extensions: [extensions[0]] })
+    expect(decodePacket([bytes[0]!])).toMatchObject({ extensions: [extensions[0]] })
   })
 })
 
@@ -177,7 +177,7 @@ describe('what no peer sends ends the channel', () => {
     ],
     [
       'more data than was asked for',
-      ({ ask, answer }) => void [ask(read(7)), answer({ type: 'data', id: 7, data: b('123456') })],
+      ({ ask, answer }) => void [ask(read(7)), answer({ type: 'data', id: 7, data: [b('123456')] })],
     ],
     ['a request from the target', ({ answer }) => void answer({ type: 'remove', id: 7, path: b('/x') })],
     [
@@ -215,7 +215,7 @@ describe('files that went over', () => {
     id,
     handle: b('h'),
     offset: BigInt(offset),
-    data: bytes,
+    data: [bytes],
   })
   const close: Packet = { type: 'close', id: 100, handle: b('h') }
   const parts = [0, 1000, 2000].map(at => ({ at, bytes: data.subarray(at, at + 1000) }))
@@ -244,7 +244,7 @@ describe('files that went over', () => {
     expect(upload([0, 2000, 1000])).toEqual([{ ...whole, direction: 'upload' }])
     const { ask, answer } = opened()
     for (const { at } of parts) ask({ type: 'read', id: at, handle: b('h'), offset: BigInt(at), length: 1000 })
-    for (const { at, bytes } of [parts[0]!, parts[2]!, parts[1]!]) answer({ type: 'data', id: at, data: bytes })
+    for (const { at, bytes } of [parts[0]!, parts[2]!, parts[1]!]) answer({ type: 'data', id: at, data: [bytes] })
     ask(close)
     expect(answer(ok(100))).toEqual([{ ...whole, direction: 'download' }])
   })
@@ -307,7 +307,7 @@ describe('with the real sftp, scp and sftp-server', () => {
               if (request.operation !== null) seen.operations.push(request.operation)
               const why =
                 request.refused ?? (request.operation !== null && deny(request.operation) ? 'policy says no' : null)
-              if (why === null) child.stdin.write(tracker.pass(request))
+              if (why === null) for (const each of tracker.pass(request)) child.stdin.write(each)
               else channel.write(tracker.deny(request, why))
             }
           })

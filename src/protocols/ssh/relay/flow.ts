@@ -1,5 +1,5 @@
 import type { Transport } from '../transport.ts'
-import { FieldError } from '../wire/fields.ts'
+import { FieldError, lengthOf } from '../wire/fields.ts'
 import { adjustMessage, dataHead } from './messages.ts'
 
 const most = 0xffff_ffff
@@ -192,8 +192,4 @@ export class Flow {
     }
     return pieces
   }
-}
-
-function lengthOf(pieces: readonly Buffer[]): number {
-  return pieces.reduce((sum, piece) => sum + piece.length, 0)
 }

@@ -37,7 +37,7 @@ export class SftpInspector implements Inspector {
         if (request.id !== null && this.#welcome !== 'given')
           throw new FieldError('a request before the answer to INIT')
         const refused = this.#refused(request)
-        if (refused === undefined) onward.push(this.#tracker.pass(request))
+        if (refused === undefined) onward.push(...this.#tracker.pass(request))
         else {
           answers.push(this.#tracker.deny(request, inOneLine(refused)))
           if (this.#told++ < mostTold) words.push(denial(refused))

@@ -1,4 +1,4 @@
-import { FieldError, FieldReader, field, u8, u32, u64 } from '../wire/fields.ts'
+import { FieldError, FieldReader, field, lengthOf, type Pieces, u8, u32, u64 } from '../wire/fields.ts'
 
 /**
  * SFTP version 3 (draft-ietf-secsh-filexfer-02) as OpenSSH speaks it: `uint32 length`, one byte type, fields. Decoding
@@ -65,7 +65,7 @@ export type Packet =
   | { readonly type: 'version'; readonly version: number; readonly extensions: readonly Extension[] }
   | With<'open', { readonly path: Buffer; readonly flags: number; readonly attributes: Attributes }>
   | With<'read', { readonly handle: Buffer; readonly offset: bigint; readonly length: number }>
-  | With<'write', { readonly handle: Buffer; readonly offset: bigint; readonly data: Buffer }>
+  | With<'write', { readonly handle: Buffer; readonly offset: bigint; readonly data: Pieces }>
   | With<'close' | 'fstat' | 'readdir' | 'handle', { readonly handle: Buffer }>
   | With<PathOnly, { readonly path: Buffer }>
   | With<'setstat' | 'mkdir', { readonly path: Buffer; readonly attributes: Attributes }>
@@ -78,7 +78,7 @@ export type Packet =
       'status',
       { readonly code: number; readonly words: { readonly message: Buffer; readonly language: Buffer } | null }
     >
-  | With<'data', { readonly data: Buffer }>
+  | With<'data', { readonly data: Pieces }>
   | With<
       'name',
       { readonly entries: readonly { readonly file: Buffer; readonly line: Buffer; readonly attributes: Attributes }[] }
@@ -88,7 +88,7 @@ export type Packet =
 
 const names = new Map(Object.entries(types).map(([name, number]) => [number as number, name as TypeName]))
 
-/** Cuts a stream into whole packets, each with its length in front. Copies only what comes in pieces. */
+/** Cuts a stream into whole packets, each with its length in front, in the pieces in which it came. Copies nothing but a length in pieces. */
 export class PacketReader {
   #parts: Buffer[] = []
   #held = 0
@@ -98,34 +98,35 @@ export class PacketReader {
   }
 
   /** @throws FieldError for a length that no packet has; the stream is over then. */
-  push(chunk: Buffer): Buffer[] {
-    let rest = chunk
-    if (this.#held > 0) {
-      this.#parts.push(chunk)
-      this.#held += chunk.length
-      if (this.#held < this.#needed()) return []
-      rest = Buffer.concat(this.#parts)
-    }
-    const packets: Buffer[] = []
+  push(chunk: Buffer): Pieces[] {
+    const packets: Pieces[] = []
     let at = 0
-    while (rest.length - at >= 4) {
-      const end = at + 4 + lengthAt(rest, at)
-      if (end > rest.length) break
-      packets.push(rest.subarray(at, end))
+    if (this.#held > 0) {
+      const missing = this.#missing(chunk)
+      at = Math.min(missing, chunk.length)
+      this.#parts.push(chunk.subarray(0, at))
+      this.#held += at
+      if (at < missing) return packets
+      packets.push(this.#parts)
+      this.#parts = []
+      this.#held = 0
+    }
+    while (chunk.length - at >= 4) {
+      const end = at + 4 + lengthAt(chunk, at)
+      if (end > chunk.length) break
+      packets.push([chunk.subarray(at, end)])
       at = end
     }
-    this.#parts = at < rest.length ? [rest.subarray(at)] : []
-    this.#held = rest.length - at
+    if (at < chunk.length) this.#parts = [chunk.subarray(at)]
+    this.#held = chunk.length - at
     return packets
   }
 
-  #needed(): number {
-    const first = this.#parts[0]!
-    if (first.length < 4) {
-      if (this.#held < 4) return 4
-      this.#parts = [Buffer.concat(this.#parts)]
-    }
-    return 4 + lengthAt(this.#parts[0]!, 0)
+  /** How many bytes of `chunk` and what follows it belong to the packet that has begun; its length alone is put together. */
+  #missing(chunk: Buffer): number {
+    if (this.#parts[0]!.length >= 4) return 4 + lengthAt(this.#parts[0]!, 0) - this.#held
+    const begun = Buffer.concat([...this.#parts, chunk.subarray(0, 4 - this.#held)])
+    return begun.length < 4 ? chunk.length + 1 : 4 + lengthAt(begun, 0) - this.#held
   }
 }
 
@@ -135,19 +136,31 @@ function lengthAt(bytes: Buffer, at: number): number {
   return length
 }
 
+/** Where the bytes of a file begin in a packet that carries some, at the latest. */
+const mostBeforeData = 4 + 1 + 4 + (4 + maxHandleBytes) + 8 + 4
+
 /** @throws FieldError for anything but exactly one packet of a known type. */
-export function decodePacket(framed: Buffer): Packet {
+export function decodePacket(pieces: Pieces): Packet {
+  const [first, ...more] = pieces
+  if (first === undefined) throw new FieldError('no packet')
+  const carries = first.length >= mostBeforeData && (first[4] === types.write || first[4] === types.data)
+  return more.length === 0 || carries ? decodeFramed(first, more) : decodeFramed(Buffer.concat(pieces), [])
+}
+
+/** `more`: what follows `framed`, of the bytes of a file. */
+function decodeFramed(framed: Buffer, more: Pieces): Packet {
   const fields = new FieldReader(framed)
-  if (fields.u32() !== framed.length - 4) throw new FieldError('a length that is not that of the packet')
+  const after = lengthOf(more)
+  if (fields.u32() !== framed.length + after - 4) throw new FieldError('a length that is not that of the packet')
   const number = fields.u8()
   const type = names.get(number)
   if (type === undefined) throw new FieldError(`a packet of the type ${number}`)
-  const packet = decode(type, fields)
+  const packet = decode(type, fields, more)
   fields.end()
   return packet
 }
 
-function decode(type: TypeName, fields: FieldReader): Packet {
+function decode(type: TypeName, fields: FieldReader, more: Pieces): Packet {
   if (type === 'init' || type === 'version') return { type, version: fields.u32(), extensions: readPairs(fields) }
   const id = fields.u32()
   const path = () => fields.bytes(maxPathBytes)
@@ -159,7 +172,7 @@ function decode(type: TypeName, fields: FieldReader): Packet {
     case 'read':
       return { type, id, handle: handle(), offset: fields.u64(), length: fields.u32() }
     case 'write':
-      return { type, id, handle: handle(), offset: fields.u64(), data: bytes() }
+      return { type, id, handle: handle(), offset: fields.u64(), data: readData(fields, more) }
     case 'close':
     case 'fstat':
     case 'readdir':
@@ -179,7 +192,7 @@ function decode(type: TypeName, fields: FieldReader): Packet {
     case 'status':
       return { type, id, code: fields.u32(), words: fields.left === 0 ? null : { message: bytes(), language: bytes() } }
     case 'data':
-      return { type, id, data: bytes() }
+      return { type, id, data: readData(fields, more) }
     case 'name':
       return { type, id, entries: readNames(fields) }
     case 'attrs':
@@ -189,6 +202,14 @@ function decode(type: TypeName, fields: FieldReader): Packet {
     default:
       return { type, id, path: path() }
   }
+}
+
+/** The last field of a packet, with what follows it. */
+function readData(fields: FieldReader, more: Pieces): Pieces {
+  const length = fields.u32()
+  const there = fields.left + lengthOf(more)
+  if (length !== there) throw new FieldError(`${length} bytes announced, ${there} are there`)
+  return [fields.rest(), ...more]
 }
 
 const has = { size: 1, owner: 2, permissions: 4, times: 8, extended: 0x80000000 } as const
@@ -248,7 +269,7 @@ function encode(packet: Packet): Buffer[] {
     case 'read':
       return [id, field(packet.handle), u64(packet.offset), u32(packet.length)]
     case 'write':
-      return [id, field(packet.handle), u64(packet.offset), field(packet.data)]
+      return [id, field(packet.handle), u64(packet.offset), field(Buffer.concat(packet.data))]
     case 'close':
     case 'fstat':
     case 'readdir':
@@ -272,7 +293,7 @@ function encode(packet: Packet): Buffer[] {
         ...(packet.words === null ? [] : [field(packet.words.message), field(packet.words.language)]),
       ]
     case 'data':
-      return [id, field(packet.data)]
+      return [id, field(Buffer.concat(packet.data))]
     case 'name': {
       const each = packet.entries.flatMap(({ file, line, attributes }) => [
         field(file),

@@ -1,4 +1,4 @@
-import { FieldError } from '../wire/fields.ts'
+import { FieldError, lengthOf, type Pieces } from '../wire/fields.ts'
 import { extensions, type Operation, readOperation } from './operations.ts'
 import { decodePacket, encodePacket, type Packet, PacketReader } from './packets.ts'
 import { Transfer } from './transfer.ts'
@@ -35,7 +35,7 @@ export interface FileEvent {
 
 interface Held extends Request {
   readonly packet: Packet
-  readonly bytes: Buffer
+  readonly bytes: Pieces
 }
 
 /** What an answer is understood by, without the bytes that went on. */
@@ -66,7 +66,6 @@ export interface TrackerLimits {
 
 /** Of the one request that is ours; a client may not ask anything while it is out. */
 const ownId = 0xffff_ffff
-const nothing = Buffer.alloc(0)
 const mostPathBytes = 1024 * 1024
 const ok = 0
 const permissionDenied = 3
@@ -104,10 +103,10 @@ export class SftpTracker {
 
   /** Requests in their order. Each must be given to `pass` or to `deny` once; until then it waits, others need not. */
   fromClient(chunk: Buffer): Request[] {
-    return this.#fromClient.push(chunk).map(bytes => this.#request(bytes))
+    return this.#fromClient.push(chunk).map(pieces => this.#request(pieces))
   }
 
-  #request(bytes: Buffer): Held {
+  #request(bytes: Pieces): Held {
     const packet = decodePacket(bytes)
     if (packet.type === 'init') {
       if (this.#state !== 'new') throw new FieldError('a second INIT')
@@ -127,7 +126,7 @@ export class SftpTracker {
       operation,
       refused,
       packet: rewritten ?? packet,
-      bytes: rewritten === null ? bytes : encodePacket(rewritten),
+      bytes: rewritten === null ? bytes : [encodePacket(rewritten)],
     }
     this.#asked.set(packet.id, held)
     if (packet.type === 'close') {
@@ -143,7 +142,7 @@ export class SftpTracker {
   }
 
   /** What goes on to the target. */
-  pass(request: Request): Buffer {
+  pass(request: Request): Pieces {
     const held = request as Held
     if (held.refused !== null) throw new FieldError(`what was refused is not passed on: ${held.refused}`)
     if (held.id === null) return held.bytes
@@ -190,20 +189,18 @@ export class SftpTracker {
   /** What goes on to the client, and the files that were closed by it. */
   fromTarget(chunk: Buffer): { readonly bytes: Buffer[]; readonly files: FileEvent[] } {
     const files: FileEvent[] = []
-    const bytes = this.#fromTarget.push(chunk).map(each => this.#reply(each, files))
+    const bytes = this.#fromTarget.push(chunk).flatMap(each => this.#reply(each, files))
     return { bytes, files }
   }
 
-  #reply(bytes: Buffer, files: FileEvent[]): Buffer {
+  #reply(bytes: Pieces, files: FileEvent[]): Pieces {
     const packet = decodePacket(bytes)
     if (packet.type === 'version') {
       if (this.#state !== 'init' || packet.version !== 3)
         throw new FieldError('a target that does not speak SFTP version 3')
       this.#state = 'ready'
-      return encodePacket({
-        ...packet,
-        extensions: packet.extensions.filter(({ name }) => isKnown(name.toString('latin1'))),
-      })
+      const extensions = packet.extensions.filter(({ name }) => isKnown(name.toString('latin1')))
+      return [encodePacket({ ...packet, extensions })]
     }
     if (packet.type === 'init') throw new FieldError('an INIT from a target')
     const asked = this.#pending.get(packet.id)
@@ -215,13 +212,13 @@ export class SftpTracker {
     this.#answered(asked, packet, files)
     if (!this.#asksHome || packet.id !== ownId) return bytes
     this.#asksHome = false
-    return nothing
+    return []
   }
 
   #answered({ asked, path }: Pending, reply: Packet, files: FileEvent[]): void {
     if (reply.type === 'handle') this.#opened(asked, reply, path)
     else if (asked.type === 'read' && reply.type === 'data') {
-      if (reply.data.length > asked.length) throw new FieldError('more data than was asked for')
+      if (lengthOf(reply.data) > asked.length) throw new FieldError('more data than was asked for')
       const file = this.#handles.get(asked.handle)?.file
       if (file === undefined) return
       file.download ??= new Transfer()

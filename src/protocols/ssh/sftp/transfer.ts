@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { lengthOf, type Pieces } from '../wire/fields.ts'
 
 /** One direction of one open file: its bytes in the order of their offsets, hashed as they pass. */
 export class Transfer {
@@ -14,16 +15,17 @@ export class Transfer {
   /** The target refused some of them. */
   failed = false
 
-  take(offset: bigint, bytes: Buffer): void {
-    if (bytes.length === 0) return
-    this.size += bytes.length
+  take(offset: bigint, pieces: Pieces): void {
+    const bytes = lengthOf(pieces)
+    if (bytes === 0) return
+    this.size += bytes
     const at = Number(offset)
     if (this.#first === undefined) this.#first = this.#next = at
-    if (at === this.#next) this.#append(bytes)
+    if (at === this.#next) this.#append(pieces)
     else if (this.gaps) return
     else if (at < this.#next || this.#early.has(at) || !this.#keep(costOf(bytes))) this.#giveUp()
     // A view would keep the whole chunk of the socket alive.
-    else this.#early.set(at, Buffer.from(bytes))
+    else this.#early.set(at, Buffer.concat(pieces))
   }
 
   #keep(cost: number): boolean {
@@ -45,12 +47,14 @@ export class Transfer {
     this.#release(this.#kept)
   }
 
-  #append(bytes: Buffer): void {
-    this.#hash.update(bytes)
-    this.#next += bytes.length
+  #append(pieces: Pieces): void {
+    for (const piece of pieces) {
+      this.#hash.update(piece)
+      this.#next += piece.length
+    }
     for (let early = this.#early.get(this.#next); early !== undefined; early = this.#early.get(this.#next)) {
       this.#early.delete(this.#next)
-      this.#release(costOf(early))
+      this.#release(costOf(early.length))
       this.#hash.update(early)
       this.#next += early.length
     }
@@ -69,6 +73,6 @@ const mostEarly = { file: 4 * 1024 * 1024, process: 64 * 1024 * 1024 }
 let keptByAll = 0
 
 /** With what a piece costs besides its bytes: many are one byte long. */
-function costOf(bytes: Buffer): number {
-  return bytes.length + 256
+function costOf(bytes: number): number {
+  return bytes + 256
 }

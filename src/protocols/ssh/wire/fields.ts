@@ -11,6 +11,15 @@ const maxField = 64 * 1024
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
+/** Bytes as they came. Most of what passes is what files hold, and every copy of it costs. */
+export type Pieces = readonly Buffer[]
+
+export function lengthOf(pieces: Pieces): number {
+  let bytes = 0
+  for (const piece of pieces) bytes += piece.length
+  return bytes
+}
+
 /** Reads fields in order. What it gives are views into `bytes`, not copies. */
 export class FieldReader {
   readonly #bytes: Buffer
@@ -30,15 +39,15 @@ export class FieldReader {
   }
 
   u8(): number {
-    return this.#take(1)[0]!
+    return this.#bytes[this.#pass(1)]!
   }
 
   u32(): number {
-    return this.#take(4).readUInt32BE(0)
+    return this.#bytes.readUInt32BE(this.#pass(4))
   }
 
   u64(): bigint {
-    return this.#take(8).readBigUInt64BE(0)
+    return this.#bytes.readBigUInt64BE(this.#pass(8))
   }
 
   bytes(max = maxField): Buffer {
@@ -75,9 +84,16 @@ export class FieldReader {
   }
 
   #take(length: number): Buffer {
+    const at = this.#pass(length)
+    return this.#bytes.subarray(at, at + length)
+  }
+
+  /** @returns where they begin: a view of every number would cost more than the number. */
+  #pass(length: number): number {
+    const at = this.#at
     if (length > this.left) throw new FieldError(`${length} bytes announced, ${this.left} are there`)
-    this.#at += length
-    return this.#bytes.subarray(this.#at - length, this.#at)
+    this.#at = at + length
+    return at
   }
 }
 
