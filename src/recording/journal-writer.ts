@@ -35,6 +35,8 @@ export interface WriterOptions {
   readonly syncMs?: number
   readonly lateMs?: number
   readonly fs?: JournalFs
+  /** Why nothing may be written any more although the files could be; asked before each write. */
+  readonly guard?: () => string | undefined
   /** The journal took its last event: everybody who records in it must stop. */
   readonly onLost: (reason: string) => void
 }
@@ -72,7 +74,14 @@ export class JournalWriter {
   #syncing = false
 
   constructor(options: WriterOptions) {
-    this.#options = { fileBytes: 16 * 1024 * 1024, syncMs: 100, lateMs: 5_000, fs: nodeFs, ...options }
+    this.#options = {
+      fileBytes: 16 * 1024 * 1024,
+      syncMs: 100,
+      lateMs: 5_000,
+      fs: nodeFs,
+      guard: () => undefined,
+      ...options,
+    }
   }
 
   get lost(): string | undefined {
@@ -117,6 +126,8 @@ export class JournalWriter {
    */
   write(part: WrittenPart, frames: Buffer, lastSeq: number): Position {
     if (this.#lost !== undefined) throw new JournalLost(this.#lost)
+    const barred = this.#options.guard()
+    if (barred !== undefined) throw this.#fail(barred)
     let file = this.#current
     if (
       file === undefined ||

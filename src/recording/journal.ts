@@ -14,11 +14,13 @@ import { PartRecorder } from './part-recorder.ts'
 import type { SessionFacts, SessionRecorder } from './recorder.ts'
 import type { Recovered } from './recovery.ts'
 import { Shipper } from './shipper.ts'
-import { createSpool, ownsSpool, removeSpool } from './spool.ts'
+import { createSpool, ownsSpool, ownsSpoolNow, removeSpool } from './spool.ts'
 import type { Store } from './store.ts'
 
 const log = logger('recording')
 const takenOver = 'another process took this one for dead and took its spool over'
+/** Less than anybody waits before they take a spool over. */
+const ownedMs = 10_000
 
 export interface JournalOptions {
   readonly catalog: Catalog
@@ -73,6 +75,7 @@ export class Journal {
   #closed = false
   #diskIsFull = false
   #taken = false
+  #ownedAt = Date.now()
 
   /** Checks the recipients and makes the spool folder. Call `recoverDue` then, and every few seconds. */
   static async start(options: JournalOptions): Promise<Journal> {
@@ -87,6 +90,7 @@ export class Journal {
     this.#writer = new JournalWriter({
       folder,
       maxBytes: options.spool_bytes,
+      guard: () => this.#guard(),
       onLost: reason => this.#lost(reason),
       ...(fs === undefined ? {} : { fs }),
       ...defined({ fileBytes: tuning.fileBytes, syncMs: tuning.syncMs, lateMs: tuning.lateMs }),
@@ -265,10 +269,28 @@ export class Journal {
     }
   }
 
+  /**
+   * INVARIANT: whoever stood still for so long that they were taken for dead (a frozen container, a machine that slept) finds
+   * out before the next event, and not at the next look: what they wrote into a spool that is gone would be lost.
+   */
+  #guard(): string | undefined {
+    const now = Date.now()
+    if (Math.abs(now - this.#ownedAt) < ownedMs) return undefined
+    if (!ownsSpoolNow(this.#folder)) return this.#disowned()
+    this.#ownedAt = now
+    return undefined
+  }
+
+  #disowned(): string {
+    this.#taken = true
+    return takenOver
+  }
+
   async #recover(): Promise<Recovered[]> {
-    if (!this.#closed && !this.#taken && !(await ownsSpool(this.#folder))) {
-      this.#taken = true
-      this.#writer.lose(takenOver)
+    const now = Date.now()
+    if (!this.#closed && !this.#taken) {
+      if (await ownsSpool(this.#folder)) this.#ownedAt = now
+      else this.#writer.lose(this.#disowned())
     }
     await this.#endDoubtful()
     const { done, left } = await this.#heir.recover()

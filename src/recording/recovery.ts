@@ -187,6 +187,11 @@ class Recovery {
 }
 
 function endOf(frame: Frame): { ending: 'clean' | 'lost'; reason: string } {
-  const end = JSON.parse(payloadOf(frame).toString('utf8')) as { ending?: unknown; reason?: unknown }
+  let end: { ending?: unknown; reason?: unknown }
+  try {
+    end = Object(JSON.parse(payloadOf(frame).toString('utf8')))
+  } catch {
+    return { ending: 'lost', reason: 'what its end says cannot be read' } // and must not keep the whole spool from recovery
+  }
   return { ending: end.ending === 'lost' ? 'lost' : 'clean', reason: typeof end.reason === 'string' ? end.reason : '' }
 }

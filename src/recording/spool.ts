@@ -1,4 +1,4 @@
-import { constants } from 'node:fs'
+import { constants, existsSync } from 'node:fs'
 import { access, lstat, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { bootOf, ownerPattern, ownName, stateOfOwner } from '../db/owner-name.ts'
@@ -44,6 +44,11 @@ export async function ownsSpool(path: string): Promise<boolean> {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code !== 'ENOENT'
   }
+}
+
+/** The same at once, for who is about to write and was away for a while. */
+export function ownsSpoolNow(path: string): boolean {
+  return existsSync(join(path, ownFile()))
 }
 
 /** The folders of other processes. */

@@ -4,6 +4,7 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { RecordingWorld } from '../recording/world.ts'
 import setup from '../support/database-setup.ts'
 import { type Fault, faultKinds, folderForFaults } from '../support/faults/faults.ts'
 
@@ -36,31 +37,49 @@ interface Row {
 }
 const rows: Row[] = []
 
+type Run = (world: RecordingWorld) => Promise<number>
 const stop = await setup()
 const folder = folderForFaults()
-const world = await createWorld()
 try {
-  const whole = { world, folder, stride, parallel: 6 }
-  const writing = { 'record and ship': recordAtEveryFault, recover: recoverAtEveryFault, move: moveAtEveryFault }
-  const tries: [part: string, fault: string, run: () => Promise<number>][] = []
-  for (const [part, run] of Object.entries(writing)) {
-    for (const kind of faultKinds) tries.push([part, kind, () => run({ ...whole, kind })])
-    for (const power of powers) tries.push([part, `no power, ${power}`, () => run({ ...whole, kind: 'dies', power })])
+  const whole = { folder, stride }
+  // A session at a time and a folder of its own: its tries share a world, several at once.
+  const together: [part: string, fault: string, run: Run][] = []
+  for (const [part, run] of [
+    ['record and ship', recordAtEveryFault],
+    ['recover', recoverAtEveryFault],
+  ] as const) {
+    for (const kind of faultKinds) together.push([part, kind, world => run({ ...whole, world, kind, parallel: 6 })])
+    for (const power of powers)
+      together.push([part, `no power, ${power}`, world => run({ ...whole, world, kind: 'dies', power, parallel: 6 })])
   }
+  // Each of these looks at all recordings there are: every one has a world of its own.
+  const alone: [part: string, fault: string, run: Run][] = []
   for (const kind of calls) {
-    tries.push(['seal', kind, () => sealAtEveryFault({ ...whole, kind })])
-    tries.push(['delete', kind, () => deleteAtEveryFault({ ...whole, kind })])
+    alone.push(['seal', kind, world => sealAtEveryFault({ ...whole, world, kind })])
+    alone.push(['delete', kind, world => deleteAtEveryFault({ ...whole, world, kind })])
   }
   for (const power of powers)
-    tries.push(['delete', `no power, ${power}`, () => deleteAtEveryFault({ ...whole, kind: 'dies', power })])
-  for (const [part, fault, run] of tries) {
-    if (!`${part}, ${fault}`.includes(only)) continue
-    const began = performance.now()
-    const steps = await run().catch((error: Error) => error.message)
-    tell({ part, fault, steps, seconds: Math.round((performance.now() - began) / 1000) })
+    alone.push(['delete', `no power, ${power}`, world => deleteAtEveryFault({ ...whole, world, kind: 'dies', power })])
+  for (const kind of faultKinds) alone.push(['move', kind, world => moveAtEveryFault({ ...whole, world, kind })])
+  for (const power of powers)
+    alone.push(['move', `no power, ${power}`, world => moveAtEveryFault({ ...whole, world, kind: 'dies', power })])
+
+  const shared = await createWorld()
+  try {
+    for (const each of together) await attempt(each, shared)
+  } finally {
+    await shared[Symbol.asyncDispose]()
   }
+  const left = [...alone]
+  await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      for (let each = left.shift(); each !== undefined; each = left.shift()) {
+        const own = await createWorld()
+        await attempt(each, own).finally(() => own[Symbol.asyncDispose]())
+      }
+    }),
+  )
 } finally {
-  await world[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
 }
 try {
@@ -70,6 +89,13 @@ try {
 }
 if (only === '' && stride === 1) writeFileSync(join(import.meta.dirname, 'faults.md'), page())
 process.exit(rows.some(row => typeof row.steps === 'string') ? 1 : 0)
+
+async function attempt([part, fault, run]: [string, string, Run], world: RecordingWorld): Promise<void> {
+  if (!`${part}, ${fault}`.includes(only)) return
+  const began = performance.now()
+  const steps = await run(world).catch((error: Error) => error.message)
+  tell({ part, fault, steps, seconds: Math.round((performance.now() - began) / 1000) })
+}
 
 function tell(row: Row): void {
   rows.push(row)
@@ -102,6 +128,7 @@ async function auditLog(): Promise<void> {
 }
 
 function page(): string {
+  const order = ['record and ship', 'recover', 'seal', 'delete', 'move', 'append and checkpoint']
   const said: Partial<Record<Fault | string, string>> = {
     fails: 'the step does nothing and throws EIO, this once',
     half: 'half of a write arrives, then ENOSPC',
@@ -111,7 +138,7 @@ function page(): string {
     'no power, dropped': 'the machine stops; what was not synced is gone',
     'no power, zeros': 'the same, and files have their length, with zeros in it',
   }
-  const total = Math.round(rows.reduce((sum, row) => sum + row.seconds, 0) / 60)
+  const total = Math.round(performance.now() / 60_000)
   return [
     '# Faults',
     '',
@@ -124,10 +151,12 @@ function page(): string {
     '',
     '| part | fault | steps | seconds | |',
     '|---|---|---|---|---|',
-    ...rows.map(
-      ({ part, fault, steps, seconds }) =>
-        `| ${part} | ${fault} | ${typeof steps === 'number' ? steps : ''} | ${seconds} | ${typeof steps === 'number' ? 'pass' : `**fail**: ${steps.replaceAll('|', '\\|').replaceAll('\n', ' ')}`} |`,
-    ),
+    ...rows
+      .toSorted((a, b) => order.indexOf(a.part) - order.indexOf(b.part))
+      .map(
+        ({ part, fault, steps, seconds }) =>
+          `| ${part} | ${fault} | ${typeof steps === 'number' ? steps : ''} | ${seconds} | ${typeof steps === 'number' ? 'pass' : `**fail**: ${steps.replaceAll('|', '\\|').replaceAll('\n', ' ')}`} |`,
+      ),
     '',
   ].join('\n')
 }

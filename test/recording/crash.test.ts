@@ -12,9 +12,10 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { newId } from '../../src/ids.ts'
 import { RecordingDamaged } from '../../src/recording/errors.ts'
+import { clearFrame, frameKind } from '../../src/recording/format/frames.ts'
 import type { Seal } from '../../src/recording/format/seal.ts'
 import { Reader } from '../../src/recording/reader.ts'
 import type { SessionFacts } from '../../src/recording/recorder.ts'
@@ -325,6 +326,41 @@ describe('RE2: a process that was killed', () => {
     const { seal, state } = await row(facts)
     expect([state, seal.parts[0]?.last_seq, seal.parts[0]?.tail_missing_from]).toEqual(['interrupted', 3, 4])
     expect((await play(facts)).at(-1)).toMatchObject({ kind: 'gap', from_seq: 4, to_seq: null })
+  })
+
+  test('who stood still until they were taken for dead finds out before the next event, which is not lost but refused', async () => {
+    const side = await world.process()
+    const facts = sessionFacts()
+    const journal = await world.journal({ process_id: side.process_id, tuning: { cutMs: 60_000 } })
+    const recorder = await journal.open(facts)
+    recorder.append([statement(1)])
+    const owner = readdirSync(join(spool(), side.process_id)).find(name => name.startsWith('owner.'))!
+    orphan(spool(), side.process_id) // as another host sees it
+    await world.die(side)
+    await recover()
+    expect(existsSync(join(spool(), side.process_id, owner))).toBe(false)
+    vi.setSystemTime(Date.now() + 46_000)
+    onTestFinished(() => void vi.useRealTimers())
+    expect(() => recorder.append([statement(2)])).toThrow(/took this one for dead/)
+    expect(journal.unavailable).toMatch(/took this one for dead/)
+    vi.useRealTimers()
+    await world.sealer.sealDue()
+    expect((await row(facts)).seal.parts[0]).toMatchObject({ ending: 'recovered', last_seq: 1 })
+  })
+
+  test('an end in a spool that cannot be read keeps nothing from recovery', async () => {
+    const facts = sessionFacts()
+    const { recorder, file } = await killed(facts, 3, 0)
+    const id = await world.test.database
+      .sql`select part_id from recording_parts where recording_id = ${recorder.recording_id}`
+    appendFileSync(
+      file,
+      clearFrame(frameKind.end, Buffer.from(String(id[0]!['part_id']), 'hex'), 4, Buffer.from('{nonsense')),
+    )
+    await recover()
+    world.ended.set(facts.session_id, Date.now())
+    await world.sealer.sealDue()
+    expect((await row(facts)).seal.parts[0]).toMatchObject({ ending: 'lost', last_seq: 3 })
   })
 
   test('of a session that ended long ago and is still recorded, says its process, somebody is told', async () => {
