@@ -28,6 +28,28 @@ const gpgConfig = [
   'weak-digest SHA1',
 ]
 
+/** Keys that were made ready in a folder of ours. */
+export interface Signers {
+  /** The signer (principal or user id, and the key) of a good signature by one of the keys; `run` is what git said. */
+  verify(id: string, object: 'commit' | 'tag', git: Run): Promise<{ signer: string | undefined; run: ChildResult }>
+}
+
+/** @throws SallyportError when the keys cannot be read. */
+export async function signersIn(signatures: SignatureOptions, home: string): Promise<Signers> {
+  for (const path of [signatures.allowed_signers, signatures.openpgp]) if (path !== undefined) expectKeys(path)
+  writeFileSync(join(home, 'gpg.conf'), `${gpgConfig.join('\n')}\n`, { mode: 0o600 })
+  if (signatures.openpgp !== undefined) await importKeys(home, signatures.openpgp)
+  return {
+    verify: async (id, object, git) => {
+      const run = await git([`verify-${object}`, '--raw', id], {
+        config: [['gpg.ssh.allowedSignersFile', signatures.allowed_signers ?? '/dev/null']],
+        env: { GNUPGHOME: home },
+      })
+      return { signer: run.status === 0 && run.ended === undefined ? signerOf(run.stderr) : undefined, run }
+    },
+  }
+}
+
 /**
  * Who signed a commit, as `git verify-commit` finds with the deployment's own keys and nobody else's.
  * @returns the signer: principal or user id, and the key.
@@ -41,16 +63,9 @@ export async function verifySignature(
 ): Promise<string> {
   const home = mkdtempSync(join(dir, 'gnupg-'))
   try {
-    for (const path of [signatures.allowed_signers, signatures.openpgp]) if (path !== undefined) expectKeys(path)
-    writeFileSync(join(home, 'gpg.conf'), `${gpgConfig.join('\n')}\n`, { mode: 0o600 })
-    if (signatures.openpgp !== undefined) await importKeys(home, signatures.openpgp)
-    const result = await git(['verify-commit', '--raw', commit], {
-      config: [['gpg.ssh.allowedSignersFile', signatures.allowed_signers ?? '/dev/null']],
-      env: { GNUPGHOME: home },
-    })
-    const signer = result.status === 0 && result.ended === undefined ? signerOf(result.stderr) : undefined
+    const { signer, run } = await (await signersIn(signatures, home)).verify(commit, 'commit', git)
     if (signer !== undefined) return signer
-    throw new Refused([{ code: 'signature', message: whyNot(commit, result) }])
+    throw new Refused([{ code: 'signature', message: whyNot(commit, run) }])
   } finally {
     rmSync(home, { recursive: true, force: true })
   }

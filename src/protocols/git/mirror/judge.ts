@@ -1,0 +1,243 @@
+import { factBounds, type UpdateFacts } from '../facts.ts'
+import { PushFault, type RefUpdate } from '../push.ts'
+import { readCommit, readTag } from './commits.ts'
+import { type Git, Unreadable } from './git.ts'
+import type { MirrorLimits } from './limits.ts'
+import { describe, type Described, largest, readObjects } from './objects.ts'
+import { type Changed, readNumbers, readRaw } from './paths.ts'
+import { scan } from './secrets.ts'
+import type { Verifier } from './signatures.ts'
+
+export interface JudgeOptions {
+  /** Mirror and quarantine together. */
+  readonly git: Git
+  readonly limits: MirrorLimits
+  readonly verifier: Verifier
+  readonly secrets: boolean
+  /** Refs of the target before the push. */
+  readonly refs: ReadonlyMap<string, string>
+  /** What HEAD names there; a new ref is compared with it. */
+  readonly head: string | null
+  /** What a ref held that was deleted lately. */
+  readonly deleted: (ref: string) => string | null
+  /** Fetches files of before from the target into the quarantine; `false`: they are not to be had. */
+  readonly files: (ids: readonly string[]) => Promise<boolean>
+  readonly hasPack: boolean
+}
+
+/** Git takes names of objects by itself, and only whole ones come in here. */
+const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
+/** Files of before that are fetched for one update. */
+const mostFiles = 2_000
+/** Git knows these without their being there. */
+const emptyTree = {
+  40: '4b825dc642cb6eb9a060e54bf8d69288fbee4904',
+  64: '6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321',
+} as const
+/** A commit or a tag that is larger is no one's message. */
+const objectBytes = 4 << 20
+
+/** What policy is told of the updates of one push, computed from the objects alone. */
+export class Judge {
+  readonly #options: JudgeOptions
+  readonly #git: Git
+  #largest: Promise<number> | undefined
+
+  constructor(options: JudgeOptions) {
+    this.#options = options
+    this.#git = options.git
+  }
+
+  async judge(updates: readonly RefUpdate[]): Promise<UpdateFacts[]> {
+    for (const { old, new: id } of updates)
+      for (const each of [old, id]) if (each !== null && !isId.test(each)) throw new TypeError('no object id')
+    const ids = updates.flatMap(each => [each.old, each.new, this.#deleted(each)]).filter(id => id !== null)
+    const known = await describe(this.#git, ids)
+    const facts: UpdateFacts[] = []
+    for (const update of updates) facts.push(await this.#update(update, known, updates))
+    return facts
+  }
+
+  /** INVARIANT: what was deleted and is created anew is what it would have been in one push (GI5). */
+  #deleted({ ref, old, new: id }: RefUpdate): string | null {
+    return old === null && id !== null ? this.#options.deleted(ref) : null
+  }
+
+  async #update(update: RefUpdate, known: Map<string, Described>, all: readonly RefUpdate[]): Promise<UpdateFacts> {
+    const { ref, old, new: id } = update
+    if (id !== null && !known.has(id)) throw new PushFault('bad_pack', `the push lacks the object that ${ref} would name`)
+    const gone = this.#deleted(update)
+    const before = [old, gone].find(each => each !== null && known.has(each)) ?? null
+    const from = before === null ? null : await this.#commitOf(before, known)
+    const to = id === null ? null : await this.#commitOf(id, known)
+    const kind = await this.#kind(update, gone, from, to)
+    const largest_bytes = id === null ? 0 : await this.#largestBytes()
+    const lost = from === null || kind === 'fast-forward' ? none : await this.#lost(from, all)
+    const facts: UpdateFacts = {
+      ref,
+      old,
+      new: id,
+      kind,
+      commits: [],
+      commits_total: 0,
+      lost: [...lost.ids],
+      lost_total: lost.total,
+      paths: [],
+      paths_total: 0,
+      secrets: [],
+      tag: id === null || known.get(id)?.type !== 'tag' ? null : await this.#tag(id),
+      largest_bytes,
+      cut: lost.total > lost.ids.length,
+    }
+    if (to !== null) await this.#what(facts, from, to)
+    return bounded(facts)
+  }
+
+  async #kind(
+    { ref, old, new: id }: RefUpdate,
+    gone: string | null,
+    from: string | null,
+    to: string | null,
+  ): Promise<UpdateFacts['kind']> {
+    if (id === null) return 'delete'
+    if (old === null && gone === null) return 'create'
+    if (ref.startsWith('refs/tags/')) return old === null && gone === id ? 'create' : 'force'
+    if (from === null || to === null) return 'unknown'
+    if (await this.#isAncestor(from, to)) return old === null ? 'create' : 'fast-forward'
+    return 'force'
+  }
+
+  async #isAncestor(from: string, to: string): Promise<boolean> {
+    const { status, cut } = await this.#git.try(['merge-base', '--is-ancestor', from, to])
+    if (cut === undefined && (status === 0 || status === 1)) return status === 0
+    throw new Unreadable('ancestry cannot be found out')
+  }
+
+  /** Commits that no ref of the target reaches once these updates are done. */
+  async #lost(from: string, all: readonly RefUpdate[]): Promise<Counted> {
+    const after = new Map(this.#options.refs)
+    for (const { ref, new: id } of all) id === null ? after.delete(ref) : after.set(ref, id)
+    return this.#count(from, [...new Set(after.values())], factBounds.lost)
+  }
+
+  async #count(of: string, without: readonly string[], most: number): Promise<Counted> {
+    const input = `${[of, ...without.map(id => `^${id}`)].join('\n')}\n`
+    // one more than is told, to see whether there are more; then they are counted
+    const listed = await this.#git.text(['rev-list', '--topo-order', `--max-count=${most + 1}`, '--stdin'], { input })
+    const ids = listed.split('\n').filter(id => isId.test(id))
+    if (ids.length <= most) return { ids, total: ids.length }
+    const total = Number(await this.#git.text(['rev-list', '--count', '--stdin'], { input }))
+    return { ids: ids.slice(0, most), total }
+  }
+
+  async #commitOf(id: string, known: Map<string, Described>): Promise<string | null> {
+    const type = known.get(id)?.type
+    if (type === 'commit') return id
+    if (type !== 'tag') return null
+    const { status, stdout } = await this.#git.try(['rev-parse', '--verify', '--quiet', `${id}^{commit}`])
+    const commit = stdout.toString('latin1').trim()
+    return status === 0 && isId.test(commit) ? commit : null
+  }
+
+  async #tag(id: string): Promise<UpdateFacts['tag']> {
+    const [object] = await readObjects(this.#git, [id], objectBytes)
+    if (object === undefined) throw new Unreadable('a tag cannot be read')
+    const { target, tagger, signed } = readTag(object)
+    return { tagger, target, signature: await this.#options.verifier.verify(id, signed, 'tag') }
+  }
+
+  /** Commits that come on the ref, paths that differ from what it held, and what these commits add. */
+  async #what(facts: UpdateFacts, from: string | null, to: string): Promise<void> {
+    const base = from ?? (await this.#base(to))
+    const without = from !== null ? [from] : this.#start()
+    const { ids, total } = await this.#count(to, without, factBounds.commits)
+    const objects = await readObjects(this.#git, ids, objectBytes * 4)
+    facts.commits_total = total
+    for (const [i, object] of objects.entries()) {
+      if (object === undefined) throw new Unreadable('a commit cannot be read')
+      const read = readCommit(ids[i]!, object)
+      facts.commits.push({ ...read.facts, signature: await this.#options.verifier.verify(read.id, read.signed) })
+    }
+    const flags = ['diff-tree', '-r', '-z', '--no-renames', '--full-index', '--no-ext-diff', '--no-textconv']
+    const sides = [base ?? emptyTree[to.length as 40 | 64], to]
+    const paths = readRaw(await this.#git.run([...flags, '--raw', ...sides])).flatMap(each => each.paths)
+    facts.paths_total = paths.length
+    const told = paths.slice(0, factBounds.paths)
+    const perCommit = this.#options.secrets && this.#options.hasPack
+      ? readRaw(
+          await this.#git.run([...flags, '--raw', '-c', '--root', '--stdin'], { input: `${ids.join('\n')}\n` }),
+        )
+      : []
+    const wanted = [...told, ...perCommit.flatMap(each => each.paths)]
+    const have = await this.#fetchFiles(wanted)
+    const numbers = have ? await this.#numbers(flags, sides) : new Map<string, never>()
+    const sizes = await describe(this.#git, told.flatMap(each => each.after ?? []))
+    for (const each of told) {
+      const { added = null, removed = null } = numbers.get(each.path) ?? {}
+      const bytes = each.after === null ? 0 : (sizes.get(each.after)?.bytes ?? null)
+      facts.paths.push({ path: each.path, change: each.change, type: each.type, bytes, added, removed })
+    }
+    if (this.#options.secrets) {
+      const { findings, cut } = await scan(this.#git, perCommit, this.#options.limits)
+      facts.secrets.push(...findings)
+      facts.cut ||= cut || ids.length < total
+    }
+    facts.cut ||= ids.length < total || told.length < paths.length
+  }
+
+  /** The files of both sides, where lines are counted or looked at. */
+  async #fetchFiles(paths: readonly Changed[]): Promise<boolean> {
+    const ids = new Set(paths.filter(each => each.type !== 'submodule').flatMap(each => [...each.before, ...(each.after ?? '').split(' ')]))
+    ids.delete('')
+    const known = await describe(this.#git, ids)
+    const missing = [...ids].filter(id => !known.has(id))
+    if (missing.length === 0) return true
+    return missing.length <= mostFiles && (await this.#options.files(missing))
+  }
+
+  async #numbers(flags: readonly string[], sides: readonly string[]) {
+    const { status, cut, stdout } = await this.#git.try([...flags, '--numstat', ...sides])
+    return status === 0 && cut === undefined ? readNumbers(stdout) : new Map<string, never>()
+  }
+
+  /** What a new ref is compared with: what HEAD names, else everything that the target has. */
+  #start(): readonly string[] {
+    const { head, refs } = this.#options
+    return head === null ? [...new Set(refs.values())] : [head]
+  }
+
+  async #base(to: string): Promise<string | null> {
+    const starts = this.#start().slice(0, 100)
+    if (starts.length === 0) return null
+    const { stdout } = await this.#git.try(['merge-base', to, ...starts])
+    const found = stdout.toString('latin1').trim().split('\n')[0] ?? ''
+    return isId.test(found) ? found : null
+  }
+
+  #largestBytes(): Promise<number> {
+    this.#largest ??= this.#options.hasPack ? largest(this.#git) : Promise.resolve(0)
+    return this.#largest
+  }
+}
+
+interface Counted {
+  readonly ids: readonly string[]
+  readonly total: number
+}
+const none: Counted = { ids: [], total: 0 }
+
+/** A decision takes so much text in all: each list has its share, and what has no room is counted and not told. */
+function bounded(facts: UpdateFacts): UpdateFacts {
+  const share = { commits: 0.4, lost: 0.08, paths: 0.42, secrets: 0.08 } as const
+  for (const [name, part] of Object.entries(share) as [keyof typeof share, number][]) {
+    const list = facts[name] as unknown[]
+    let left = factBounds.text * part
+    const room = list.findIndex(each => (left -= JSON.stringify(each).length + 1) < 0)
+    const most = Math.min(room < 0 ? list.length : room, factBounds[name])
+    if (most < list.length) {
+      list.length = most
+      facts.cut = true
+    }
+  }
+  return facts
+}

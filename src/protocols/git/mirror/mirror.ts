@@ -1,0 +1,240 @@
+import { closeSync, existsSync, openSync, readFileSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import { logger } from '../../../log.ts'
+import { bring } from './bring.ts'
+import { Git } from './git.ts'
+import type { MirrorLimits } from './limits.ts'
+import { alone } from './lock.ts'
+import { describe } from './objects.ts'
+import { bytesOf, generations, type Store, type Whose } from './store.ts'
+
+const log = logger('gateway')
+
+export type Refs = ReadonlyMap<string, string>
+
+/** The target's refs as a push saw them, and the way to its objects. */
+export interface Seen {
+  readonly refs: Refs
+  readonly object_format: 'sha1' | 'sha256'
+  fetch(): Promise<Duplex>
+}
+
+const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
+
+/**
+ * What the gateway knows of one repository: all commits and trees that its refs reach, no files.
+ * INVARIANT: objects get into it whole, by a rename, and with everything that they reach; then refs (by id, in one file of
+ * ours: no name of the target's becomes a path) say so. Who reads needs no lock; who changes has it.
+ */
+export class Mirror {
+  readonly whose: Whose
+  readonly #store: Store
+  readonly #limits: MirrorLimits
+  readonly #folder: string
+
+  constructor(whose: Whose, store: Store, limits: MirrorLimits) {
+    this.whose = whose
+    this.#store = store
+    this.#limits = limits
+    this.#folder = store.mirror(whose)
+  }
+
+  /** Runs git on the mirror as it is now. */
+  get git(): Git {
+    return new Git({ repository: this.#current() }, this.#limits)
+  }
+
+  /** Refs of the target when somebody looked last; empty where nobody did. */
+  get refs(): Map<string, string> {
+    return readRefs(join(this.#folder, 'refs.json'))
+  }
+
+  /** One at a time on this machine. */
+  alone<X>(run: () => Promise<X>, signal?: AbortSignal): Promise<X> {
+    return alone(join(this.#folder, 'lock'), { ms: this.#limits.sync_ms, signal }, run)
+  }
+
+  /** It is there, empty where nobody pushed here before. */
+  async ensure(format: Seen['object_format'], signal?: AbortSignal): Promise<void> {
+    if (this.#isThere(format)) return
+    await this.alone(async () => {
+      if (!this.#isThere(format)) await this.#anew(format)
+    }, signal)
+  }
+
+  /**
+   * Brings what the target's refs reach and is not here. @returns the refs that are gone since somebody looked last, with what
+   * they held.
+   */
+  async update(seen: Seen, signal?: AbortSignal): Promise<Map<string, string>> {
+    return this.alone(async () => {
+      if (!this.#isThere(seen.object_format)) await this.#anew(seen.object_format)
+      const now = new Date()
+      writeFileSync(join(this.#folder, 'used'), '', { mode: 0o600 })
+      utimesSync(join(this.#folder, 'used'), now, now)
+      const known = this.#known()
+      const wants = [...new Set(seen.refs.values())].filter(id => !known.has(id))
+      if (wants.some(id => !isId.test(id))) throw new TypeError('the target names no object id')
+      if (wants.length > 0) await this.#bring(seen, wants, signal)
+      return this.#note(seen.refs)
+    }, signal)
+  }
+
+  /** What a push left on the target: its refs, and the commits and trees that it brought. */
+  async add(objects: string, changes: ReadonlyMap<string, string | null>, listed: string | undefined): Promise<void> {
+    await this.alone(async () => {
+      if (listed !== undefined) await packListed(this.git.with(objects), listed, this.#current(), this.#limits.push_ms)
+      const refs = this.refs
+      for (const [ref, id] of changes) id === null ? refs.delete(ref) : refs.set(ref, id)
+      this.#note(refs)
+      await this.#tidy()
+    })
+  }
+
+  /** Keeps what no ref of the target reaches any more: these, as far as they are here, and no others. */
+  async keep(ids: readonly string[]): Promise<void> {
+    await this.alone(async () => {
+      if (generations(this.#folder).length === 0) return
+      const known = await describe(this.git, ids)
+      replace(join(this.#folder, 'lost'), [...known.keys()].map(id => `${id}\n`).join(''))
+      this.#note(this.refs)
+    })
+  }
+
+  /** Whether everything is here that its refs reach. */
+  async isWhole(): Promise<boolean> {
+    const walk = ['rev-list', '--objects', '--filter=blob:none', '--no-object-names', '--count', '--glob=refs/target']
+    const ended = await this.git.try(walk, { timeout_ms: this.#limits.sync_ms })
+    return ended.status === 0 && ended.cut === undefined
+  }
+
+  /** Throws away what is here and fetches all of it again. What is being read stays until nobody does. */
+  async again(seen: Seen, signal?: AbortSignal): Promise<void> {
+    log.warn({ ...this.whose }, 'a git mirror is made anew')
+    await this.alone(() => this.#anew(seen.object_format), signal)
+    await this.update(seen, signal)
+  }
+
+  #current(): string {
+    const last = generations(this.#folder).at(-1)
+    return join(this.#folder, String(last ?? 1))
+  }
+
+  #isThere(format: Seen['object_format']): boolean {
+    const head = join(this.#current(), 'format')
+    return existsSync(head) && readFileSync(head, 'latin1') === format
+  }
+
+  async #anew(format: Seen['object_format']): Promise<void> {
+    const number = (generations(this.#folder).at(-1) ?? 0) + 1
+    const aside = this.#store.aside()
+    const made = join(aside, 'git')
+    const git = new Git({ repository: aside }, this.#limits)
+    // GIT_DIR would be the place to make; here it is the folder around it.
+    await git.run(['init', '--quiet', '--bare', '--template=', `--object-format=${format}`, made], {
+      env: { GIT_DIR: made },
+    })
+    writeFileSync(join(made, 'format'), format, { mode: 0o600 })
+    renameSync(made, join(this.#folder, String(number)))
+    rmSync(aside, { recursive: true, force: true })
+    rmSync(join(this.#folder, 'lost'), { force: true }) // nothing of it is in the new one
+  }
+
+  async #bring(seen: Seen, wants: readonly string[], signal?: AbortSignal): Promise<void> {
+    const aside = this.#store.aside()
+    try {
+      const staged = this.git.with(join(aside, 'objects'))
+      const limits = this.#limits
+      const channel = await seen.fetch()
+      const { filtered } = await bring(staged, channel, wants, { limits, timeout_ms: limits.sync_ms, max_file: limits.mirror_bytes, ...(signal && { signal }) })
+      if (filtered) this.#move(join(aside, 'objects', 'pack'))
+      else await this.#withoutFiles(staged, wants)
+      if (bytesOf(this.#current()) > limits.mirror_bytes)
+        log.warn({ ...this.whose, bytes: limits.mirror_bytes }, 'a git mirror is larger than it should be')
+    } finally {
+      rmSync(aside, { recursive: true, force: true })
+    }
+  }
+
+  /** For servers that filter nothing: commits, trees and tags go on into the mirror, files do not. */
+  async #withoutFiles(staged: Git, wants: readonly string[]): Promise<void> {
+    const listed = join(staged.place.objects!, 'listed')
+    await listNew(staged, wants, listed, this.#limits.sync_ms)
+    await packListed(staged, listed, this.#current(), this.#limits.sync_ms)
+  }
+
+  /** The index last: git looks for it first. */
+  #move(packs: string): void {
+    const to = join(this.#current(), 'objects', 'pack')
+    const names = readdirSync(packs)
+    for (const end of ['.rev', '.pack', '.idx'])
+      for (const name of names.filter(each => /^pack-[0-9a-f]+\./.test(each) && each.endsWith(end)))
+        renameSync(join(packs, name), join(to, name))
+  }
+
+  #known(): Set<string> {
+    const file = join(this.#current(), 'packed-refs')
+    if (!existsSync(file)) return new Set()
+    return new Set([...readFileSync(file, 'latin1').matchAll(/^([0-9a-f]+) refs\/target\//gm)].map(each => each[1]!))
+  }
+
+  /** Writes down what the target's refs are. @returns what is gone. */
+  #note(refs: Refs): Map<string, string> {
+    const before = this.refs
+    const gone = new Map([...before].filter(([ref]) => !refs.has(ref)))
+    const lost = join(this.#folder, 'lost')
+    const kept = existsSync(lost) ? readFileSync(lost, 'latin1').split('\n').filter(id => isId.test(id)) : []
+    const lines = [
+      ...[...new Set(kept)].sort().map(id => `${id} refs/lost/${id}\n`),
+      ...[...new Set(refs.values())].sort().map(id => `${id} refs/target/${id}\n`),
+    ]
+    replace(join(this.#current(), 'packed-refs'), `# pack-refs with: sorted \n${lines.join('')}`)
+    replace(join(this.#folder, 'refs.json'), JSON.stringify([...refs]))
+    return gone
+  }
+
+  /** Many small packs become few. */
+  async #tidy(): Promise<void> {
+    const packs = readdirSync(join(this.#current(), 'objects', 'pack')).filter(name => name.endsWith('.pack'))
+    if (packs.length <= this.#limits.packs) return
+    await this.git.run(['repack', '--geometric=2', '-d', '-q'], { timeout_ms: this.#limits.sync_ms })
+  }
+}
+
+/**
+ * Writes what these reach and the target's refs do not (commits, trees and tags, not files) to a file, as pack-objects reads
+ * it. It walks all of it: what is not here fails.
+ */
+export async function listNew(git: Git, ids: readonly string[], file: string, timeout_ms: number): Promise<void> {
+  const to = openSync(file, 'wx', 0o600)
+  try {
+    const walk = ['rev-list', '--objects', '--filter=blob:none', '--stdin', '--not', '--glob=refs/target/*']
+    await git.run(walk, { input: `${ids.join('\n')}\n`, timeout_ms, to })
+  } finally {
+    closeSync(to)
+  }
+}
+
+/** Makes a pack of what was listed, in the objects of a mirror. */
+export async function packListed(git: Git, file: string, into: string, timeout_ms: number): Promise<void> {
+  const from = openSync(file, 'r')
+  try {
+    await git.run(['pack-objects', '--quiet', '--non-empty', join(into, 'objects', 'pack', 'pack')], { from, timeout_ms })
+  } finally {
+    closeSync(from)
+  }
+}
+
+function readRefs(file: string): Map<string, string> {
+  try {
+    return new Map(JSON.parse(readFileSync(file, 'utf8')) as [string, string][])
+  } catch {
+    return new Map()
+  }
+}
+
+function replace(file: string, text: string): void {
+  writeFileSync(`${file}.new`, text, { mode: 0o600 })
+  renameSync(`${file}.new`, file)
+}

@@ -1,0 +1,212 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { SallyportError } from '../../../errors.ts'
+import { faultMessage, logger } from '../../../log.ts'
+import type { UpdateFacts } from '../facts.ts'
+import { PushFault, type Quarantine, type RefUpdate, type TargetSide } from '../push.ts'
+import { bring } from './bring.ts'
+import { type Git, Unreadable } from './git.ts'
+import { Intake, type Pack } from './intake.ts'
+import { Judge } from './judge.ts'
+import type { MirrorLimits } from './limits.ts'
+import type { By, Lost } from './lost.ts'
+import { listNew, type Mirror } from './mirror.ts'
+import { asItCame, packOf } from './packing.ts'
+import { type SignerKeys, Verifier } from './signatures.ts'
+import type { Store } from './store.ts'
+
+const log = logger('gateway')
+
+export interface PushOptions {
+  readonly mirror: Mirror
+  readonly lost: Lost
+  readonly target: TargetSide
+  readonly store: Store
+  readonly limits: MirrorLimits
+  readonly keys: SignerKeys
+  readonly secrets: boolean
+  readonly max_bytes: number
+  readonly by: By
+  readonly onDropped: () => void
+}
+
+/**
+ * One push between its client and its target. The mirror is brought up to date while the pack comes in; the pack's objects lie
+ * in a folder of their own, which git reads together with the mirror's and which goes with the push.
+ */
+export class PushQuarantine implements Quarantine {
+  readonly whole: Promise<{ readonly bytes: number; readonly objects: number }>
+  readonly #options: PushOptions
+  readonly #folder: string
+  readonly #objects: string
+  readonly #given = new AbortController()
+  readonly #ready: Promise<void>
+  readonly #intake: Intake
+  #began = false
+  #pack: Pack | undefined
+  #listed: string | undefined
+  #judged: readonly RefUpdate[] = []
+  #dropped: Promise<void> | undefined
+
+  /** The mirror is there: it may be empty. */
+  constructor(options: PushOptions) {
+    const { mirror, store, limits, target } = options
+    this.#options = options
+    this.#folder = store.aside()
+    this.#objects = join(this.#folder, 'objects')
+    this.#intake = new Intake(this.#git, limits, {
+      most: options.max_bytes,
+      format: target.object_format,
+      hasRoom: bytes => store.hasRoom(bytes),
+    })
+    this.whole = this.#intake.whole.then(pack => {
+      this.#pack = pack
+      return { bytes: pack.bytes, objects: pack.objects }
+    })
+    this.#ready = mirror.update(target, this.#given.signal).then(async gone => {
+      await options.lost.noticed(gone)
+    })
+    for (const each of [this.whole, this.#ready]) each.catch(() => {}) // whoever waits hears of it
+  }
+
+  write(chunk: Buffer): Promise<void> | undefined {
+    this.#began = true
+    return this.#intake.write(chunk)
+  }
+
+  end(): void {
+    if (this.#began) this.#intake.end()
+  }
+
+  async judge(updates: readonly RefUpdate[]): Promise<readonly UpdateFacts[]> {
+    return this.#told(async () => {
+      if (this.#began) await this.whole
+      await this.#ready
+      try {
+        return await this.#judge(updates)
+      } catch (error) {
+        if (!(error instanceof Unreadable)) throw error
+        // The push, or the mirror: what is wrong with the mirror is looked for only now, since it takes long.
+        if (await this.#options.mirror.isWhole())
+          throw new PushFault('bad_pack', `the push lacks objects that it needs: ${error.why}`, 'look at it with `git fsck`, and push again')
+        await this.#options.mirror.again(this.#options.target, this.#given.signal)
+        return await this.#judge(updates)
+      }
+    })
+  }
+
+  pass(accepted: readonly RefUpdate[]): Readable {
+    const pack = this.#pack
+    if (pack === undefined) return Readable.from([])
+    return Readable.from(this.#bytes(pack, accepted), { objectMode: false, highWaterMark: 256 << 10 })
+  }
+
+  /** Before anything goes on: what these updates will lose is fetched, while the target still has it. */
+  preserve(accepted: readonly RefUpdate[]): Promise<void> {
+    const { lost, mirror, target, limits } = this.#options
+    return this.#told(() =>
+      lost.preserve(accepted, { git: this.#git, mirror, target, limits, by: this.#options.by, folder: this.#folder, signal: this.#given.signal }),
+    )
+  }
+
+  async settled(taken: readonly RefUpdate[]): Promise<void> {
+    await this.#told(async () => {
+      await this.#ready
+      await this.preserve(taken) // of deletions alone nothing was passed on
+      const changes = new Map(taken.map(each => [each.ref, each.new]))
+      await this.#options.lost.settled(taken, this.#options.mirror)
+      const ids = taken.flatMap(each => each.new ?? [])
+      await this.#options.mirror.add(this.#objects, changes, ids.length === 0 ? undefined : await this.#list(ids))
+    })
+  }
+
+  drop(): Promise<void> {
+    this.#dropped ??= this.#drop()
+    return this.#dropped
+  }
+
+  async #drop(): Promise<void> {
+    this.#given.abort(new Error('the push is over'))
+    await this.#intake.stop()
+    await this.#ready.catch(() => {})
+    await this.#options.lost.dropped(this.#folder)
+    rmSync(this.#folder, { recursive: true, force: true })
+    this.#options.onDropped()
+  }
+
+  get #git(): Git {
+    return this.#options.mirror.git.with(this.#objects)
+  }
+
+  async #judge(updates: readonly RefUpdate[]): Promise<UpdateFacts[]> {
+    const { target, limits, lost, keys, secrets } = this.#options
+    const git = this.#git
+    this.#judged = updates
+    this.#listed = undefined
+    const ids = updates.flatMap(each => each.new ?? [])
+    if (this.#pack !== undefined && ids.length > 0) await this.#list(ids)
+    using verifier = new Verifier(git, this.#folder, keys, limits.signatures)
+    const judge = new Judge({
+      git,
+      limits,
+      verifier,
+      secrets,
+      refs: target.refs,
+      head: headOf(target.refs),
+      deleted: ref => lost.deleted(ref),
+      files: missing => this.#files(missing),
+      hasPack: this.#pack !== undefined,
+    })
+    return judge.judge(updates)
+  }
+
+  /** Walks all that the updates bring: an object that is neither in the pack nor on the target is found out here. */
+  async #list(ids: readonly string[]): Promise<string> {
+    if (this.#listed !== undefined) return this.#listed
+    const file = join(this.#folder, 'listed')
+    rmSync(file, { force: true })
+    await listNew(this.#git, ids, file, this.#options.limits.push_ms)
+    this.#listed = file
+    return file
+  }
+
+  /** Files of before, into the quarantine: they go with it. */
+  async #files(ids: readonly string[]): Promise<boolean> {
+    const { limits, target } = this.#options
+    try {
+      const how = { limits, timeout_ms: limits.question_ms, max_file: limits.scan_bytes * 2, signal: this.#given.signal }
+      await bring(this.#git, await target.fetch(), ids, how)
+      return true
+    } catch (error) {
+      log.info({ ...this.#options.mirror.whose, reason: faultMessage(error) }, 'files of before a push are not to be had')
+      return false
+    }
+  }
+
+  async *#bytes(pack: Pack, accepted: readonly RefUpdate[]): AsyncGenerator<Buffer> {
+    const { target, limits } = this.#options
+    await this.preserve(accepted)
+    const of = accepted.flatMap(each => each.new ?? [])
+    if (this.#judged.every(each => accepted.some(({ ref }) => ref === each.ref))) yield* asItCame(pack)
+    else {
+      const without = [...new Set(target.refs.values())]
+      yield* packOf(this.#git, { of, without, timeout_ms: limits.push_ms, signal: this.#given.signal })
+    }
+  }
+
+  /** What goes wrong is told to the person who pushes in words of theirs. */
+  async #told<X>(run: () => Promise<X>): Promise<X> {
+    try {
+      return await run()
+    } catch (error) {
+      if (error instanceof PushFault) throw error
+      if (error instanceof SallyportError) throw new PushFault('not_ready', error.message, error.remedy)
+      throw error
+    }
+  }
+}
+
+function headOf(refs: ReadonlyMap<string, string>): string | null {
+  return refs.get('HEAD') ?? refs.get('refs/heads/main') ?? refs.get('refs/heads/master') ?? null
+}

@@ -1,0 +1,69 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Signers, signersIn } from '../../../policy/repository/signature.ts'
+import type { SignatureFacts } from '../facts.ts'
+import type { Git } from './git.ts'
+
+/** Whose signatures count: of the resource, which only policy's own repository changes. */
+export interface SignerKeys {
+  /** Lines of an allowed_signers file (ssh-keygen(1)). */
+  readonly allowed: readonly string[]
+  /** Armoured OpenPGP public keys. */
+  readonly openpgp: readonly string[]
+}
+
+/** Verifies commits and tags of one push, with these keys and nobody else's. Each is looked at once. */
+export class Verifier implements Disposable {
+  readonly #git: Git
+  readonly #folder: string
+  readonly #keys: SignerKeys
+  readonly #answers = new Map<string, NonNullable<SignatureFacts>>()
+  #signers: Promise<Signers> | undefined
+  #left: number
+
+  constructor(git: Git, folder: string, keys: SignerKeys, most: number) {
+    this.#git = git
+    this.#folder = join(folder, 'signers')
+    this.#keys = keys
+    this.#left = most
+  }
+
+  /** `unknown` where there are no keys of its kind, or more signatures than are looked at. */
+  async verify(
+    id: string,
+    kind: NonNullable<SignatureFacts>['kind'] | null,
+    object: 'commit' | 'tag' = 'commit',
+  ): Promise<SignatureFacts> {
+    if (kind === null) return null
+    const known = this.#answers.get(id)
+    if (known !== undefined) return known
+    const keys = kind === 'ssh' ? this.#keys.allowed : kind === 'openpgp' ? this.#keys.openpgp : []
+    if (keys.length === 0 || this.#left <= 0) return { kind, status: 'unknown', signer: null }
+    this.#left--
+    this.#signers ??= this.#open()
+    const { signer, run } = await (await this.#signers).verify(id, object, async (args, extra) => {
+      const { cut, ...ended } = await this.#git.try(args, extra)
+      return { ...ended, ended: cut === undefined ? undefined : 'timeout' }
+    })
+    const stranger = /No principal matched|NO_PUBKEY/.test(run.stderr)
+    const status = signer !== undefined ? 'verified' : stranger ? 'unknown' : 'bad'
+    const answer = { kind, status, signer: signer ?? null } as const
+    this.#answers.set(id, answer)
+    return answer
+  }
+
+  async #open(): Promise<Signers> {
+    mkdirSync(this.#folder, { mode: 0o700 })
+    const [allowed, openpgp] = [join(this.#folder, 'allowed'), join(this.#folder, 'openpgp')]
+    writeFileSync(allowed, this.#keys.allowed.map(line => `${line}\n`).join(''), { mode: 0o600 })
+    writeFileSync(openpgp, this.#keys.openpgp.map(key => `${key}\n`).join(''), { mode: 0o600 })
+    return signersIn(
+      { allowed_signers: allowed, ...(this.#keys.openpgp.length > 0 && { openpgp }) },
+      this.#folder,
+    )
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+}
