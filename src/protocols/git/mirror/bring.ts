@@ -22,7 +22,12 @@ export async function bring(
   git: Git,
   channel: Duplex,
   wants: readonly string[],
-  how: { readonly limits: MirrorLimits; readonly timeout_ms: number; readonly max_file?: number; readonly signal?: AbortSignal | undefined },
+  how: {
+    readonly limits: MirrorLimits
+    readonly timeout_ms: number
+    readonly max_file?: number
+    readonly signal?: AbortSignal | undefined
+  },
 ): Promise<Brought> {
   const { child, ended } = git.start(
     ['fetch-pack', '--keep', '--no-progress', '--filter=blob:none', '--stdin', 'ssh://target/repository'],

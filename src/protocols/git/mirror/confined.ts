@@ -44,11 +44,7 @@ const stderrKept = 64 << 10
  * size, a deadline, bounded output; it and everything it started are gone when `ended` resolves. A signal, a crash and a
  * failed start are all an answer, never an exception.
  */
-export function confine(
-  command: readonly string[],
-  how: Confinement,
-  pipes: Pipes = 'none',
-): Confined {
+export function confine(command: readonly string[], how: Confinement, pipes: Pipes = 'none'): Confined {
   const { max_output = 32 << 20 } = how
   const blocks = Math.ceil((how.max_file ?? 64 * 2 ** 30) / 512)
   const limits = `umask 077; ulimit -v ${how.memory_kib} 2>/dev/null; ulimit -f ${blocks} && ulimit -t ${how.cpu_s} && ulimit -c 0 && exec "$@"`
@@ -56,7 +52,12 @@ export function confine(
     cwd: how.cwd,
     env: how.env,
     detached: true,
-    stdio: [how.from ?? 'pipe', how.to ?? 'pipe', 'pipe', ...(pipes === 'channel' ? ['pipe' as const, 'pipe' as const] : [])],
+    stdio: [
+      how.from ?? 'pipe',
+      how.to ?? 'pipe',
+      'pipe',
+      ...(pipes === 'channel' ? ['pipe' as const, 'pipe' as const] : []),
+    ],
   })
   const kept: Buffer[] = []
   let [size, stderr, cut] = [0, '', undefined as Ended['cut']]
@@ -84,11 +85,11 @@ export function confine(
     child.once('close', status => done(status))
   })
   if (pipes !== 'output')
-  child.stdout?.on('data', (chunk: Buffer) => {
-    size += chunk.length
-    if (size > max_output) kill('output')
-    else kept.push(chunk)
-  })
+    child.stdout?.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size > max_output) kill('output')
+      else kept.push(chunk)
+    })
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     if (stderr.length < stderrKept) stderr += text
   })

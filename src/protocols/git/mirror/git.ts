@@ -31,6 +31,8 @@ export interface Place {
   readonly repository: string
   /** Objects of a quarantine: new ones go there, and the mirror's are read besides. */
   readonly objects?: string | undefined
+  /** Ends every run. */
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface GitOptions {
@@ -58,8 +60,8 @@ export class Git {
   }
 
   /** The same mirror with the objects of a quarantine. */
-  with(objects: string): Git {
-    return new Git({ repository: this.place.repository, objects }, this.#limits)
+  with(objects: string, signal?: AbortSignal): Git {
+    return new Git({ repository: this.place.repository, objects, signal }, this.#limits)
   }
 
   start(args: readonly string[], options: GitOptions = {}, pipes: Pipes = 'none'): Confined {
@@ -112,7 +114,7 @@ export class Git {
       cpu_s: this.#limits.cpu_s,
       ...(options.max_output !== undefined && { max_output: options.max_output }),
       max_file: options.max_file ?? this.#limits.mirror_bytes,
-      signal: options.signal,
+      signal: options.signal ?? this.place.signal,
     }
   }
 }

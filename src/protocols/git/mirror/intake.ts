@@ -1,4 +1,3 @@
-import { readdirSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { PushFault } from '../push.ts'
@@ -112,7 +111,11 @@ export class Intake {
         'push in parts: older commits first',
       )
     if (!this.#hasRoom(0))
-      return new PushFault('not_ready', 'the gateway has no room for a push now', 'tell an operator, and push again later')
+      return new PushFault(
+        'not_ready',
+        'the gateway has no room for a push now',
+        'tell an operator, and push again later',
+      )
     return undefined
   }
 
@@ -140,14 +143,11 @@ export class Intake {
   #ended(ended: Ended): void {
     if (this.#over) return
     const [, id] = /^(?:pack|keep)\t([0-9a-f]{40,64})\n$/.exec(ended.stdout.toString('latin1')) ?? []
-    if (ended.status !== 0 || ended.cut !== undefined || id === undefined) return this.#fail(this.#whyNot(ended))
-    const folder = join(this.#git.place.objects!, 'pack')
-    const file = join(folder, `pack-${id}.pack`)
-    if (statSync(file, { throwIfNoEntry: false }) === undefined) {
-      const [other] = readdirSync(folder).filter(name => name.endsWith('.pack'))
-      if (other === undefined) return this.#fail(new PushFault('not_ready', 'the pack was not written', 'push again'))
-      renameSync(join(folder, other), file)
+    if (ended.status !== 0 || ended.cut !== undefined || id === undefined) {
+      this.#fail(this.#whyNot(ended))
+      return
     }
+    const file = join(this.#git.place.objects!, 'pack', `pack-${id}.pack`)
     this.#over = true
     this.#resolve({
       file,
@@ -161,7 +161,8 @@ export class Intake {
   #whyNot(ended: Ended): PushFault {
     const { stderr, cut, status } = ended
     // What git read beyond the end it gives back behind its answer.
-    if (status === 0 && cut === undefined) return new PushFault('bad_pack', 'there are bytes behind the end of the pack')
+    if (status === 0 && cut === undefined)
+      return new PushFault('bad_pack', 'there are bytes behind the end of the pack')
     if (cut === 'time') return new PushFault('too_large', 'the pack took too long', 'push in smaller parts')
     if (/unresolved delta/.test(stderr))
       return new PushFault(
@@ -170,8 +171,16 @@ export class Intake {
         'push with `git push --no-thin`',
       )
     if (/out of memory|cannot allocate|mmap failed|unable to create thread/i.test(stderr) || status === null)
-      return new PushFault('too_large', 'an object of the pack is larger than the gateway can look at', 'push it in another form')
-    return new PushFault('bad_pack', `the pack cannot be taken: ${whyGit({ ...ended, stderr: lastLine(stderr) })}`, 'look at it with `git fsck`, and push again')
+      return new PushFault(
+        'too_large',
+        'an object of the pack is larger than the gateway can look at',
+        'push it in another form',
+      )
+    return new PushFault(
+      'bad_pack',
+      `the pack cannot be taken: ${whyGit({ ...ended, stderr: lastLine(stderr) })}`,
+      'look at it with `git fsck`, and push again',
+    )
   }
 
   #fail(why: PushFault): void {
@@ -184,8 +193,9 @@ export class Intake {
 
 const mib = (bytes: number): number => Math.floor(bytes / (1 << 20))
 
-/** What git says last is why. */
+/** The last errors say why. */
 function lastLine(text: string): string {
   const lines = text.split(/[\r\n]+/).filter(line => line !== '')
-  return plain(lines.filter(line => line.startsWith('fatal: ') || line.startsWith('error: ')).at(-1) ?? lines.at(-1) ?? '')
+  const why = lines.filter(line => line.startsWith('fatal: ') || line.startsWith('error: ')).slice(-2)
+  return plain((why.length > 0 ? why : lines.slice(-1)).join('; '))
 }

@@ -1,9 +1,9 @@
 import { factBounds, type UpdateFacts } from '../facts.ts'
 import { PushFault, type RefUpdate } from '../push.ts'
 import { readCommit, readTag } from './commits.ts'
-import { type Git, Unreadable } from './git.ts'
+import { type Git, Unreadable, whyGit } from './git.ts'
 import type { MirrorLimits } from './limits.ts'
-import { describe, type Described, largest, readObjects } from './objects.ts'
+import { type Described, describe, largest, readObjects } from './objects.ts'
 import { type Changed, readNumbers, readRaw } from './paths.ts'
 import { scan } from './secrets.ts'
 import type { Verifier } from './signatures.ts'
@@ -29,6 +29,8 @@ export interface JudgeOptions {
 const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
 /** Files of before that are fetched for one update. */
 const mostFiles = 2_000
+const diffTree = ['diff-tree', '-r', '-z', '--no-renames', '--full-index', '--no-ext-diff', '--no-textconv'] as const
+const diffBytes = 64 << 20
 /** Git knows these without their being there. */
 const emptyTree = {
   40: '4b825dc642cb6eb9a060e54bf8d69288fbee4904',
@@ -53,6 +55,8 @@ export class Judge {
       for (const each of [old, id]) if (each !== null && !isId.test(each)) throw new TypeError('no object id')
     const ids = updates.flatMap(each => [each.old, each.new, this.#deleted(each)]).filter(id => id !== null)
     const known = await describe(this.#git, ids)
+    const torn = updates.find(({ ref, old }) => old !== null && this.#options.refs.get(ref) === old && !known.has(old))
+    if (torn !== undefined) throw new Unreadable(`it lacks what ${torn.ref} holds`)
     const facts: UpdateFacts[] = []
     for (const update of updates) facts.push(await this.#update(update, known, updates))
     return facts
@@ -65,31 +69,39 @@ export class Judge {
 
   async #update(update: RefUpdate, known: Map<string, Described>, all: readonly RefUpdate[]): Promise<UpdateFacts> {
     const { ref, old, new: id } = update
-    if (id !== null && !known.has(id)) throw new PushFault('bad_pack', `the push lacks the object that ${ref} would name`)
+    if (id !== null && !known.has(id))
+      throw new PushFault('bad_pack', `the push lacks the object that ${ref} would name`)
     const gone = this.#deleted(update)
     const before = [old, gone].find(each => each !== null && known.has(each)) ?? null
-    const from = before === null ? null : await this.#commitOf(before, known)
-    const to = id === null ? null : await this.#commitOf(id, known)
-    const kind = await this.#kind(update, gone, from, to)
-    const largest_bytes = id === null ? 0 : await this.#largestBytes()
-    const lost = from === null || kind === 'fast-forward' ? none : await this.#lost(from, all)
+    const [from, to] = await Promise.all([before, id].map(each => (each === null ? null : this.#commitOf(each, known))))
+    const largest = id === null ? 0 : this.#largestBytes()
     const facts: UpdateFacts = {
       ref,
       old,
       new: id,
-      kind,
+      kind: 'unknown',
       commits: [],
       commits_total: 0,
-      lost: [...lost.ids],
-      lost_total: lost.total,
+      lost: [],
+      lost_total: 0,
       paths: [],
       paths_total: 0,
       secrets: [],
-      tag: id === null || known.get(id)?.type !== 'tag' ? null : await this.#tag(id),
-      largest_bytes,
-      cut: lost.total > lost.ids.length,
+      tag: null,
+      largest_bytes: 0,
+      cut: false,
     }
-    if (to !== null) await this.#what(facts, from, to)
+    await Promise.all([
+      this.#kind(update, gone, from!, to!).then(async kind => {
+        facts.kind = kind
+        if (from !== null && kind !== 'fast-forward') await this.#lost(facts, from!, all)
+      }),
+      to === null ? undefined : this.#what(facts, from!, to!),
+      id !== null && known.get(id)?.type === 'tag' ? this.#tag(facts, id) : undefined,
+      Promise.resolve(largest).then(bytes => {
+        facts.largest_bytes = bytes
+      }),
+    ])
     return bounded(facts)
   }
 
@@ -114,10 +126,13 @@ export class Judge {
   }
 
   /** Commits that no ref of the target reaches once these updates are done. */
-  async #lost(from: string, all: readonly RefUpdate[]): Promise<Counted> {
+  async #lost(facts: UpdateFacts, from: string, all: readonly RefUpdate[]): Promise<void> {
     const after = new Map(this.#options.refs)
     for (const { ref, new: id } of all) id === null ? after.delete(ref) : after.set(ref, id)
-    return this.#count(from, [...new Set(after.values())], factBounds.lost)
+    const { ids, total } = await this.#count(from, [...new Set(after.values())], factBounds.lost)
+    facts.lost = [...ids]
+    facts.lost_total = total
+    facts.cut ||= total > ids.length
   }
 
   async #count(of: string, without: readonly string[], most: number): Promise<Counted> {
@@ -139,55 +154,76 @@ export class Judge {
     return status === 0 && isId.test(commit) ? commit : null
   }
 
-  async #tag(id: string): Promise<UpdateFacts['tag']> {
+  async #tag(facts: UpdateFacts, id: string): Promise<void> {
     const [object] = await readObjects(this.#git, [id], objectBytes)
     if (object === undefined) throw new Unreadable('a tag cannot be read')
     const { target, tagger, signed } = readTag(object)
-    return { tagger, target, signature: await this.#options.verifier.verify(id, signed, 'tag') }
+    facts.tag = { tagger, target, signature: await this.#options.verifier.verify(id, signed, 'tag') }
   }
 
   /** Commits that come on the ref, paths that differ from what it held, and what these commits add. */
   async #what(facts: UpdateFacts, from: string | null, to: string): Promise<void> {
-    const base = from ?? (await this.#base(to))
-    const without = from !== null ? [from] : this.#start()
-    const { ids, total } = await this.#count(to, without, factBounds.commits)
-    const objects = await readObjects(this.#git, ids, objectBytes * 4)
+    const { ids, total } = await this.#count(to, from !== null ? [from] : this.#start(), factBounds.commits)
     facts.commits_total = total
+    facts.cut ||= ids.length < total
+    await Promise.all([this.#commits(facts, ids), this.#paths(facts, from ?? (await this.#base(to)), to, ids)])
+  }
+
+  async #commits(facts: UpdateFacts, ids: readonly string[]): Promise<void> {
+    const objects = await readObjects(this.#git, ids, objectBytes * 4)
     for (const [i, object] of objects.entries()) {
       if (object === undefined) throw new Unreadable('a commit cannot be read')
       const read = readCommit(ids[i]!, object)
       facts.commits.push({ ...read.facts, signature: await this.#options.verifier.verify(read.id, read.signed) })
     }
-    const flags = ['diff-tree', '-r', '-z', '--no-renames', '--full-index', '--no-ext-diff', '--no-textconv']
+  }
+
+  async #paths(facts: UpdateFacts, base: string | null, to: string, commits: readonly string[]): Promise<void> {
     const sides = [base ?? emptyTree[to.length as 40 | 64], to]
-    const paths = readRaw(await this.#git.run([...flags, '--raw', ...sides])).flatMap(each => each.paths)
-    facts.paths_total = paths.length
+    const { secrets, hasPack, limits } = this.#options
+    const [paths, perCommit] = await Promise.all([
+      this.#diff(['--raw', ...sides]).then(out => readRaw(out).flatMap(each => each.paths)),
+      secrets && hasPack && commits.length > 0
+        ? this.#diff(['--raw', '-c', '--root', '--stdin'], `${commits.join('\n')}\n`).then(readRaw)
+        : [],
+    ])
     const told = paths.slice(0, factBounds.paths)
-    const perCommit = this.#options.secrets && this.#options.hasPack
-      ? readRaw(
-          await this.#git.run([...flags, '--raw', '-c', '--root', '--stdin'], { input: `${ids.join('\n')}\n` }),
-        )
-      : []
-    const wanted = [...told, ...perCommit.flatMap(each => each.paths)]
-    const have = await this.#fetchFiles(wanted)
-    const numbers = have ? await this.#numbers(flags, sides) : new Map<string, never>()
-    const sizes = await describe(this.#git, told.flatMap(each => each.after ?? []))
+    facts.paths_total = paths.length
+    facts.cut ||= told.length < paths.length
+    const have = await this.#fetchFiles([...told, ...perCommit.flatMap(each => each.paths)])
+    const [numbers, sizes, scanned] = await Promise.all([
+      have ? this.#numbers(sides) : undefined,
+      describe(
+        this.#git,
+        told.flatMap(each => each.after ?? []),
+      ),
+      secrets ? scan(this.#git, perCommit, limits) : undefined,
+    ])
     for (const each of told) {
-      const { added = null, removed = null } = numbers.get(each.path) ?? {}
+      const { added = null, removed = null } = numbers?.get(each.path) ?? {}
       const bytes = each.after === null ? 0 : (sizes.get(each.after)?.bytes ?? null)
       facts.paths.push({ path: each.path, change: each.change, type: each.type, bytes, added, removed })
     }
-    if (this.#options.secrets) {
-      const { findings, cut } = await scan(this.#git, perCommit, this.#options.limits)
-      facts.secrets.push(...findings)
-      facts.cut ||= cut || ids.length < total
-    }
-    facts.cut ||= ids.length < total || told.length < paths.length
+    if (scanned === undefined) return
+    facts.secrets.push(...scanned.findings)
+    facts.cut ||= scanned.cut || facts.commits_total > commits.length
+  }
+
+  async #diff(args: readonly string[], input?: string): Promise<Buffer> {
+    const ended = await this.#git.try([...diffTree, ...args], { input, max_output: diffBytes })
+    if (ended.cut === 'output')
+      throw new PushFault('too_large', 'the push changes more paths than can be looked at', 'push in smaller parts')
+    if (ended.status !== 0 || ended.cut !== undefined) throw new Unreadable(`git diff-tree: ${whyGit(ended)}`)
+    return ended.stdout
   }
 
   /** The files of both sides, where lines are counted or looked at. */
   async #fetchFiles(paths: readonly Changed[]): Promise<boolean> {
-    const ids = new Set(paths.filter(each => each.type !== 'submodule').flatMap(each => [...each.before, ...(each.after ?? '').split(' ')]))
+    const ids = new Set(
+      paths
+        .filter(each => each.type !== 'submodule')
+        .flatMap(each => [...each.before, ...(each.after ?? '').split(' ')]),
+    )
     ids.delete('')
     const known = await describe(this.#git, ids)
     const missing = [...ids].filter(id => !known.has(id))
@@ -195,9 +231,9 @@ export class Judge {
     return missing.length <= mostFiles && (await this.#options.files(missing))
   }
 
-  async #numbers(flags: readonly string[], sides: readonly string[]) {
-    const { status, cut, stdout } = await this.#git.try([...flags, '--numstat', ...sides])
-    return status === 0 && cut === undefined ? readNumbers(stdout) : new Map<string, never>()
+  async #numbers(sides: readonly string[]) {
+    const { status, cut, stdout } = await this.#git.try([...diffTree, '--numstat', ...sides])
+    return status === 0 && cut === undefined ? readNumbers(stdout) : undefined
   }
 
   /** What a new ref is compared with: what HEAD names, else everything that the target has. */
@@ -224,7 +260,6 @@ interface Counted {
   readonly ids: readonly string[]
   readonly total: number
 }
-const none: Counted = { ids: [], total: 0 }
 
 /** A decision takes so much text in all: each list has its share, and what has no room is counted and not told. */
 function bounded(facts: UpdateFacts): UpdateFacts {

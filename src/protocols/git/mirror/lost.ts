@@ -107,8 +107,16 @@ export class Lost {
       if (old === null || !known.has(old) || this.#staged.has(`${ref} ${old}`)) continue
       if (id !== null && (await isAncestor(how.git, old, id))) continue
       const made = tip(ref, old, id, id === null ? 'delete' : 'force')
-      const saved = await this.#save(made, tips.filter(each => known.has(each)), how)
-      this.#staged.set(`${ref} ${old}`, { folder: how.folder, file: saved.file, tip: { ...made, by: how.by, ...saved.facts } })
+      const saved = await this.#save(
+        made,
+        tips.filter(each => known.has(each)),
+        how,
+      )
+      this.#staged.set(`${ref} ${old}`, {
+        folder: how.folder,
+        file: saved.file,
+        tip: { ...made, by: how.by, ...saved.facts },
+      })
     }
   }
 
@@ -143,26 +151,48 @@ export class Lost {
     return gone.length
   }
 
-  async #save(made: LostTip, tips: readonly string[], how: Preserving): Promise<{ file: string | null; facts: Pick<LostTip, 'commits' | 'bytes' | 'without'> }> {
+  async #save(
+    made: LostTip,
+    tips: readonly string[],
+    how: Preserving,
+  ): Promise<{ file: string | null; facts: Pick<LostTip, 'commits' | 'bytes' | 'without'> }> {
     const { git, limits, target, signal } = how
     const input = `${[made.old, ...tips.map(id => `^${id}`)].join('\n')}\n`
-    const lines = (await git.text(['rev-list', '--boundary', '--stdin'], { input, signal })).split('\n').filter(line => line !== '')
+    const lines = (await git.text(['rev-list', '--boundary', '--stdin'], { input, signal }))
+      .split('\n')
+      .filter(line => line !== '')
     const boundary = lines.filter(line => line.startsWith('-')).map(line => line.slice(1))
     const commits = lines.length - boundary.length
-    if (commits === 0) return { file: null, facts: { commits, bytes: null, without: 'all of it is reached by other refs' } }
+    if (commits === 0)
+      return { file: null, facts: { commits, bytes: null, without: 'all of it is reached by other refs' } }
     const file = join(how.folder, `${made.id}.bundle`)
     try {
       const walk = ['rev-list', '--objects', '--no-object-names', '--missing=print', '--stdin']
       const objects = (await git.text(walk, { input, signal, max_output: 256 << 20 })).split('\n')
       const missing = objects.filter(line => line.startsWith('?')).map(line => line.slice(1))
       if (missing.length > 0)
-        await bring(git, await target.fetch(), missing, { limits, timeout_ms: limits.sync_ms, max_file: limits.lost_bytes, signal })
+        await bring(git, await target.fetch(), missing, {
+          limits,
+          timeout_ms: limits.sync_ms,
+          max_file: limits.lost_bytes,
+          signal,
+        })
       const packing = { of: [made.old], without: tips, timeout_ms: limits.sync_ms, signal }
-      const bytes = await writeBundle(git, { ...packing, ref: made.ref, tip: made.old, boundary, file, most: limits.lost_bytes })
+      const bytes = await writeBundle(git, {
+        ...packing,
+        ref: made.ref,
+        tip: made.old,
+        boundary,
+        file,
+        most: limits.lost_bytes,
+      })
       if (bytes !== undefined) return { file, facts: { commits, bytes, without: null } }
       return { file: null, facts: { commits, bytes: null, without: 'its files are larger than the gateway keeps' } }
     } catch (error) {
-      log.warn({ ...this.whose, ref: made.ref, reason: faultMessage(error) }, 'what a push loses is kept without its files')
+      log.warn(
+        { ...this.whose, ref: made.ref, reason: faultMessage(error) },
+        'what a push loses is kept without its files',
+      )
       return { file: null, facts: { commits, bytes: null, without: faultMessage(error).slice(0, 300) } }
     }
   }

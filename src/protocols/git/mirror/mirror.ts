@@ -1,4 +1,14 @@
-import { closeSync, existsSync, openSync, readFileSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { logger } from '../../../log.ts'
@@ -147,7 +157,12 @@ export class Mirror {
       const staged = this.git.with(join(aside, 'objects'))
       const limits = this.#limits
       const channel = await seen.fetch()
-      const { filtered } = await bring(staged, channel, wants, { limits, timeout_ms: limits.sync_ms, max_file: limits.mirror_bytes, ...(signal && { signal }) })
+      const { filtered } = await bring(staged, channel, wants, {
+        limits,
+        timeout_ms: limits.sync_ms,
+        max_file: limits.mirror_bytes,
+        ...(signal && { signal }),
+      })
       if (filtered) this.#move(join(aside, 'objects', 'pack'))
       else await this.#withoutFiles(staged, wants)
       if (bytesOf(this.#current()) > limits.mirror_bytes)
@@ -184,7 +199,11 @@ export class Mirror {
     const before = this.refs
     const gone = new Map([...before].filter(([ref]) => !refs.has(ref)))
     const lost = join(this.#folder, 'lost')
-    const kept = existsSync(lost) ? readFileSync(lost, 'latin1').split('\n').filter(id => isId.test(id)) : []
+    const kept = existsSync(lost)
+      ? readFileSync(lost, 'latin1')
+          .split('\n')
+          .filter(id => isId.test(id))
+      : []
     const lines = [
       ...[...new Set(kept)].sort().map(id => `${id} refs/lost/${id}\n`),
       ...[...new Set(refs.values())].sort().map(id => `${id} refs/target/${id}\n`),
@@ -220,7 +239,10 @@ export async function listNew(git: Git, ids: readonly string[], file: string, ti
 export async function packListed(git: Git, file: string, into: string, timeout_ms: number): Promise<void> {
   const from = openSync(file, 'r')
   try {
-    await git.run(['pack-objects', '--quiet', '--non-empty', join(into, 'objects', 'pack', 'pack')], { from, timeout_ms })
+    await git.run(['pack-objects', '--quiet', '--non-empty', join(into, 'objects', 'pack', 'pack')], {
+      from,
+      timeout_ms,
+    })
   } finally {
     closeSync(from)
   }

@@ -1,5 +1,5 @@
-import { createReadStream, createWriteStream, rmSync } from 'node:fs'
 import { once } from 'node:events'
+import { createReadStream, createWriteStream, rmSync } from 'node:fs'
 import { finished } from 'node:stream/promises'
 import { type Git, Unreadable, whyGit } from './git.ts'
 import type { Pack } from './intake.ts'

@@ -78,7 +78,9 @@ function next(out: Buffer, at: number): Buffer {
 }
 
 /** Lines added and removed: `git diff-tree -r -z --numstat`. Null for what is no text. */
-export function readNumbers(out: Buffer): Map<string, { readonly added: number | null; readonly removed: number | null }> {
+export function readNumbers(
+  out: Buffer,
+): Map<string, { readonly added: number | null; readonly removed: number | null }> {
   const found = new Map<string, { added: number | null; removed: number | null }>()
   for (let at = 0; at < out.length; ) {
     const end = out.indexOf(0, at)

@@ -47,6 +47,7 @@ export class PushQuarantine implements Quarantine {
   #pack: Pack | undefined
   #listed: string | undefined
   #judged: readonly RefUpdate[] = []
+  #losing = false
   #dropped: Promise<void> | undefined
 
   /** The mirror is there: it may be empty. */
@@ -89,7 +90,11 @@ export class PushQuarantine implements Quarantine {
         if (!(error instanceof Unreadable)) throw error
         // The push, or the mirror: what is wrong with the mirror is looked for only now, since it takes long.
         if (await this.#options.mirror.isWhole())
-          throw new PushFault('bad_pack', `the push lacks objects that it needs: ${error.why}`, 'look at it with `git fsck`, and push again')
+          throw new PushFault(
+            'bad_pack',
+            `the push lacks objects that it needs: ${error.why}`,
+            'look at it with `git fsck`, and push again',
+          )
         await this.#options.mirror.again(this.#options.target, this.#given.signal)
         return await this.#judge(updates)
       }
@@ -103,10 +108,19 @@ export class PushQuarantine implements Quarantine {
   }
 
   /** Before anything goes on: what these updates will lose is fetched, while the target still has it. */
-  preserve(accepted: readonly RefUpdate[]): Promise<void> {
+  async preserve(accepted: readonly RefUpdate[]): Promise<void> {
+    if (!this.#losing) return
     const { lost, mirror, target, limits } = this.#options
-    return this.#told(() =>
-      lost.preserve(accepted, { git: this.#git, mirror, target, limits, by: this.#options.by, folder: this.#folder, signal: this.#given.signal }),
+    await this.#told(() =>
+      lost.preserve(accepted, {
+        git: this.#git,
+        mirror,
+        target,
+        limits,
+        by: this.#options.by,
+        folder: this.#folder,
+        signal: this.#given.signal,
+      }),
     )
   }
 
@@ -131,12 +145,12 @@ export class PushQuarantine implements Quarantine {
     await this.#intake.stop()
     await this.#ready.catch(() => {})
     await this.#options.lost.dropped(this.#folder)
-    rmSync(this.#folder, { recursive: true, force: true })
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 })
     this.#options.onDropped()
   }
 
   get #git(): Git {
-    return this.#options.mirror.git.with(this.#objects)
+    return this.#options.mirror.git.with(this.#objects, this.#given.signal)
   }
 
   async #judge(updates: readonly RefUpdate[]): Promise<UpdateFacts[]> {
@@ -145,7 +159,6 @@ export class PushQuarantine implements Quarantine {
     this.#judged = updates
     this.#listed = undefined
     const ids = updates.flatMap(each => each.new ?? [])
-    if (this.#pack !== undefined && ids.length > 0) await this.#list(ids)
     using verifier = new Verifier(git, this.#folder, keys, limits.signatures)
     const judge = new Judge({
       git,
@@ -158,7 +171,14 @@ export class PushQuarantine implements Quarantine {
       files: missing => this.#files(missing),
       hasPack: this.#pack !== undefined,
     })
-    return judge.judge(updates)
+    const walked = this.#pack !== undefined && ids.length > 0 ? this.#list(ids) : undefined
+    // Both come to an end before the push does. What the judge says of a push that lacks something is the clearer word.
+    const [judged, whole] = await Promise.allSettled([judge.judge(updates), walked])
+    if (judged.status === 'rejected') throw judged.reason
+    if (whole.status === 'rejected') throw whole.reason
+    const facts = judged.value
+    this.#losing = facts.some(each => each.old !== null && each.kind !== 'fast-forward')
+    return facts
   }
 
   /** Walks all that the updates bring: an object that is neither in the pack nor on the target is found out here. */
@@ -175,11 +195,19 @@ export class PushQuarantine implements Quarantine {
   async #files(ids: readonly string[]): Promise<boolean> {
     const { limits, target } = this.#options
     try {
-      const how = { limits, timeout_ms: limits.question_ms, max_file: limits.scan_bytes * 2, signal: this.#given.signal }
+      const how = {
+        limits,
+        timeout_ms: limits.question_ms,
+        max_file: limits.scan_bytes * 2,
+        signal: this.#given.signal,
+      }
       await bring(this.#git, await target.fetch(), ids, how)
       return true
     } catch (error) {
-      log.info({ ...this.#options.mirror.whose, reason: faultMessage(error) }, 'files of before a push are not to be had')
+      log.info(
+        { ...this.#options.mirror.whose, reason: faultMessage(error) },
+        'files of before a push are not to be had',
+      )
       return false
     }
   }

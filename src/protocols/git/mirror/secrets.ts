@@ -27,9 +27,14 @@ const batchBytes = 16 << 20
  */
 export async function scan(git: Git, commits: readonly CommitPaths[], limits: MirrorLimits): Promise<Scanned> {
   const changes = commits.flatMap(({ commit, paths }) =>
-    paths.filter(each => each.after !== null && each.type !== 'submodule').map(each => ({ ...each, commit: commit ?? '' })),
+    paths
+      .filter(each => each.after !== null && each.type !== 'submodule')
+      .map(each => ({ ...each, commit: commit ?? '' })),
   )
-  const known = await describe(git, changes.flatMap(each => [each.after!, ...each.before]))
+  const known = await describe(
+    git,
+    changes.flatMap(each => [each.after!, ...each.before]),
+  )
   const findings: SecretFinding[] = []
   const counts = new Map<string, number>()
   const seen = new Set<string>()
@@ -63,7 +68,11 @@ export async function scan(git: Git, commits: readonly CommitPaths[], limits: Mi
     const sizes = [each.after!, ...each.before].map(id => known.get(id)?.bytes)
     const sum = sizes.reduce<number>((total, size) => total + (size ?? 0), 0)
     // What is not here is on the target already: the commits between come with the files that they bring.
-    if (sizes[0] === undefined || sizes.some(size => size === undefined || size > limits.scan_blob_bytes) || sum > left) {
+    if (
+      sizes[0] === undefined ||
+      sizes.some(size => size === undefined || size > limits.scan_blob_bytes) ||
+      sum > left
+    ) {
       cut = true
       continue
     }

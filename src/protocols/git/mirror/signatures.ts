@@ -57,10 +57,7 @@ export class Verifier implements Disposable {
     const [allowed, openpgp] = [join(this.#folder, 'allowed'), join(this.#folder, 'openpgp')]
     writeFileSync(allowed, this.#keys.allowed.map(line => `${line}\n`).join(''), { mode: 0o600 })
     writeFileSync(openpgp, this.#keys.openpgp.map(key => `${key}\n`).join(''), { mode: 0o600 })
-    return signersIn(
-      { allowed_signers: allowed, ...(this.#keys.openpgp.length > 0 && { openpgp }) },
-      this.#folder,
-    )
+    return signersIn({ allowed_signers: allowed, ...(this.#keys.openpgp.length > 0 && { openpgp }) }, this.#folder)
   }
 
   [Symbol.dispose](): void {

@@ -1,8 +1,18 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
-import { isAlive, self } from './lock.ts'
 import type { MirrorLimits } from './limits.ts'
+import { isAlive, self } from './lock.ts'
 
 /** Which repository something on the disk belongs to. */
 export interface Whose {
@@ -21,8 +31,7 @@ export class Store {
   constructor(root: string, limits: MirrorLimits) {
     this.root = root
     this.#limits = limits
-    for (const name of ['mirrors', 'quarantine', 'lost'])
-      mkdirSync(join(root, name), { recursive: true, mode: 0o700 })
+    for (const name of ['mirrors', 'quarantine', 'lost']) mkdirSync(join(root, name), { recursive: true, mode: 0o700 })
   }
 
   /** The folder of a repository's mirrors; it is there. */
@@ -65,8 +74,7 @@ export class Store {
     const folder = join(this.root, 'quarantine')
     for (const name of readdirSync(folder)) {
       const [, pid, start] = /^(\d+)-(\d+|-)-[0-9a-f]{16}$/.exec(name) ?? []
-      if (pid === undefined || !isAlive(`${pid} ${start}`))
-        rmSync(join(folder, name), { recursive: true, force: true })
+      if (pid === undefined || !isAlive(`${pid} ${start}`)) rmSync(join(folder, name), { recursive: true, force: true })
     }
   }
 
@@ -144,7 +152,8 @@ function usedAt(folder: string): number {
 export function bytesOf(folder: string): number {
   let sum = 0
   for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile()) sum += statSync(join(entry.parentPath ?? entry.path, entry.name), { throwIfNoEntry: false })?.size ?? 0
+    if (entry.isFile())
+      sum += statSync(join(entry.parentPath ?? entry.path, entry.name), { throwIfNoEntry: false })?.size ?? 0
   }
   return sum
 }

@@ -1,0 +1,189 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { escapeName } from '../../../src/protocols/git/mirror/escape.ts'
+import { all, git, MirrorWorld, word } from './mirror-kit.ts'
+
+test('a fast-forward is told with its commits, paths, sizes, types and lines', async () => {
+  using world = new MirrorWorld()
+  world.commit('first', { 'a.txt': 'one\n', 'gone.txt': 'x\n' })
+  world.direct('main')
+  git(world.clone, ['config', 'core.symlinks', 'false'])
+  const link = world.blob('a.txt')
+  git(world.clone, ['update-index', '--add', '--cacheinfo', `120000,${link},link`])
+  git(world.clone, ['update-index', '--add', '--cacheinfo', `100755,${world.blob('#!/bin/sh\n')},run`])
+  const id = world.commit('second\n\nwith a body', { 'a.txt': 'one\ntwo\n', 'gone.txt': null })
+  const [facts] = await world.push([world.update('refs/heads/main', id)])
+  expect(facts).toMatchObject({ kind: 'fast-forward', commits_total: 1, lost_total: 0, paths_total: 4, cut: false })
+  expect(facts!.commits[0]).toMatchObject({
+    id,
+    subject: 'second',
+    author: { name: 'Ada', email: 'ada@example.com' },
+    committer: { name: 'Carl', email: 'carl@example.com' },
+    parents: 1,
+    signature: null,
+  })
+  expect(facts!.paths).toEqual([
+    { path: 'a.txt', change: 'modified', type: 'file', bytes: 8, added: 1, removed: 0 },
+    { path: 'gone.txt', change: 'deleted', type: 'file', bytes: 0, added: 0, removed: 1 },
+    { path: 'link', change: 'added', type: 'symlink', bytes: 5, added: 1, removed: 0 },
+    { path: 'run', change: 'added', type: 'executable', bytes: 10, added: 1, removed: 0 },
+  ])
+  expect(world.left()).toEqual([])
+})
+
+test('a first push, a branch from HEAD, a force and a deletion are told apart', async () => {
+  using world = new MirrorWorld()
+  const first = world.commit('first', { a: '1' })
+  expect((await world.push([world.update('refs/heads/main', first)]))[0]).toMatchObject({
+    kind: 'create',
+    commits_total: 1,
+  })
+  const second = world.commit('second', { a: '2' })
+  await world.push([world.update('refs/heads/main', second)])
+  git(world.clone, ['reset', '-q', '--soft', first])
+  const other = world.commit('other', { a: '3' })
+  const [force] = await world.push([world.update('refs/heads/main', other)])
+  expect(force).toMatchObject({ kind: 'force', lost: [second], lost_total: 1, commits_total: 1 })
+  expect((await world.push([world.update('refs/heads/x', first)]))[0]).toMatchObject({
+    kind: 'create',
+    commits_total: 0,
+  })
+  expect((await world.push([world.update('refs/heads/x', null)]))[0]).toMatchObject({ kind: 'delete', lost_total: 0 })
+})
+
+test('GI5: what is deleted and created anew with other commits is a force, also in another push', async () => {
+  using world = new MirrorWorld()
+  const first = world.commit('first', { a: '1' })
+  const second = world.commit('second', { a: '2' })
+  await world.push([world.update('refs/heads/main', first)])
+  await world.push([world.update('refs/heads/dev', second)])
+  await world.push([world.update('refs/heads/dev', null)])
+  world.restart()
+  git(world.clone, ['reset', '-q', '--soft', first])
+  const other = world.commit('other', { a: '3' })
+  const { quarantine, facts } = await world.judged([world.update('refs/heads/dev', other)])
+  expect(facts[0]).toMatchObject({ kind: 'force', old: null, lost: [second] })
+  await quarantine.drop()
+  expect((await world.push([world.update('refs/heads/dev', second)]))[0]).toMatchObject({ kind: 'create' })
+})
+
+test('GI5: a ref that was deleted past the gateway is remembered too', async () => {
+  using world = new MirrorWorld()
+  const first = world.commit('first', { a: '1' })
+  const second = world.commit('second', { a: '2' })
+  await world.push([world.update('refs/heads/main', first), world.update('refs/heads/dev', second)])
+  world.direct(':refs/heads/dev')
+  git(world.clone, ['reset', '-q', '--soft', first])
+  const other = world.commit('other', { a: '3' })
+  expect((await world.push([world.update('refs/heads/dev', other)]))[0]).toMatchObject({ kind: 'force' })
+})
+
+test('a tag that moves is a force; an annotated one is told with its tagger', async () => {
+  using world = new MirrorWorld()
+  const first = world.commit('first', { a: '1' })
+  const second = world.commit('second', { a: '2' })
+  await world.push([world.update('refs/heads/main', second), world.update('refs/tags/v1', first)])
+  git(world.clone, ['tag', '-a', '-m', 'one', 'v1', second])
+  const tag = word(world.clone, ['rev-parse', 'v1'])
+  const [facts] = await world.push([world.update('refs/tags/v1', tag)])
+  expect(facts).toMatchObject({
+    kind: 'force',
+    tag: { tagger: { name: 'Carl', email: 'carl@example.com' }, target: second, signature: null },
+  })
+})
+
+test('the bytes passed on are those that came, of a thin pack too; of a part of the updates they are what these need', async () => {
+  using world = new MirrorWorld({ filter: false })
+  const text = Array.from({ length: 400 }, (_, i) => `line ${i} ${(i * 7919) % 1000}\n`).join('')
+  const first = world.commit('first', { a: text })
+  world.direct('main')
+  const second = world.commit('second', { a: `${text}more\n` })
+  const updates = [world.update('refs/heads/main', second)]
+  const input = `${second}\n^${first}\n`
+  const pack = git(world.clone, ['pack-objects', '--revs', '--stdout', '-q', '--thin', '--delta-base-offset'], {
+    input,
+  })
+  const whole = world.pack([second])
+  for (const each of [whole, pack]) {
+    const judged = await world.judged(updates, each).catch((error: unknown) => error as Error)
+    if (judged instanceof Error) {
+      expect(each).toBe(pack)
+      expect(judged.message).toContain('deltas whose base')
+      continue
+    }
+    expect((await all(judged.quarantine.pass(updates))).equals(each)).toBe(true)
+    await judged.quarantine.drop()
+  }
+  git(world.clone, ['reset', '-q', '--soft', first])
+  const other = world.commit('other', { b: 'other\n' })
+  const both = [...updates, world.update('refs/heads/other', other)]
+  const { quarantine } = await world.judged(both)
+  const part = await all(quarantine.pass([both[1]!]))
+  await quarantine.drop()
+  git(world.server, ['index-pack', '--stdin'], { input: part })
+  expect(word(world.server, ['cat-file', '-t', other])).toBe('commit')
+  expect(() => word(world.server, ['cat-file', '-t', second])).toThrow()
+})
+
+test('the mirror keeps commits and trees, and no files, with and without a server that filters', async () => {
+  for (const [filter, protocol] of [
+    [true, 'version=2'],
+    [false, ''],
+  ] as const) {
+    using world = new MirrorWorld({ filter })
+    world.protocol = protocol
+    world.commit('first', { a: 'a\n', 'd/b': 'b\n' })
+    world.direct('main')
+    const second = world.commit('second', { a: 'A\n' })
+    const [facts] = await world.push([world.update('refs/heads/main', second)])
+    expect(facts!.paths[0]).toMatchObject({ path: 'a', added: protocol === '' ? null : 1 })
+    const before = world.fetches
+    await world.push([world.update('refs/heads/main', world.commit('third', { 'd/b': 'B\n' }))])
+    expect(world.fetches - before).toBe(1) // for files of before alone: the rest was known
+    expect(Object.keys(world.held())).toEqual(['commit', 'tree'])
+  }
+})
+
+test('a name that is no UTF-8 or does not print is told in one way only', () => {
+  expect(escapeName(Buffer.from('grün/日本.txt'))).toBe('grün/日本.txt')
+  expect(escapeName(Buffer.from([97, 255, 10, 98]))).toBe('a\\xff\\x0ab')
+  expect(escapeName(Buffer.from('a\\xff'))).toBe('a\\\\xff')
+  expect(escapeName(Buffer.from('a\u202eb'))).toBe('a\\xe2\\x80\\xaeb')
+})
+
+test('a secret is found in the commit that adds it, also when the next one takes it away; what stood there before is not', async () => {
+  using world = new MirrorWorld({ push: { secrets: true } })
+  const key = `AKIA${'ABCDEFGH'.repeat(2)}`
+  world.commit('first', { 'old.txt': `id=${key}\nx\n` })
+  world.direct('main')
+  const bad = world.commit('adds', { 'new.txt': 'one\n-----BEGIN RSA PRIVATE KEY-----\n', 'old.txt': `id=${key}\ny\n` })
+  const good = world.commit('removes', { 'new.txt': 'one\n' })
+  const { quarantine, facts } = await world.judged([world.update('refs/heads/main', good)])
+  await quarantine.drop()
+  expect(facts[0]!.secrets).toEqual([{ detector: 'private_key', path: 'new.txt', line: 2, commit: bad }])
+  expect(facts[0]!.cut).toBe(false)
+})
+
+test('a signature is verified with the keys of the resource, and with nobody else’s', async () => {
+  using world = new MirrorWorld()
+  const key = join(world.root, 'key')
+  spawnSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key])
+  const stranger = join(world.root, 'stranger')
+  spawnSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', stranger])
+  world.options.signers = [`ada@example.com ${readFileSync(`${key}.pub`, 'utf8').trim()}`]
+  for (const each of [key, stranger]) {
+    git(world.clone, ['config', 'gpg.format', 'ssh'])
+    git(world.clone, ['config', 'user.signingkey', each])
+    world.commit(`by ${each === key ? 'Ada' : 'a stranger'}`, { [each === key ? 'a' : 'b']: '1' }, ['-S'])
+  }
+  const last = world.commit('unsigned', {})
+  const { quarantine, facts } = await world.judged([world.update('refs/heads/main', last)])
+  await quarantine.drop()
+  expect(facts[0]!.commits.map(each => each.signature)).toEqual([
+    null,
+    { kind: 'ssh', status: 'unknown', signer: null },
+    { kind: 'ssh', status: 'verified', signer: expect.stringMatching(/^ada@example\.com ssh SHA256:/) },
+  ])
+})

@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { git, MirrorWorld, word } from './mirror-kit.ts'
+
+const whose = { resource: 'code', repository: 'app' }
+
+test('what a force-push and a deletion lost comes back with its files from a bundle, also when the mirror is gone', async () => {
+  using world = new MirrorWorld()
+  const first = world.commit('first', { a: 'a\n' })
+  const second = world.commit('second', { a: 'precious\n' })
+  world.direct('main')
+  git(world.clone, ['reset', '-q', '--soft', first])
+  const other = world.commit('other', { a: 'other\n' })
+  await world.push([world.update('refs/heads/main', other)])
+  const third = world.commit('third', { b: 'branch\n' })
+  await world.push([world.update('refs/heads/dev', third)])
+  await world.push([world.update('refs/heads/dev', null)])
+  git(world.server, ['-c', 'gc.pruneExpire=now', 'gc', '-q', '--prune=now'])
+
+  const [deleted, forced] = world.mirrors.lost(whose)
+  expect(deleted).toMatchObject({
+    ref: 'refs/heads/dev',
+    old: third,
+    new: null,
+    how: 'delete',
+    commits: 1,
+    without: null,
+  })
+  expect(forced).toMatchObject({ ref: 'refs/heads/main', old: second, new: other, how: 'force', commits: 1 })
+  expect(forced!.by).toEqual({ session_id: 'ses_1', subject: 'ada' })
+
+  const fresh = join(world.root, 'fresh')
+  git(world.root, ['clone', '-q', world.server, fresh])
+  for (const [each, file, text] of [
+    [forced!, 'a', 'precious'],
+    [deleted!, 'b', 'branch'],
+  ] as const) {
+    const bundle = world.mirrors.bundle(whose, each.id)!
+    git(fresh, ['fetch', '-q', bundle, `${each.ref}:refs/heads/back-${each.how}`])
+    expect(word(fresh, ['show', `back-${each.how}:${file}`])).toBe(text)
+  }
+  expect(world.mirrors.bundle(whose, '../../x')).toBeUndefined()
+})
+
+test('what was lost is kept for as long as the recording of its session, and no longer', async () => {
+  using world = new MirrorWorld()
+  const first = world.commit('first', { a: 'a\n' })
+  const second = world.commit('second', { a: 'b\n' })
+  world.direct('main')
+  await world.push([world.update('refs/heads/main', first)])
+  const [tip] = world.mirrors.lost(whose)
+  const bundle = world.mirrors.bundle(whose, tip!.id)!
+  const asked: string[][] = []
+  const kept = (still: string[]) => async (sessions: readonly string[]) => {
+    asked.push([...sessions])
+    return new Set(still)
+  }
+  await world.mirrors.tend(kept(['ses_1']))
+  expect(world.mirrors.lost(whose)).toHaveLength(1)
+  expect(word(world.mirror(), ['rev-parse', `refs/lost/${second}`])).toBe(second)
+  await world.mirrors.tend(kept([]))
+  expect(asked).toEqual([['ses_1'], ['ses_1']])
+  expect(world.mirrors.lost(whose)).toEqual([])
+  expect(existsSync(bundle)).toBe(false)
+  expect(word(world.mirror(), ['for-each-ref', 'refs/lost'])).toBe('')
+})
+
+test('mirrors that nobody used for long go, and those used least lately where they take too much room', async () => {
+  using world = new MirrorWorld({ limits: { idle_ms: 10_000, push_ms: 1_000 } })
+  await world.push([world.update('refs/heads/main', world.commit('first', { a: 'a\n' }))])
+  const none = async () => new Set<string>()
+  await world.mirrors.tend(none, Date.now() + 5_000)
+  expect(existsSync(world.mirror())).toBe(true)
+  const mirror = world.mirror()
+  await world.mirrors.tend(none, Date.now() + 20_000)
+  expect(existsSync(mirror)).toBe(false)
+})
