@@ -57,8 +57,9 @@ export async function startGateway(config: Config): Promise<Running> {
     base.onClose(() => authority[Symbol.dispose]())
     const watchers = new Watchers()
     notices.listen(watchChannel, session => watchers.seen(session))
+    const catalog = new Catalog(database, audit)
     const journal = await Journal.start({
-      catalog: new Catalog(database, audit),
+      catalog,
       store: await openStore(config),
       process_id: row.id,
       spool_root: join(config.data, 'spool'),
@@ -81,6 +82,7 @@ export async function startGateway(config: Config): Promise<Running> {
       onStuck: (lease, error) =>
         void raiseAlarm(base, `lease ${lease.id} on ${lease.resource} cannot be removed`, error),
     })
+    const handlers = handlersOf(registry, config.data, keys)
     const gateway = new Gateway(
       {
         process_id: row.id,
@@ -96,7 +98,7 @@ export async function startGateway(config: Config): Promise<Running> {
         leases,
         journal,
         registry,
-        handlers: handlersOf(registry, config.data, keys),
+        handlers,
         targets: { secrets: config.secrets, allow_addresses: config.allow_addresses, connect_ms: 10_000, keys },
         tls: () => authority.context(),
         maskKey: derive(root, 'mask-hash').key.export(),
@@ -125,6 +127,7 @@ export async function startGateway(config: Config): Promise<Running> {
     const ticking = startTicks([
       { name: 'leases', every_ms: 2_000, run: reap },
       { name: 'spools', every_ms: 5_000, run: () => journal.recoverDue() },
+      { name: 'kept beside recordings', every_ms: 600_000, run: () => tendHandlers(handlers, catalog) },
       { name: 'journal', every_ms: 1_000, run: () => tellReadiness(journal, row) },
     ])
     base.onClose(() => {
@@ -148,6 +151,10 @@ function handlersOf(
       return [each.name, each.handler({ folder, keys: purpose => keys(each.name, purpose) })]
     }),
   )
+}
+
+async function tendHandlers(handlers: ReadonlyMap<string, CommandHandler>, catalog: Catalog): Promise<void> {
+  for (const handler of handlers.values()) await handler.tend?.(sessions => catalog.recorded(sessions))
 }
 
 /** Whoever sends people to this process finds out that it could not record them. */

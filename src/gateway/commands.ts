@@ -11,6 +11,8 @@ export interface CommandHandler {
   admits(name: string, value: string): boolean
   /** What this command line means. INVARIANT: what is not understood to the last byte is refused. */
   take(request: CommandRequest, opened: Opened): Command | RefusedCommand
+  /** Now and then, in one worker after the other: what it keeps has its bounds. `recorded` says which sessions still have a recording. */
+  tend?(recorded: (sessions: readonly string[]) => Promise<ReadonlySet<string>>): Promise<void>
 }
 
 export interface CommandRequest {

@@ -1,4 +1,4 @@
-import { and, desc, eq, inArray, isNull, sql } from 'drizzle-orm'
+import { and, desc, eq, inArray, isNull, ne, sql } from 'drizzle-orm'
 import type { AuditWriter } from '../audit/events.ts'
 import type { Database, Tx } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
@@ -59,6 +59,16 @@ export class Catalog {
   constructor(database: Database, audit: AuditWriter) {
     this.#database = database
     this.#audit = audit
+  }
+
+  /** Which of these sessions have a recording that still plays: what is kept beside one goes with it. */
+  async recorded(sessions: readonly string[]): Promise<Set<string>> {
+    if (sessions.length === 0) return new Set()
+    const rows = await this.#database.db
+      .select({ session_id: recordings.session_id })
+      .from(recordings)
+      .where(and(inArray(recordings.session_id, [...sessions]), ne(recordings.state, 'deleted')))
+    return new Set(rows.map(row => row.session_id))
   }
 
   /** Begins a part a layer; the first of a session begins its recording. A sealed recording that goes on is open again. */

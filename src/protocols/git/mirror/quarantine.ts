@@ -6,6 +6,7 @@ import { faultMessage, logger } from '../../../log.ts'
 import type { UpdateFacts } from '../facts.ts'
 import { PushFault, type Quarantine, type RefUpdate, type TargetSide } from '../push.ts'
 import { bring } from './bring.ts'
+import { deltaDepth } from './depth.ts'
 import { type Git, Unreadable } from './git.ts'
 import { Intake, type Pack } from './intake.ts'
 import { Judge } from './judge.ts'
@@ -61,7 +62,10 @@ export class PushQuarantine implements Quarantine {
       format: target.object_format,
       hasRoom: bytes => store.hasRoom(bytes),
     })
-    this.whole = this.#intake.whole.then(pack => {
+    this.whole = this.#intake.whole.then(async pack => {
+      const depth = await deltaDepth(pack.file, target.object_format === 'sha1' ? 20 : 32)
+      if (depth > limits.delta_depth)
+        throw new PushFault('bad_pack', `the pack has ${depth} deltas upon each other`, 'repack with `git repack -adF`')
       this.#pack = pack
       return { bytes: pack.bytes, objects: pack.objects }
     })
