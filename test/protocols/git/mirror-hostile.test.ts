@@ -52,6 +52,15 @@ test('packs that are cut, wrong, bombs, loops or not whole are refused in words,
   expect((await world.push([world.update('refs/heads/main', id)]))[0]!.kind).toBe('fast-forward')
 })
 
+test('deltas that stand upon more deltas than git writes are refused', async () => {
+  using world = new MirrorWorld({ limits: { delta_depth: 1 } })
+  const text = Array.from({ length: 300 }, (_, i) => `${(i * 7919) % 9973} of ${i}`)
+  let id = ''
+  for (let n = 0; n < 4; n++) id = world.commit(`${n}`, { a: [...text, ...Array(n).fill(`more ${n}`)].join('\n') })
+  await expect(world.judged([world.update('refs/heads/main', id)])).rejects.toThrow(/\d deltas upon each other/)
+  expect(world.left()).toEqual([])
+})
+
 test('GI10: a push that is not passed on leaves refs as they were and nothing in quarantine', async () => {
   using world = new MirrorWorld()
   const id = world.commit('first', { a: '1' })
