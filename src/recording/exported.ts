@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { and, asc, eq } from 'drizzle-orm'
 import { Type as T } from 'typebox'
@@ -6,6 +6,7 @@ import { Value } from 'typebox/value'
 import type { AuditWriter } from '../audit/events.ts'
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
+import { openRegular } from '../regular-file.ts'
 import type { Secret } from '../secret.ts'
 import { RecordingDamaged } from './errors.ts'
 import { type Seal, sealHash } from './format/seal.ts'
@@ -39,6 +40,17 @@ const Part = T.Object({
   key: T.String(),
   segments: T.Array(Segment),
 })
+/** So much of it as is read here; its hash says whether the rest is as it was. */
+const SealForm = T.Object({
+  recording_id: T.String(),
+  parts: T.Array(
+    T.Object({
+      part: T.Integer(),
+      gaps: T.Array(T.Object({ from_seq: T.Integer(), to_seq: T.Integer() })),
+      tail_missing_from: T.Union([T.Integer(), T.Null()]),
+    }),
+  ),
+})
 const Exported = T.Object({
   v: T.Literal(1),
   recording: T.Object({
@@ -52,7 +64,7 @@ const Exported = T.Object({
     state: T.Union([T.Literal('sealed'), T.Literal('interrupted')]),
     started_at_ms: T.Integer(),
   }),
-  seal: T.Unknown(),
+  seal: SealForm,
   seal_hash: T.String(),
   parts: T.Array(Part),
 })
@@ -124,7 +136,7 @@ async function describe(database: Database, session_id: string): Promise<Exporte
       ...{ session_id, subject_id, subject_name, resource, role, protocol, state },
       started_at_ms: row.started_at.getTime(),
     },
-    seal: row.seal,
+    seal: row.seal as unknown as Exported['seal'], // of one that is sealed it is there
     seal_hash: row.seal_hash ?? '',
     parts: parts.map(({ part, wrapped }) => ({
       part: part.part,
@@ -155,7 +167,7 @@ export type ExportedLine = { readonly kind: string; readonly [member: string]: u
 export async function* openExported(folder: string, identities: readonly Secret[]): AsyncGenerator<ExportedLine> {
   const exported = await read(folder)
   const { recording, seal_hash } = exported
-  const seal = exported.seal as Seal
+  const seal = exported.seal as unknown as Seal
   const opened: PartReader[] = []
   const checked: PartReader[] = []
   let refused: unknown
@@ -191,11 +203,7 @@ export async function* openExported(folder: string, identities: readonly Secret[
 async function read(folder: string): Promise<Exported> {
   const path = join(folder, file)
   try {
-    const handle = await open(path, 'r')
-    const { size } = await handle.stat()
-    await handle.close()
-    if (size > maxFileBytes) throw new Error('it is too long')
-    const value: unknown = JSON.parse(await readFile(path, 'utf8'))
+    const value: unknown = JSON.parse((await bytesOf(path, maxFileBytes)).toString('utf8'))
     if (!Value.Check(Exported, value)) {
       const [first] = Value.Errors(Exported, value)
       throw new Error(`${first?.instancePath ?? ''} ${first?.message ?? 'has another form'}`)
@@ -249,15 +257,18 @@ function storeOf(folder: string): Store {
   return {
     put: () => Promise.reject(new Error('an exported recording is not written to')),
     removeRecording: () => Promise.reject(new Error('an exported recording is not deleted')),
-    async get(name, maxBytes) {
-      const handle = await open(join(folder, name), 'r')
-      try {
-        if ((await handle.stat()).size > maxBytes) throw new RangeError(`${name} is longer than ${maxBytes} bytes`)
-        return await handle.readFile()
-      } finally {
-        await handle.close()
-      }
-    },
+    get: (name, maxBytes) => bytesOf(join(folder, name), maxBytes),
+  }
+}
+
+/** Of a file that somebody else made: no link leads elsewhere, and no pipe keeps us waiting. */
+async function bytesOf(path: string, maxBytes: number): Promise<Buffer> {
+  const handle = await openRegular(path)
+  try {
+    if ((await handle.stat()).size > maxBytes) throw new RangeError(`${path} is longer than ${maxBytes} bytes`)
+    return await handle.readFile()
+  } finally {
+    await handle.close()
   }
 }
 

@@ -1,7 +1,7 @@
 import { logger } from '../log.ts'
 import type { Catalog } from './catalog.ts'
 import { type Recovered, recoverSpool } from './recovery.ts'
-import { claimSpool, isOurs, otherSpools, ownerState, type SpoolFolder } from './spool.ts'
+import { claimSpool, isOurs, otherSpools, ownerState, type SpoolFolder, unclaimedSpools } from './spool.ts'
 import type { Store } from './store.ts'
 
 const log = logger('recording')
@@ -21,9 +21,17 @@ export class Heir {
   readonly #options: HeirOptions
   /** Taken over, perhaps without being told so. */
   readonly #claimed = new Set<string>()
+  #unclaimed: readonly string[] = []
 
   constructor(options: HeirOptions) {
     this.#options = options
+  }
+
+  /** Why somebody must look: records that belong to no recording that the database knows lie there, and nobody takes them. */
+  get problem(): string | null {
+    const [first, ...more] = this.#unclaimed
+    if (first === undefined) return null
+    return `${first}${more.length === 0 ? '' : ` and ${more.length} more`} in the spool: records of recordings that the database does not know, as after a restore of an older backup; look at them, and move them away`
   }
 
   /** @returns what was recovered, and how many bytes lie in spools that could not be, or whose process may live. */
@@ -45,6 +53,7 @@ export class Heir {
         log.warn({ err: error, spool: folder.process_id }, 'a spool could not be recovered yet; it is tried again')
       }
     }
+    this.#unclaimed = await unclaimedSpools(spool_root)
     return { done, left }
   }
 

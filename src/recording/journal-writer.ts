@@ -2,31 +2,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { JournalLost } from './errors.ts'
 import { journalMagic } from './format/frames.ts'
+import { type JournalFile, type Position, reasonOf, type WrittenPart } from './journal-file.ts'
 import { type JournalFs, nodeFs } from './journal-fs.ts'
 
 const behindMs = 100
 /** A disk with less than this is full: what is begun on it would be cut at once. */
 const leastFree = 256 * 1024
-
-/** Where a frame lies: number of the file, offset in it. */
-export interface Position {
-  readonly file: number
-  readonly offset: number
-}
-
-/** What the writer must know of a part: its id, and the frame that says what it is, repeated in each file it is in. */
-export interface WrittenPart {
-  readonly part_id: string
-  readonly intro: Buffer
-}
-
-export interface JournalFile {
-  readonly number: number
-  readonly path: string
-  size: number
-  /** The last seq of each part that has frames here: the file may go when all of these were shipped. */
-  readonly last: Map<string, number>
-}
 
 export interface WriterOptions {
   readonly folder: string
@@ -309,12 +290,4 @@ export class JournalWriter {
     }
     return new JournalLost(this.#lost, cause)
   }
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof JournalLost) return String(error.facts['reason'])
-  const { code, message } = error as NodeJS.ErrnoException
-  if (code === 'ENOSPC' || code === 'EDQUOT') return 'the disk of the spool is full'
-  if (code === 'EIO') return 'the disk of the spool has an I/O error'
-  return `the spool cannot be written (${code ?? message})`
 }

@@ -5,8 +5,9 @@ import type { Catalog, OpenedPart } from './catalog.ts'
 import { JournalLost } from './errors.ts'
 import { clearFrame, frameKind } from './format/frames.ts'
 import { Heir } from './heir.ts'
+import type { WrittenPart } from './journal-file.ts'
 import type { JournalFs } from './journal-fs.ts'
-import { JournalWriter, type WrittenPart } from './journal-writer.ts'
+import { JournalWriter } from './journal-writer.ts'
 import { type BegunPart, newPart } from './new-part.ts'
 import { checkRecipients } from './part-key.ts'
 import { PartQueue } from './part-queue.ts'
@@ -131,7 +132,7 @@ export class Journal {
       parts_waiting: this.#shipper.pending,
       failing_s,
       unavailable,
-      alarm: unavailable === null ? alarm : `no session can be recorded: ${unavailable}`,
+      alarm: unavailable === null ? (alarm ?? this.#heir.problem) : `no session can be recorded: ${unavailable}`,
     }
   }
 

@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto'
 import type { Head } from './catalog.ts'
 import type { Layer } from './format/segment.ts'
-import type { Position } from './journal-writer.ts'
+import type { Position } from './journal-file.ts'
 import { Spares } from './spares.ts'
 
 /** The events of one or more journal records, in clear, waiting to be shipped. */
@@ -74,6 +74,8 @@ export class PartQueue {
   busy = false
   /** The last try failed half-way: the database is asked what it took before the next. */
   uncertain = false
+  /** Since when each try failed. */
+  failingSince: number | undefined
   end: { readonly ending: 'clean' | 'lost'; readonly reason: string } | undefined
   bytes = 0
   since = 0

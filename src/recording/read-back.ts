@@ -1,6 +1,7 @@
 import { type Frame, frameKind, openRecord } from './format/frames.ts'
 import { scanJournal } from './format/journal-scan.ts'
-import type { JournalWriter, Position } from './journal-writer.ts'
+import type { Position } from './journal-file.ts'
+import type { JournalWriter } from './journal-writer.ts'
 import type { Chunk, PartQueue } from './part-queue.ts'
 
 export interface ReadBack {

@@ -1,10 +1,9 @@
-import { rename } from 'node:fs/promises'
 import { logger } from '../log.ts'
 import type { Catalog, Head } from './catalog.ts'
 import { type Frame, frameKind, payloadOf } from './format/frames.ts'
 import { scanJournal } from './format/journal-scan.ts'
 import { copyRecords, hashOf, type Layer, segmentTarget } from './format/segment.ts'
-import { isOfOtherBoot, journalFiles, removeSpool } from './spool.ts'
+import { isOfOtherBoot, journalFiles, putAside, removeSpool } from './spool.ts'
 import { clearLate, type Store, segmentName } from './store.ts'
 
 const log = logger('recording')
@@ -60,9 +59,8 @@ export async function recoverSpool(
   await recovery.finish({ processId, unknownTail, torn: cuts.length > 0 })
   if (recovery.unknown > 0) {
     // The database does not know these parts (restored from an older backup, say): nothing is thrown away.
-    await rename(folder, `${folder}.unclaimed`)
     log.error(
-      { folder: `${folder}.unclaimed`, records: recovery.unknown },
+      { folder: await putAside(folder), records: recovery.unknown },
       'journal records belong to no known recording; they are kept here',
     )
   } else await removeSpool(folder)

@@ -148,7 +148,7 @@ export class Shipper {
   #tick(): void {
     if (this.#stopped) return
     const now = performance.now()
-    if (this.#failedSince !== undefined && !this.#alarmed && now - this.#failedSince > this.#options.alarmMs) {
+    if (!this.#alarmed && this.#isLate(now)) {
       this.#alarmed = true
       this.#options.onAlarm(this.#problem)
     }
@@ -176,10 +176,10 @@ export class Shipper {
       part.uncertain = false
       if (part.bytes > 0) await this.#ship(part)
       else await this.#finish(part)
-      this.#succeeded()
+      this.#succeeded(part)
     } catch (error) {
       part.uncertain = true
-      this.#failed(error)
+      this.#failed(part, error)
     } finally {
       part.busy = false
       this.#running--
@@ -231,18 +231,30 @@ export class Shipper {
     this.#parts.delete(part.id)
   }
 
-  #succeeded(): void {
-    if (this.#alarmed) this.#options.onAlarm(null)
-    this.#alarmed = false
+  /** One that fails while all others arrive is one too many: nobody would ever hear of it. */
+  #isLate(now: number): boolean {
+    for (const { failingSince } of this.#parts.values())
+      if (failingSince !== undefined && now - failingSince > this.#options.alarmMs) return true
+    return false
+  }
+
+  #succeeded(part: PartQueue): void {
+    part.failingSince = undefined
     this.#failedSince = undefined
     this.#backoffMs = 0
     this.#retryAt = 0
+    if (!this.#alarmed || this.#isLate(performance.now())) return
+    this.#alarmed = false
+    this.#options.onAlarm(null)
   }
 
-  #failed(error: unknown): void {
+  #failed(part: PartQueue, error: unknown): void {
     const now = performance.now()
     this.#failedSince ??= now
-    this.#problem = `recordings have not been shipped to the store for ${this.failing_s} s: ${(error as Error).message}`
+    part.failingSince ??= now
+    const { recording_id } = part.facts
+    const seconds = Math.round((now - part.failingSince) / 1000)
+    this.#problem = `recordings have not been shipped to the store for ${seconds} s (${recording_id}): ${(error as Error).message}`
     this.#backoffMs = Math.min(maxBackoffMs, Math.max(250, this.#backoffMs * 2))
     this.#retryAt = now + this.#backoffMs
     log.warn({ err: error }, 'a segment could not be shipped; it is tried again')

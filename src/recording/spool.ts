@@ -68,6 +68,20 @@ export async function otherSpools(root: string, own: string): Promise<SpoolFolde
   return found
 }
 
+const unclaimed = '.unclaimed'
+
+/** Puts a folder aside of which records belong to nothing that is known: nothing is thrown away. @returns its new path. */
+export async function putAside(path: string): Promise<string> {
+  await rename(path, path + unclaimed)
+  return path + unclaimed
+}
+
+/** Names of folders that were put aside. */
+export async function unclaimedSpools(root: string): Promise<string[]> {
+  const names = await readdir(root).catch(() => [])
+  return names.filter(name => name.endsWith(unclaimed)).sort()
+}
+
 /** `elsewhere`: another host, or another boot of this one that cannot be told apart; the database knows. */
 export async function ownerState(owner: Owner): Promise<'alive' | 'dead' | 'elsewhere'> {
   return stateOfOwner(owner.name)

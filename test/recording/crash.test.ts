@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -346,6 +347,25 @@ describe('RE2: a process that was killed', () => {
     vi.useRealTimers()
     await world.sealer.sealDue()
     expect((await row(facts)).seal.parts[0]).toMatchObject({ ending: 'recovered', last_seq: 1 })
+  })
+
+  test('records of a recording that the database does not know are put aside, and somebody is told as long as they are there', async () => {
+    const facts = sessionFacts()
+    const { folder, recorder } = await killed(facts, 3, 0)
+    const { sql } = world.test.database
+    await sql`delete from recording_keys where recording_id = ${recorder.recording_id}`
+    await sql`delete from recording_parts where recording_id = ${recorder.recording_id}`
+    await sql`delete from recordings where id = ${recorder.recording_id}`
+    const journal = await world.journal({ process_id: (await world.process()).process_id })
+    await journal.recoverDue()
+    expect(journal.state.alarm).toMatch(
+      /^prc_\w+\.unclaimed in the spool: records of recordings that the database does not know/,
+    )
+    expect(readdirSync(`${folder}.unclaimed`).some(name => name.endsWith('.journal'))).toBe(true)
+    rmSync(`${folder}.unclaimed`, { recursive: true })
+    await journal.recoverDue()
+    expect(journal.state.alarm).toBeNull()
+    await journal.close()
   })
 
   test('an end in a spool that cannot be read keeps nothing from recovery', async () => {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -170,6 +170,33 @@ describe('a sealed recording as files', () => {
     mkdirSync(join(folder, 'recording.json'))
     await expect(open()).rejects.toThrow('is no exported recording')
     said.mockRestore()
+  })
+
+  test('a hostile folder is none: a pipe holds nothing up, a link leads nowhere, a seal of another form is said', async () => {
+    const folder = await exported(await recordedOnce())
+    const path = join(folder, 'recording.json')
+    const whole = JSON.parse(readFileSync(path, 'utf8')) as { parts: { segments: { file: string }[] }[] }
+    for (const seal of [
+      null,
+      7,
+      {},
+      { recording_id: 'x', parts: [null] },
+      { recording_id: 'x', parts: [{ part: 1 }] },
+    ]) {
+      writeFileSync(path, JSON.stringify({ ...whole, seal }))
+      await expect(lines(folder, world.identity.reveal())).rejects.toThrow('is no exported recording')
+    }
+    writeFileSync(path, JSON.stringify(whole))
+    const segment = join(folder, whole.parts[0]!.segments[0]!.file)
+    for (const replace of [() => spawnSync('mkfifo', [segment]), () => symlinkSync('/dev/zero', segment)]) {
+      rmSync(segment)
+      replace()
+      const found = await lines(folder, world.identity.reveal())
+      expect(found.at(-1)).toMatchObject({ ok: false, problem: expect.stringContaining('cannot be read') })
+    }
+    rmSync(path)
+    spawnSync('mkfifo', [path])
+    await expect(lines(folder, world.identity.reveal())).rejects.toThrow('is no exported recording')
   })
 
   test('one that still grows, or was deleted, is not exported', async () => {

@@ -178,7 +178,8 @@ function fault(code: string, what: string): Error {
 }
 
 /**
- * Runs with a fault at each step in turn, until a run has fewer steps than that.
+ * Runs with a fault at each step in turn, until two of them one after the other have fewer steps than that: how many there
+ * are may differ by what else the machine does.
  * @param stride 1 for all; a slice of them with more. @returns how many steps a clean run has, or a slice came to.
  */
 export async function everyFault(
@@ -195,11 +196,12 @@ export async function everyFault(
 ): Promise<number> {
   const { from = 1, stride = 1, runs = Number.POSITIVE_INFINITY, parallel = 1, root, ...options } = make
   let n = 0
-  let clean: number | undefined
+  const clean = new Map<number, number>()
+  let ended = false
   let furthest = 0
   let failed: Error | undefined
   const inTurn = async () => {
-    while (n < runs && clean === undefined && failed === undefined) {
+    while (n < runs && !ended && failed === undefined) {
       const at = from + stride * n++
       if (at > mostSteps) throw new Error('it never passes clean')
       const faults = new Faults({ ...options, at, ...(root === undefined ? {} : { root: root(at) }) })
@@ -209,11 +211,14 @@ export async function everyFault(
         const said = error instanceof Error ? error.message : String(error)
         failed ??= new Error(`${faults.toString()}: ${said}`, { cause: error })
       }
-      if (faults.struck === undefined) clean ??= faults.steps
-      else furthest = Math.max(furthest, at)
+      if (faults.struck !== undefined) furthest = Math.max(furthest, at)
+      else {
+        clean.set(at, faults.steps)
+        ended ||= clean.has(at - stride) || clean.has(at + stride)
+      }
     }
   }
   await Promise.all(Array.from({ length: parallel }, inTurn))
   if (failed !== undefined) throw failed
-  return clean ?? furthest
+  return Math.max(furthest, ...clean.values())
 }
