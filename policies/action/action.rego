@@ -41,6 +41,14 @@ result := {"effect": "deny", "reasons": deny} if count(deny) > 0
 
 result := {"effect": "allow", "reasons": []} if {
 	count(deny) == 0
+	count(ask) == 0
+	allow
+}
+
+# The action waits, and goes on when these people have approved it: production.rego and git.rego say what asks.
+result := {"effect": "ask", "reasons": ask, "approval": approval} if {
+	count(deny) == 0
+	count(ask) > 0
 	allow
 }
 
@@ -49,6 +57,7 @@ result := {"effect": "allow", "reasons": []} if {
 # custom: { rule: action.role }
 allow if {
 	not is_ssh # see ssh.rego
+	not is_git # see git.rego
 	input.action.verb in verbs[input.role]
 }
 
@@ -80,6 +89,7 @@ deny contains {
 } if {
 	input.role == "reader"
 	not is_ssh
+	not is_git
 	input.action.verb in {"write", "ddl", "admin"}
 }
 
@@ -92,6 +102,7 @@ deny contains {
 	"remedy": "ask for the role admin",
 } if {
 	input.role == "writer"
+	not is_git
 	input.action.verb in {"ddl", "admin"}
 }
 

@@ -22,8 +22,15 @@ const OrNull = <S extends T.TSchema>(schema: S) => T.Union([schema, T.Null()])
 const Who = T.Object({ id: T.String(), name: T.String() })
 
 const Stage = T.Object({ approvers: T.Array(T.String()), quorum: T.Integer(), channel: T.String() })
+const Held = T.Object({
+  session_id: T.String(),
+  text: OrNull(T.String()),
+  shown: T.Array(T.Object({ label: T.String(), lines: T.Array(T.String()), more: T.Optional(T.Integer()) })),
+  released_at_ms: OrNull(T.Integer()),
+})
 const View = T.Object({
   id: T.String(),
+  kind: T.String(),
   hash: T.String(),
   subject: T.Object({ ...Who.properties, email: OrNull(T.String()) }),
   on_behalf_of: OrNull(T.String()),
@@ -43,6 +50,7 @@ const View = T.Object({
   votes: T.Array(
     T.Object({ approver: Who, answer: T.String(), stage: T.Integer(), at_ms: T.Integer(), via: T.String() }),
   ),
+  hold: OrNull(Held),
   grant: OrNull(T.Object({ id: T.String(), ends_at_ms: T.Integer(), revoked_at_ms: OrNull(T.Integer()) })),
 })
 
@@ -181,5 +189,7 @@ function absent(reply: FastifyReply): FastifyReply {
 
 /** Mutable copies of the read-only lists, as the serializer's types want them. */
 function plain(view: RequestView) {
-  return { ...view, votes: [...view.votes] }
+  const { hold } = view
+  const shown = hold?.shown.map(part => ({ ...part, lines: [...part.lines] })) ?? []
+  return { ...view, votes: [...view.votes], hold: hold === null ? null : { ...hold, shown } }
 }

@@ -146,7 +146,7 @@ async function lockAsker(tx: Tx, subject_id: string): Promise<Refused | undefine
   const [pending] = await tx
     .select({ n: count() })
     .from(requests)
-    .where(and(eq(requests.subject_id, subject_id), eq(requests.state, 'pending')))
+    .where(and(eq(requests.subject_id, subject_id), eq(requests.state, 'pending'), eq(requests.kind, 'access')))
   if (pending!.n >= bounds.pending) {
     return refuse(
       'rate_limited',

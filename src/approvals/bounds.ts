@@ -1,4 +1,4 @@
-import { canonical, digest } from '../canonical.ts'
+import { canonical, digest, type Json } from '../canonical.ts'
 
 export interface WhatIsAsked {
   readonly id: string
@@ -9,6 +9,17 @@ export interface WhatIsAsked {
   readonly duration_s: number
   readonly reason: string
   readonly ticket_ref: string | null
+  /** Of the action that waits, where that is what is asked for. */
+  readonly held?: WhatIsHeld | null
+}
+
+/** What exactly waits: these actions of this connection and no others. */
+export interface WhatIsHeld {
+  readonly session_id: string
+  readonly connection_id: string
+  readonly text: string | null
+  readonly shown: unknown
+  readonly held: unknown
 }
 
 /**
@@ -16,8 +27,14 @@ export interface WhatIsAsked {
  * INVARIANT: it covers every field of `WhatIsAsked`, and is computed again from the row whenever votes are counted.
  */
 export function requestHash(asked: WhatIsAsked): string {
-  const { id, subject_id, on_behalf_of, resource, role, duration_s, reason, ticket_ref } = asked
-  return digest(canonical({ id, subject_id, on_behalf_of, resource, role, duration_s, reason, ticket_ref }))
+  const { id, subject_id, on_behalf_of, resource, role, duration_s, reason, ticket_ref, held } = asked
+  const what = { id, subject_id, on_behalf_of, resource, role, duration_s, reason, ticket_ref }
+  return digest(canonical(held ? { ...what, held: heldDigest(held) } : what))
+}
+
+/** INVARIANT: it covers every field of `WhatIsHeld`. */
+export function heldDigest({ session_id, connection_id, text, shown, held }: WhatIsHeld): string {
+  return digest(canonical({ session_id, connection_id, text, shown, held } as Json))
 }
 
 export const bounds = {
@@ -28,6 +45,7 @@ export const bounds = {
   max_duration_s: 2_592_000, // what a policy's data may give at most
   pending: 20, // open requests of one subject
   grants: 200, // live grants of one subject
+  hold_s: 86_400, // an action waits no longer, whatever policy says
 } as const
 
 const control = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/

@@ -1,14 +1,14 @@
 import { eq } from 'drizzle-orm'
 import type { Tx } from '../db/database.ts'
 import type { Decision } from '../policy/decision.ts'
-import type { SubjectFacts } from '../policy/points.ts'
+import type { ApprovalTerms, SubjectFacts } from '../policy/points.ts'
 import { tally } from '../policy/votes.ts'
 import type { Vote } from './access.ts'
 import type { Ground } from './ports.ts'
 import { type Question, requestersOf } from './question.ts'
 import { type Refused, reasonText, refuse } from './refusal.ts'
-import { requests } from './schema.ts'
-import { approveRequest, closeRequest, type GrantRow, type RequestRow, tellRequests } from './settle.ts'
+import { holds, requests } from './schema.ts'
+import { approveHold, approveRequest, closeRequest, type GrantRow, type RequestRow, tellRequests } from './settle.ts'
 
 /** What came of an answer that counted. */
 export interface Counted {
@@ -48,14 +48,28 @@ export async function keepWaiting(
   tx: Tx,
   q: Question,
   counted: readonly Vote[],
-  decision: Decision<'access'>,
+  decision: Decision<'access'> | Decision<'action'>,
 ): Promise<Counted> {
-  await ground.decisionLog.insert(tx, decision)
-  const terms = decision.result!.approval!
-  await tx.update(requests).set({ terms, decision_id: decision.id }).where(eq(requests.id, q.request.id))
+  const terms = await renewTerms(ground, tx, q.request.id, decision)
   await tellRequests(tx, q.request.id, 'pending')
   const { stage } = tally(terms, counted, requestersOf(q))
   return { refused: false, state: 'pending', request: { ...q.request, terms }, grant: null, decision, stage }
+}
+
+/** It waits on, under the terms of this decision. */
+export async function renewTerms(
+  ground: Ground,
+  tx: Tx,
+  request_id: string,
+  decision: Decision<'access'> | Decision<'action'>,
+): Promise<ApprovalTerms> {
+  await ground.decisionLog.insert(tx, decision)
+  const terms = decision.result!.approval!
+  if (decision.point === 'action') {
+    await tx.update(requests).set({ terms }).where(eq(requests.id, request_id))
+    await tx.update(holds).set({ decision_id: decision.id }).where(eq(holds.request_id, request_id))
+  } else await tx.update(requests).set({ terms, decision_id: decision.id }).where(eq(requests.id, request_id))
+  return terms
 }
 
 /** Policy changed since it was asked: it gives this now without another vote, or no longer at all. The answer has no effect. */
@@ -63,7 +77,7 @@ export async function settleWithoutVote(
   ground: Ground,
   tx: Tx,
   q: Question,
-  decision: Decision<'access'>,
+  decision: Decision<'access'> | Decision<'action'>,
 ): Promise<Refused> {
   const settled = await settleByDecision(ground, tx, q, decision, 'allowed by policy as it is now', 'policy')
   const what =
@@ -77,19 +91,22 @@ export async function settleWithoutVote(
   }
 }
 
-/** Grants what policy allows now, and closes what it does not. */
+/** Grants what policy allows now, or lets the action go on, and closes what it does not. */
 export async function settleByDecision(
   ground: Ground,
   tx: Tx,
   q: Omit<Question, 'recorded'>,
-  decision: Decision<'access'>,
+  decision: Decision<'access'> | Decision<'action'>,
   outcome: string,
   by: string,
 ): Promise<Counted> {
   const { request, now_ms } = q
   await ground.decisionLog.insert(tx, decision)
-  if (decision.effect === 'allow' && decision.result?.grant !== undefined) {
-    const grant = await approveRequest(ground, tx, request, decision, { by, outcome, now_ms })
+  if (decision.effect === 'allow' && (request.kind === 'hold' || givesFor(decision))) {
+    const end = { by, outcome, now_ms }
+    const grant = isAccess(decision)
+      ? await approveRequest(ground, tx, request, decision, end)
+      : await approveHold(ground, tx, request, decision, end)
     return {
       refused: false,
       state: 'approved',
@@ -109,6 +126,7 @@ export async function settleByDecision(
     outcome: why,
     now_ms,
     decision_id: decision.id,
+    point: decision.point,
   })
   return {
     refused: false,
@@ -119,3 +137,9 @@ export async function settleByDecision(
     stage: null,
   }
 }
+
+const isAccess = (decision: Decision<'access'> | Decision<'action'>): decision is Decision<'access'> =>
+  decision.point === 'access'
+
+const givesFor = (decision: Decision<'access'> | Decision<'action'>): boolean =>
+  isAccess(decision) && decision.result?.grant !== undefined

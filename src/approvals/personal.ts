@@ -13,6 +13,11 @@ export const personalRequests = (forget: (tx: Tx, requests: readonly string[]) =
   erase: async (tx, _, found) => {
     await forget(tx, found)
     await tx.execute(sql`
+      update holds set text = null, shown = '[]'::jsonb, held = jsonb_build_object(
+        'subject', jsonb_build_object('id', held #>> '{subject,id}'), 'resource', held -> 'resource', 'role', held -> 'role',
+        'actions', '[]'::jsonb)
+      where request_id = any(${sql.param([...found])}::text[])`)
+    await tx.execute(sql`
       update requests set reason = '[erased]', ticket_ref = null,
         client = '{"address": "", "application": "", "via": ""}'::jsonb || jsonb_build_object('via', client ->> 'via')
       where id = any(${sql.param([...found])}::text[])`)

@@ -5,9 +5,9 @@ import type { Decision } from '../policy/decision.ts'
 import type { SubjectFacts } from '../policy/points.ts'
 import { buildAccessInput, type Cover, loadCoversById, loadVotes } from './access.ts'
 import { clock } from './clock.ts'
-import { settleByDecision } from './outcome.ts'
+import { renewTerms, settleByDecision } from './outcome.ts'
 import type { EndedGrant, Ground } from './ports.ts'
-import { decideAgain } from './question.ts'
+import { decideAgain, holdOf } from './question.ts'
 import { isVerdict, reasonText } from './refusal.ts'
 import { grants, requests } from './schema.ts'
 import { closeRequest, type GrantRow, revokeGrant } from './settle.ts'
@@ -94,14 +94,14 @@ export async function redecideRequest(ground: Ground, tx: Tx, request_id: string
     await closeRequest(ground, tx, request, { state: 'denied', by: 'policy', outcome, now_ms })
     return true
   }
-  const question = { request, requester: { ...requester, on_behalf_of: request.on_behalf_of }, resource, now_ms }
-  const decision = decideAgain(ground, question, await loadVotes(tx, request, request.hash))
+  const hold = await holdOf(tx, request)
+  const question = { request, requester: { ...requester, on_behalf_of: request.on_behalf_of }, resource, hold, now_ms }
+  const decision = decideAgain(ground, question, await loadVotes(tx, { ...request, held: hold }, request.hash))
   if (!isVerdict(decision)) return false
   if (decision.effect === 'ask') {
     const terms = decision.result!.approval!
     if (request.terms !== null && canonical(terms) === canonical(request.terms)) return false
-    await ground.decisionLog.insert(tx, decision)
-    await tx.update(requests).set({ terms, decision_id: decision.id }).where(eq(requests.id, request.id))
+    await renewTerms(ground, tx, request.id, decision)
     return true
   }
   await settleByDecision(ground, tx, question, decision, 'allowed by policy as it is now', 'policy')

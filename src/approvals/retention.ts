@@ -35,12 +35,14 @@ export function requestClass(options: {
       const events = await tx.execute<{ id: string }>(sql`
         select e.id from audit_inbox e
         where e.type in ('request.created', 'request.approved', 'request.denied', 'request.expired', 'request.cancelled',
+            'action.held', 'action.released', 'action.refused',
             'vote.cast', 'vote.refused', 'grant.started', 'grant.revoked', 'grant.ended',
             'review.opened', 'review.overdue', 'review.answered', 'review.refused')
           and (e.type not in ('vote.refused', 'review.refused') or e.at_ms < ${before_ms})
           and e.body is not null and e.body::jsonb ->> 'request_id' = ${these}`)
       await options.forget(tx, ids)
       await tx.execute(sql`delete from reviews where request_id = ${these}`)
+      await tx.execute(sql`delete from holds where request_id = ${these}`)
       await tx.execute(sql`delete from votes where request_id = ${these}`)
       await tx.execute(sql`delete from grants where request_id = ${these}`)
       await tx.execute(sql`delete from requests where id = ${these}`)

@@ -13,7 +13,7 @@ import {
 } from 'drizzle-orm/pg-core'
 import { integer53 } from '../db/columns.ts'
 import { subjects } from '../identity/schema.ts'
-import type { ApprovalTerms } from '../policy/points.ts'
+import type { ActionFacts, ApprovalTerms, ResourceFacts, SubjectFacts } from '../policy/points.ts'
 import { decisions } from '../policy/schema.ts'
 
 const at = () => timestamp({ withTimezone: true })
@@ -23,10 +23,14 @@ export type ReviewAnswer = 'accept' | 'flag'
 
 export type RequestState = 'pending' | 'approved' | 'denied' | 'expired' | 'cancelled'
 
+/** What is asked for: a role for a while, or that one action goes on now. */
+export type RequestKind = 'access' | 'hold'
+
 export const requests = pgTable(
   'requests',
   {
     id: text().primaryKey(), // req_…
+    kind: text().$type<RequestKind>().notNull().default('access'),
     subject_id: text()
       .notNull()
       .references(() => subjects.id),
@@ -56,10 +60,49 @@ export const requests = pgTable(
     index().on(t.decision_id), // asked for when a decision is deleted
     unique('requests_identity').on(t.id, t.subject_id, t.resource, t.role),
     unique('requests_requester').on(t.id, t.subject_id),
-    check('requests_bounds', sql`length(${t.reason}) between 1 and 2000 and ${t.duration_s} >= 60`),
+    check(
+      'requests_bounds',
+      sql`length(${t.reason}) between 1 and 2000 and (${t.duration_s} >= 60 or (${t.kind} = 'hold' and ${t.duration_s} = 0))`,
+    ),
+    check('requests_kind', sql`${t.kind} in ('access','hold')`),
     check('requests_state', sql`${t.state} in ('pending','approved','denied','expired','cancelled')`),
     check('requests_ended', sql`(${t.state} = 'pending') = (${t.ended_at} is null)`),
   ],
+)
+
+/** What approvers see of an action that waits. */
+export interface ShownPart {
+  readonly label: string
+  readonly lines: readonly string[]
+  readonly more?: number
+}
+
+/** What is decided again with each vote: the actions that ask, and the session facts fixed at connect. */
+export interface HeldActions {
+  readonly subject: SubjectFacts
+  readonly resource: ResourceFacts
+  readonly role: string
+  readonly actions: readonly ActionFacts[]
+}
+
+/** An action of a connection that waits: a request of the kind `hold` is about it. The gateway that serves it writes its row. */
+export const holds = pgTable(
+  'holds',
+  {
+    request_id: text()
+      .primaryKey()
+      .references(() => requests.id),
+    session_id: text().notNull(), // ses_… and con_… of a higher room, which the row rules check (db/grants.ts)
+    connection_id: text().notNull(),
+    process_id: text().notNull(), // prc_…: the one that waits for the answer
+    text: text(), // as masking lets it be shown; null where policy records none
+    shown: jsonb().$type<readonly ShownPart[]>().notNull(),
+    held: jsonb().$type<HeldActions>().notNull(), // the hash of the request covers all that is above
+    decision_id: text().notNull(), // dec_…, the `action` decision that asked, or asked last
+    seen_at: at().notNull().defaultNow(), // when its process still waited
+    released_at: at(), // INVARIANT: set once, by the process that lets it go on
+  },
+  t => [index().on(t.session_id)],
 )
 
 export const votes = pgTable(

@@ -13,7 +13,7 @@ export type GrantRow = typeof grants.$inferSelect
 
 /** Ends a pending request without a grant. The caller holds the row's lock. */
 export async function closeRequest(
-  ground: Ground,
+  ground: Pick<Ground, 'audit'>,
   tx: Tx,
   request: RequestRow,
   end: {
@@ -22,6 +22,8 @@ export async function closeRequest(
     outcome: string
     now_ms: number
     decision_id?: string
+    /** That answered; decisions on actions have a log of their own, which requests do not refer to. */
+    point?: Decision['point']
   },
 ): Promise<void> {
   const type: EventType = `request.${end.state}`
@@ -42,9 +44,34 @@ export async function closeRequest(
     ended_at: new Date(end.now_ms),
     ended_by: end.by,
     outcome: end.outcome,
-    ...(end.decision_id === undefined ? {} : { decision_id: end.decision_id }),
+    ...(end.decision_id === undefined || end.point === 'action' ? {} : { decision_id: end.decision_id }),
   })
   await tellRequests(tx, request.id, end.state)
+}
+
+/** An action that waits may go on: its gateway hears of it, decides once more, and lets it. */
+export async function approveHold(
+  ground: Ground,
+  tx: Tx,
+  request: RequestRow,
+  decision: Decision<'action'>,
+  end: { by: string; outcome: string; now_ms: number },
+): Promise<null> {
+  if (request.kind !== 'hold') throw new TypeError('an action that is approved gives no access')
+  await ground.audit.record(tx, {
+    type: 'request.approved',
+    body: { request_id: request.id, by: end.by, outcome: end.outcome, role: request.role, decision_id: decision.id },
+    subject_id: request.subject_id,
+    resource: request.resource,
+  })
+  await leavePending(tx, request, {
+    state: 'approved',
+    ended_at: new Date(end.now_ms),
+    ended_by: end.by,
+    outcome: end.outcome,
+  })
+  await tellRequests(tx, request.id, 'approved')
+  return null
 }
 
 /**
@@ -62,6 +89,7 @@ export async function approveRequest(
   const max_s = decision.result?.grant?.max_s
   if (decision.effect !== 'allow' || max_s === undefined)
     throw new TypeError('a grant needs an allow that says how long')
+  if (request.kind !== 'access') throw new TypeError('an action that waits gives no grant')
   const grant_id = newId('grt')
   const ends_at = new Date(end.now_ms + Math.min(request.duration_s, max_s) * 1000)
   const about = { subject_id: request.subject_id, resource: request.resource }

@@ -1,8 +1,8 @@
-import { and, asc, eq, inArray, isNull, lte } from 'drizzle-orm'
+import { and, asc, eq, inArray, isNull, lt, lte, sql } from 'drizzle-orm'
 import type { Tx } from '../db/database.ts'
 import { clock } from './clock.ts'
 import type { EndedGrant, Ground } from './ports.ts'
-import { grants, requests } from './schema.ts'
+import { grants, holds, requests } from './schema.ts'
 import { closeRequest, endedGrant, tellGrants } from './settle.ts'
 
 /** Rows of one transaction. A sweeper that finds this many comes again at once. */
@@ -27,6 +27,31 @@ export async function expireRequests(ground: Ground, tx: Tx): Promise<string[]> 
     })
   }
   return due.map(request => request.id)
+}
+
+/** A gateway says each second that it waits; one that has not for so long is gone, and with it the client. */
+const forsaken_s = 20
+
+/** Ends holds that nobody waits for any more: their process died, or could not say that its client left. */
+export async function endForsaken(ground: Ground, tx: Tx): Promise<string[]> {
+  const due = await tx
+    .select({ request: requests })
+    .from(requests)
+    .innerJoin(holds, eq(holds.request_id, requests.id))
+    .where(
+      and(
+        eq(requests.state, 'pending'),
+        eq(requests.kind, 'hold'),
+        lt(holds.seen_at, sql`clock_timestamp() - make_interval(secs => ${forsaken_s})`),
+      ),
+    )
+    .limit(sweepPage)
+    .for('no key update', { of: requests, skipLocked: true })
+  const now_ms = await clock(tx)
+  const outcome = 'nobody waits for it any more: its connection is gone'
+  for (const { request } of due)
+    await closeRequest(ground, tx, request, { state: 'cancelled', by: 'time', outcome, now_ms })
+  return due.map(({ request }) => request.id)
 }
 
 /** Announces grants whose time is over. They gave nothing since `ends_at`: this is the event, not the end. */

@@ -2,11 +2,12 @@ import { and, desc, eq, inArray, lt, or, sql } from 'drizzle-orm'
 import type { Queryable } from '../db/database.ts'
 import { subjects } from '../identity/schema.ts'
 import type { ApprovalTerms } from '../policy/points.ts'
-import { grants, type RequestState, requests, votes } from './schema.ts'
+import { grants, holds, type RequestKind, type RequestState, requests, type ShownPart, votes } from './schema.ts'
 
 /** A request as people see it: in the web UI, in Slack, on the command line. */
 export interface RequestView {
   readonly id: string
+  readonly kind: RequestKind
   /** What a vote on it must name. */
   readonly hash: string
   /** The e-mail is shown, because two people may have one name; it is never matched. */
@@ -26,7 +27,19 @@ export interface RequestView {
   readonly decision_id: string
   readonly terms: ApprovalTerms | null
   readonly votes: readonly VoteView[]
+  /** The action that waits, where no access is asked for: `reason` is its title then. */
+  readonly hold: HeldView | null
   readonly grant: { readonly id: string; readonly ends_at_ms: number; readonly revoked_at_ms: number | null } | null
+}
+
+/** What approvers see of an action that waits. */
+export interface HeldView {
+  readonly session_id: string
+  /** As masking lets it be shown; null where policy records none. */
+  readonly text: string | null
+  readonly shown: readonly ShownPart[]
+  /** When it went on. */
+  readonly released_at_ms: number | null
 }
 
 export interface VoteView {
@@ -91,10 +104,11 @@ export async function listRequests(q: Queryable, filter: RequestFilter): Promise
 
 function requestRows(q: Queryable) {
   return q
-    .select({ request: requests, name: subjects.name, email: subjects.email, grant: grants })
+    .select({ request: requests, name: subjects.name, email: subjects.email, grant: grants, hold: holds })
     .from(requests)
     .innerJoin(subjects, eq(subjects.id, requests.subject_id))
     .leftJoin(grants, eq(grants.request_id, requests.id))
+    .leftJoin(holds, eq(holds.request_id, requests.id))
 }
 
 async function withVotes(q: Queryable, rows: Awaited<ReturnType<typeof requestRows>>): Promise<RequestView[]> {
@@ -110,8 +124,9 @@ async function withVotes(q: Queryable, rows: Awaited<ReturnType<typeof requestRo
       ),
     )
     .orderBy(votes.at, votes.id)
-  return rows.map(({ request, name, email, grant }) => ({
+  return rows.map(({ request, name, email, grant, hold }) => ({
     id: request.id,
+    kind: request.kind,
     hash: request.hash,
     subject: { id: request.subject_id, name, email },
     on_behalf_of: request.on_behalf_of,
@@ -126,7 +141,7 @@ async function withVotes(q: Queryable, rows: Awaited<ReturnType<typeof requestRo
     expires_at_ms: request.expires_at.getTime(),
     ended_at_ms: request.ended_at?.getTime() ?? null,
     outcome: request.outcome,
-    decision_id: request.decision_id,
+    decision_id: hold?.decision_id ?? request.decision_id,
     terms: request.terms,
     votes: cast
       .filter(({ vote }) => vote.request_id === request.id)
@@ -137,6 +152,15 @@ async function withVotes(q: Queryable, rows: Awaited<ReturnType<typeof requestRo
         at_ms: vote.at.getTime(),
         via: vote.via,
       })),
+    hold:
+      hold === null
+        ? null
+        : {
+            session_id: hold.session_id,
+            text: hold.text,
+            shown: hold.shown,
+            released_at_ms: hold.released_at?.getTime() ?? null,
+          },
     grant:
       grant === null
         ? null

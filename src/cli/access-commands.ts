@@ -34,8 +34,12 @@ export function addAccessCommands(program: Command, client: () => Client, profil
     .option('-s, --state <state>', 'pending, approved, denied, expired or cancelled')
     .action(async (o: { state?: string }) => (await import('./access.ts')).listRequests(client(), o))
   program
+    .command('show-request <request>')
+    .description('one request: who asks for what, and how it stands; of an action that waits, what would be done')
+    .action(async (id: string) => (await import('./access.ts')).showRequest(client(), id))
+  program
     .command('approve <request>')
-    .description('approve a request')
+    .description('approve a request: access, or one action that waits')
     .action(async (id: string) => (await import('./access.ts')).vote(client(), id, 'approve'))
   program
     .command('deny <request>')

@@ -6,6 +6,7 @@ import { instant, plain, say, span, table } from './output.ts'
 /** What the command line reads of a request; the API's own schema is the truth (GET /openapi.json). */
 export interface RequestAnswer {
   readonly id: string
+  readonly kind: string
   readonly hash: string
   readonly subject: { readonly name: string; readonly email: string | null }
   readonly resource: string
@@ -18,6 +19,11 @@ export interface RequestAnswer {
   readonly expires_at_ms: number
   readonly terms: {
     readonly stages: readonly { readonly approvers: readonly string[]; readonly quorum: number }[]
+  } | null
+  readonly hold: {
+    readonly session_id: string
+    readonly text: string | null
+    readonly shown: readonly { readonly label: string; readonly lines: readonly string[]; readonly more?: number }[]
   } | null
   readonly grant: { readonly id: string; readonly ends_at_ms: number } | null
 }
@@ -118,7 +124,7 @@ export async function listRequests(client: Client, options: { state?: string }):
       r.subject.name,
       r.role,
       r.resource,
-      span(r.duration_s),
+      r.hold === null ? span(r.duration_s) : 'once',
       instant(r.created_at_ms),
       r.state,
       r.reason,
@@ -133,11 +139,39 @@ export async function listRequests(client: Client, options: { state?: string }):
 export async function vote(client: Client, id: string, answer: 'approve' | 'deny'): Promise<void> {
   const path = `/api/requests/${encodeURIComponent(id)}`
   const request = await client.get<RequestAnswer>(path)
-  say(
-    `${plain(request.subject.name)}${request.subject.email === null ? '' : ` <${plain(request.subject.email)}>`} asks for ${request.role} on ${request.resource} for ${span(request.duration_s)}: ${plain(request.reason)}`,
-  )
+  tellAsked(request)
   const after = await client.post<RequestAnswer>(`${path}/votes`, { answer, hash: request.hash })
   say(after.state === 'pending' ? 'Your vote counts; more approvals are needed.' : `The request is ${after.state}.`)
+}
+
+/** Shows one request: what is asked, and how it stands. */
+export async function showRequest(client: Client, id: string): Promise<void> {
+  const request = await client.get<RequestAnswer>(`/api/requests/${encodeURIComponent(id)}`)
+  tellAsked(request)
+  const { state, outcome } = request
+  say(
+    state === 'pending'
+      ? `It waits${whoAnswers(request)}.`
+      : `It was ${plain(outcome?.startsWith(state) ? outcome : `${state}${outcome === null ? '' : `: ${outcome}`}`)}.`,
+  )
+}
+
+/** Who asks for what. Of an action that waits all that its approvers may see. */
+function tellAsked(request: RequestAnswer): void {
+  const { subject, role, resource, reason, hold } = request
+  const who = `${plain(subject.name)}${subject.email === null ? '' : ` <${plain(subject.email)}>`}`
+  if (hold === null) {
+    say(`${who} asks for ${role} on ${resource} for ${span(request.duration_s)}: ${plain(reason)}`)
+    return
+  }
+  say(`${who}, as ${role} on ${resource}, waits for this to go on, once: ${plain(reason)}`)
+  if (hold.text === null) say('  (policy records no text here)')
+  else for (const line of hold.text.split('\n')) say(`  | ${plain(line)}`)
+  for (const { label, lines, more = 0 } of hold.shown) {
+    say(`  ${plain(label)}:`)
+    for (const line of lines) say(`    ${plain(line)}`)
+    if (more > 0) say(`    … and ${more} more`)
+  }
 }
 
 export async function cancel(client: Client, id: string): Promise<void> {

@@ -85,7 +85,7 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
   decision_exports: controlOnly('select', 'insert', 'update', 'delete'),
   decision_places: controlOnly('select', 'insert', 'update'),
 
-  // approvals: the gateway reads them to decide again, and can never make one
+  // approvals: the gateway reads them to decide again, and can never make a vote or a grant; it asks for its own holds
   requests: {
     control: [
       'select',
@@ -94,7 +94,12 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
       'update(reason, ticket_ref, client)', // what an erasure empties
       'delete',
     ],
-    gateway: read,
+    gateway: ['select', 'insert', 'update(state, ended_at, ended_by, outcome)'],
+    replay: read,
+  },
+  holds: {
+    control: ['select', 'update(decision_id)', 'update(text, shown, held)', 'delete'],
+    gateway: ['select', 'insert', 'update(seen_at, released_at)'],
     replay: read,
   },
   votes: { control: ['select', 'insert', 'delete'], gateway: read, replay: read },
@@ -217,6 +222,15 @@ export const rowRules: Readonly<Record<string, RowRules>> = {
     insert: { control: 'batch is null and seq is null', gateway: 'batch is null and seq is null', replay: 'false' },
     update: { control: 'true', gateway: 'true', replay: 'false' },
   },
+  // A gateway asks that an action of a session may go on, and takes that back; it answers nothing.
+  requests: {
+    insert: { control: "kind = 'access'", gateway: "kind = 'hold' and state = 'pending'", replay: 'false' },
+    update: { control: 'true', gateway: "kind = 'hold' and state = 'cancelled'", replay: 'false' },
+  },
+  holds: {
+    insert: { control: 'false', gateway: `released_at is null and ${ofLiveSession()}`, replay: 'false' },
+    update: { control: 'true', gateway: 'true', replay: 'false' },
+  },
   // Control seals and deletes; a gateway only opens again what it has more of.
   recordings: {
     insert: { control: 'false', gateway: "state = 'open' and seal is null and receipt is null", replay: 'false' },
@@ -246,6 +260,13 @@ export const deletable: Readonly<Record<string, string>> = {
   action_decisions: `${olderThanFloor()} and batch is not null`,
 }
 
+/** What waits is of a session that lives, and is asked for as whom, as what and where that session is. */
+function ofLiveSession(): string {
+  return `exists (select from requests r join sessions s
+    on s.subject_id = r.subject_id and s.resource = r.resource and s.role = r.role
+    where r.id = holds.request_id and s.id = holds.session_id and s.ended_at is null)`
+}
+
 function olderThanFloor(): string {
   return `at_ms < (extract(epoch from clock_timestamp()) * 1000)::bigint - ${logFloor_s * 1000}`
 }
@@ -272,4 +293,5 @@ export const updatable: Readonly<Record<string, string | TableConditions>> = {
   decisions: { control: 'true', gateway: 'false', replay: "point = 'replay'" },
   recordings: { control: 'true', gateway: "state <> 'deleted'", replay: 'false' },
   recording_parts: { control: 'true', gateway: 'ended_at is null', replay: 'false' },
+  requests: { control: 'true', gateway: "kind = 'hold' and state = 'pending'", replay: 'false' },
 }

@@ -1,5 +1,5 @@
 import { and, asc, eq, gte, inArray, isNull, lt, or } from 'drizzle-orm'
-import { grants, requests, votes } from '../approvals/schema.ts'
+import { grants, holds, requests, votes } from '../approvals/schema.ts'
 import type { Queryable } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { subjects } from '../identity/schema.ts'
@@ -45,13 +45,19 @@ export async function collect(db: Queryable, about: About): Promise<Collected> {
   const sessionRows = await sessionsOf(db, about)
   tooMany('sessions', sessionRows.length)
   const grantIds = [...new Set(sessionRows.map(row => row.grant_id))]
-  const requestRows = await requestsOf(db, about, grantIds)
+  const requestRows = await requestsOf(
+    db,
+    about,
+    grantIds,
+    sessionRows.map(row => row.id),
+  )
   tooMany('requests', requestRows.length)
   const requestIds = requestRows.map(row => row.id)
   const sessionIds = sessionRows.map(row => row.id)
   const voteRows = await inPieces(requestIds, ids =>
     db.select().from(votes).where(inArray(votes.request_id, ids)).orderBy(asc(votes.at), asc(votes.id)),
   )
+  const heldRows = await inPieces(requestIds, ids => db.select().from(holds).where(inArray(holds.request_id, ids)))
   const grantRows = await inPieces(requestIds, ids => db.select().from(grants).where(inArray(grants.request_id, ids)))
   const connectionRows = await inPieces(sessionIds, ids =>
     db.select().from(connections).where(inArray(connections.session_id, ids)).orderBy(asc(connections.id)),
@@ -75,11 +81,14 @@ export async function collect(db: Queryable, about: About): Promise<Collected> {
       id: row.id,
       votes: voteRows.filter(vote => vote.request_id === row.id).map(fact),
       grant: grantRows.filter(grant => grant.request_id === row.id).map(fact)[0] ?? null,
+      held: heldRows.filter(held => held.request_id === row.id).map(fact)[0] ?? null,
     })),
     recordings: recordingRows,
     holds: grouped(holdRows),
     referred: [
-      ...[...sessionRows, ...requestRows, ...voteRows, ...grantRows, ...recordingRows].map(row => row.decision_id),
+      ...[...sessionRows, ...requestRows, ...heldRows, ...voteRows, ...grantRows, ...recordingRows].map(
+        row => row.decision_id,
+      ),
       ...recordingRows.flatMap(row => (row.receipt === null ? [] : [row.receipt.decision_id])),
     ],
   }
@@ -108,10 +117,15 @@ async function sessionsOf(db: Queryable, about: About) {
   )
 }
 
-async function requestsOf(db: Queryable, about: About, grantIds: readonly string[]) {
+async function requestsOf(db: Queryable, about: About, grantIds: readonly string[], sessionIds: readonly string[]) {
   const ids = new Set<string>('request' in about ? [about.request] : [])
   for (const row of await inPieces(grantIds, some =>
     db.select({ id: grants.request_id }).from(grants).where(inArray(grants.id, some)),
+  ))
+    ids.add(row.id)
+  // What waited in these sessions.
+  for (const row of await inPieces(sessionIds, some =>
+    db.select({ id: holds.request_id }).from(holds).where(inArray(holds.session_id, some)),
   ))
     ids.add(row.id)
   if ('subject' in about) {

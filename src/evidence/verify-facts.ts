@@ -1,4 +1,4 @@
-import { requestHash, type WhatIsAsked } from '../approvals/bounds.ts'
+import { requestHash, type WhatIsAsked, type WhatIsHeld } from '../approvals/bounds.ts'
 import { leafHash, verifyInclusion } from '../audit/merkle.ts'
 import { digest } from '../canonical.ts'
 import { derivedDecisionId } from '../policy/decision-id.ts'
@@ -28,9 +28,23 @@ export class FactCheck {
     const { id, subject_id, on_behalf_of, resource, role, duration_s, reason, ticket_ref } =
       row as unknown as WhatIsAsked
     const asked = { id, subject_id, on_behalf_of, resource, role, duration_s, reason, ticket_ref }
-    if (requestHash(asked) !== row['hash'])
+    const held = row['held'] as (WhatIsHeld & Fact) | null | undefined
+    if (requestHash({ ...asked, held: held ?? null }) !== row['hash'])
       this.#found.flaw(`${name}: what was asked is NOT what its hash and its votes bind`)
-    this.#same(name, 'request.created', id, { ...asked, id: undefined, request_id: id })
+    if (held) {
+      const { session_id, connection_id } = held
+      const said = {
+        request_id: id,
+        session_id,
+        connection_id,
+        role,
+        on_behalf_of,
+        title: reason,
+        subject_id,
+        resource,
+      }
+      this.#same(name, 'action.held', id, said)
+    } else this.#same(name, 'request.created', id, { ...asked, id: undefined, request_id: id })
     const votes = row['votes'] as readonly Fact[]
     for (const vote of votes) this.#vote(name, row, vote)
     for (const cast of this.#log.about(id, 'vote.cast'))

@@ -1,16 +1,35 @@
+import { canonical, type Json } from '../canonical.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { Engine } from '../policy/engine.ts'
 import { Permit } from '../policy/permit.ts'
-import type { ActionFacts, MaskRule } from '../policy/points.ts'
+import type { ActionFacts, Input, MaskRule } from '../policy/points.ts'
 import type { PackedMember } from '../recording/events.ts'
+import type { Holds } from './holds.ts'
 import type { LiveSession } from './live-session.ts'
-import type { Forwarding, Gate, Verdict } from './protocol.ts'
+import type { Forwarding, Gate, Verdict, Waits } from './protocol.ts'
+import { exhibit } from './shown.ts'
 
 export interface GatePorts {
   readonly engine: Engine
   /** Queues a decision for the log. `false`: it is full, and what was decided must not happen. */
   readonly append: (decision: Decision) => boolean
+  readonly holds: Pick<Holds, 'whyNot' | 'place'>
+  /** Of the connection. */
+  readonly ended: AbortSignal
+  readonly client: Input<'access'>['client']
+  /** The `access` decision that opened it. */
+  readonly access_decision_id: string
 }
+
+/** What an approval let go on: these actions of this connection. */
+interface Released {
+  readonly request: string
+  readonly votes: NonNullable<Input<'action'>['hold']>['votes']
+  readonly actions: string
+}
+
+type Answered = { readonly decision: Decision<'action'>; readonly allowed: boolean }
+type Asked = { readonly action: ActionFacts; readonly decision: Decision<'action'> }
 
 interface Remembered {
   readonly generation: number | null
@@ -28,6 +47,7 @@ export class ConnectionGate implements Gate {
   readonly #connection: string
   readonly #ports: GatePorts
   readonly #remembered = new WeakMap<ActionFacts, Remembered>()
+  readonly #released = new WeakMap<Verdict, Released>()
   #refit: Refit | undefined
 
   constructor(session: LiveSession, connection: string, ports: GatePorts) {
@@ -65,20 +85,132 @@ export class ConnectionGate implements Gate {
     }
   }
 
-  judge(actions: readonly ActionFacts[], record: Parameters<Gate['judge']>[1]): Verdict {
+  judge(actions: readonly ActionFacts[], record: Parameters<Gate['judge']>[1], waits?: Waits): Verdict {
     if (this.#session.moderation.state() === 'waiting') return this.#unwatched(record)
     let last: Decision<'action'> | null = null
+    const asked: Asked[] = []
     for (const action of actions) {
       const { decision, allowed } = this.#decide(action)
       last = decision
       if (!this.#ports.append(decision)) return this.#logFull(decision, record)
-      if (!allowed) {
-        this.#statement('deny', decision, actions, record)
-        return { allowed: false, decision, ...denialWords(decision) }
-      }
+      if (allowed) continue
+      if (decision.effect === 'ask') asked.push({ action, decision })
+      else return this.#deny(decision, actions, record)
     }
+    if (asked.length > 0) return this.#ask(asked, actions, record, waits)
     this.#statement('allow', last, actions, record)
     return { allowed: true, decision: last, ...allowedMessages }
+  }
+
+  #deny(
+    decision: Decision<'action'>,
+    actions: readonly ActionFacts[],
+    record: Parameters<Gate['judge']>[1],
+    words = denialWords(decision),
+  ): Verdict {
+    this.#statement('deny', decision, actions, record)
+    return { allowed: false, decision, ...words }
+  }
+
+  /** Policy asks for an approval: what may wait does; the rest of a run that was approved goes on; all else is denied. */
+  #ask(
+    asked: readonly Asked[],
+    actions: readonly ActionFacts[],
+    record: Parameters<Gate['judge']>[1],
+    waits: Waits | undefined,
+  ): Verdict {
+    const [{ decision }] = asked as [Asked]
+    if (waits?.prepares) {
+      this.#statement('allow', decision, actions, record)
+      return { allowed: true, decision, ...allowedMessages }
+    }
+    const before = waits?.under && this.#released.get(waits.under)
+    if (before !== undefined && before.actions === textOf(actions)) {
+      const { decision: last, allowed } = this.#again(actions, before.request, before.votes)
+      if (!allowed) return this.#deny(last, actions, record)
+      this.#statement('allow', last, actions, record, before.request)
+      return { allowed: true, decision: last, ...allowedMessages }
+    }
+    const cannot = (why: string) => this.#deny(decision, actions, record, cannotWait(decision, why))
+    if (waits === undefined) return cannot('cannot wait for one')
+    const terms = decision.result?.approval
+    if (terms === undefined) return cannot('has no approvers')
+    const text = canonical(terms as unknown as Json)
+    if (asked.some(each => canonical(each.decision.result?.approval as unknown as Json) !== text))
+      return cannot('asks different people at once: send them one by one')
+    const full = this.#ports.holds.whyNot(this.#session)
+    if (full !== undefined) return cannot(`cannot wait now: ${full}`)
+    const seen = exhibit(waits, this.#session.settings.level === 'full' ? record.text : null)
+    const { subject, resource, role } = this.#session.about
+    const held = { subject, resource, role, actions: asked.map(each => each.action) }
+    if (seen === undefined || canonical(held as unknown as Json).length > mostHeld)
+      return cannot('is too long for anybody to read before it runs: send it in smaller parts')
+    const about = (request: string) => ({ record, actions, request })
+    const hold = this.#ports.holds.place(
+      {
+        session: this.#session,
+        ended: this.#ports.ended,
+        decision,
+        terms,
+        again: (request, votes) => this.#again(actions, request, [...votes]),
+        voted: (request, words) => this.record('approval', { hold: request, words }),
+        allow: (request, votes, last) => {
+          this.#statement('allow', last, actions, record, request)
+          const verdict = { allowed: true, decision: last, ...allowedMessages }
+          this.#released.set(verdict, { request, votes: [...votes], actions: textOf(actions) })
+          return verdict
+        },
+        refuse: (request, why, last) => this.#refused(about(request), why, last),
+      },
+      {
+        session_id: this.#session.id,
+        connection_id: this.#connection,
+        ...seen,
+        held,
+        terms,
+        decision_id: decision.id,
+        access_decision_id: this.#ports.access_decision_id,
+        client: this.#ports.client,
+      },
+    )
+    this.record('held', { hold: hold.id, decision: decision.id, title: seen.title, ...this.#text(record.text) })
+    return { allowed: false, held: hold, decision, ...cannotWait(decision, 'waits for one') }
+  }
+
+  #refused(
+    about: { readonly record: Parameters<Gate['judge']>[1]; actions: readonly ActionFacts[]; request: string },
+    why: string,
+    decision: Decision<'action'>,
+  ): Verdict {
+    const { record, actions, request } = about
+    this.#statement('deny', decision, actions, record, request)
+    const { detail } = denialWords(decision)
+    return {
+      allowed: false,
+      decision,
+      message: `refused: this needs an approval, and ${why}`,
+      detail: `${detail}, request ${request}`,
+      remedy: 'ask the approvers, then send it again',
+    }
+  }
+
+  /** INVARIANT: each action anew, under the revision of now; votes count only where it still asks. */
+  #again(actions: readonly ActionFacts[], request: string, votes: Released['votes']): Answered {
+    const { engine, append } = this.#ports
+    const { subject, resource, role } = this.#session.about
+    let last: Answered | undefined
+    for (const action of actions) {
+      last = this.#decide(action)
+      if (!append(last.decision)) return { ...last, allowed: false }
+      if (last.allowed) continue
+      if (last.decision.effect !== 'ask') return last
+      const input = { subject, resource, role, action, hold: { request, votes: [...votes] } }
+      const { decision, permit } = engine.decide('action', input, { session_id: this.#session.id, request_id: request })
+      last = { decision, allowed: append(decision) && Permit.is(permit) }
+      if (!last.allowed) return last
+    }
+    if (last === undefined) throw new TypeError('nothing to decide')
+    return last
   }
 
   refuse(reason: Parameters<Gate['refuse']>[0]): void {
@@ -130,10 +262,12 @@ export class ConnectionGate implements Gate {
     decision: Decision | null,
     actions: readonly ActionFacts[],
     record: Parameters<Gate['judge']>[1],
+    request?: string,
   ): void {
     const body: Record<string, unknown> = {
       effect,
       decision: decision?.id ?? null,
+      ...(request === undefined ? {} : { hold: request }),
       actions: actions.length === 1 ? actions[0]!.kind : actions.map(a => a.kind).join(', '),
     }
     if (this.#session.settings.level === 'full') {
@@ -162,12 +296,25 @@ export class ConnectionGate implements Gate {
   }
 }
 
+/** Session facts and actions of one hold: control decides them again. */
+const mostHeld = 256 * 1024
+
+const textOf = (actions: readonly ActionFacts[]): string => canonical(actions as unknown as Json)
+
+/** Policy asks for an approval, and this is not how it can be given. */
+function cannotWait(decision: Decision, why: string): Pick<Verdict, 'message' | 'detail' | 'remedy'> {
+  const { detail, message } = denialWords(decision)
+  const asked = message.replace('refused by policy: ', '')
+  return {
+    message: `policy asks for an approval of this, which ${why}: ${asked}`,
+    detail,
+    remedy: 'ask for a role that may do this, or ask the owners of the policy',
+  }
+}
+
 /** What a person reads: what was refused, by which rule at which place, and what to do. */
 function denialWords(decision: Decision): Pick<Verdict, 'message' | 'detail' | 'remedy'> {
-  const message =
-    decision.effect === 'ask'
-      ? 'policy asks for an approval of this statement, which this build cannot wait for'
-      : decision.reasons.map(r => r.message).join('; ') || 'policy refused this'
+  const message = decision.reasons.map(r => r.message).join('; ') || 'policy refused this'
   const rules = decision.reasons.map(r => `rule ${r.rule}${r.at === undefined ? '' : ` (${r.at})`}`)
   const remedy = decision.reasons.find(r => r.remedy !== undefined)?.remedy
   return {

@@ -4,6 +4,7 @@ import type { Permit } from '../policy/permit.ts'
 import type { LeaseToReap } from '../sessions/ports.ts'
 import { Failures } from './failures.ts'
 import type { GatewayGround } from './ground.ts'
+import { Holds } from './holds.ts'
 import { type ListenerSettings, Listeners } from './listeners.ts'
 import { Live } from './live.ts'
 import { Opening } from './opening.ts'
@@ -16,6 +17,7 @@ export class Gateway {
   readonly live: Live
   readonly listeners: Listeners
   readonly #ground: GatewayGround
+  readonly #holds: Holds
   readonly #opening: Opening
   readonly #failures: Failures
   readonly #outOfBand: OutOfBand
@@ -23,7 +25,8 @@ export class Gateway {
   constructor(ground: GatewayGround, settings: ListenerSettings) {
     this.#ground = ground
     this.live = new Live(ground)
-    this.#opening = new Opening(ground, this.live)
+    this.#holds = new Holds(ground)
+    this.#opening = new Opening(ground, this.live, this.#holds)
     this.#failures = new Failures(ground.database, ground.audit)
     this.#outOfBand = new OutOfBand(ground.database, ground.notices, ground.process_id)
     this.listeners = new Listeners(settings, (protocol, address) => this.#door(protocol, address))
@@ -32,6 +35,7 @@ export class Gateway {
   /** Serves every protocol of the registry. @throws SallyportError `conflict` when a port is taken. */
   async start(): Promise<void> {
     this.live.start()
+    this.#holds.start()
     await this.listeners.listen(this.#ground.registry.listening())
   }
 
@@ -46,6 +50,7 @@ export class Gateway {
     } as const
     this.live.endConnections(why)
     await this.listeners.close(graceMs)
+    await this.#holds.close()
     await this.live[Symbol.asyncDispose]()
     this.#outOfBand[Symbol.dispose]()
   }

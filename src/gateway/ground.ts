@@ -23,7 +23,7 @@ export interface GatewayGround {
   readonly audit: AuditWriter
   readonly engine: Engine
   readonly resources: Resources
-  readonly decisionLog: Pick<DecisionLog, 'insert' | 'append'>
+  readonly decisionLog: Pick<DecisionLog, 'insert' | 'append' | 'flush'>
   readonly tickets: Pick<Tickets, 'find'>
   readonly sessions: Pick<Sessions, 'present' | 'closeConnection' | 'end' | 'redecideLive' | 'liveMark'>
   readonly leases: Pick<Leases, 'newLeaseId' | 'plan' | 'minted' | 'release'>

@@ -11,6 +11,7 @@ import type { EndCode } from '../sessions/ports.ts'
 import type { OpenedConnection } from '../sessions/present.ts'
 import { ConnectionGate } from './connection-gate.ts'
 import type { GatewayGround } from './ground.ts'
+import type { Holds } from './holds.ts'
 import { extendLease } from './lease-end.ts'
 import { LiveSession } from './live-session.ts'
 import type { ModerationTerms } from './moderation.ts'
@@ -41,11 +42,13 @@ export interface Client {
 export class Opening {
   readonly #ground: GatewayGround
   readonly #live: LiveSessions
+  readonly #holds: Holds
   /** Connections of one session that come together wait for the first one's recorder and credential. */
   readonly #turns = new Map<string, Promise<unknown>>()
 
-  constructor(ground: GatewayGround, live: LiveSessions) {
+  constructor(ground: GatewayGround, live: LiveSessions, holds: Holds) {
     this.#ground = ground
+    this.#holds = holds
     this.#live = live
   }
 
@@ -66,7 +69,7 @@ export class Opening {
       presented = answer
       const admitted = await this.#inTurn(answer.session.id, () => this.#admit(wire, answer))
       if ('refused' in admitted) return await this.#giveBack(presented, admitted)
-      const opened = this.#connection(answer, admitted)
+      const opened = this.#connection(answer, admitted, client)
       await this.#live.joined(admitted, answer.decision.generation)
       return opened
     } catch (error) {
@@ -236,11 +239,18 @@ export class Opening {
     }
   }
 
-  #connection(presented: OpenedConnection, live: LiveSession): Opened {
+  #connection(presented: OpenedConnection, live: LiveSession, client: Client): Opened {
     const { connection_id, session, subject, permit } = presented
     const { engine, decisionLog, targets, sessions, registry, handlers } = this.#ground
-    const gate = new ConnectionGate(live, connection_id, { engine, append: decision => decisionLog.append(decision) })
     const ended = new AbortController()
+    const gate = new ConnectionGate(live, connection_id, {
+      engine,
+      append: decision => decisionLog.append(decision),
+      holds: this.#holds,
+      ended: ended.signal,
+      client: { address: client.address, application: client.application, via: live.resource.protocol },
+      access_decision_id: presented.decision.id,
+    })
     live.connections.set(connection_id, { id: connection_id, gate, ended })
     if (live.isEnded) ended.abort(live.refusal)
     gate.record('connected', {

@@ -366,6 +366,10 @@ export interface Shown {
 export interface Waits {
   /** One line, without literals and secrets: `delete in shop.orders`, `push to main of team/app`. */
   readonly title: string
+  /** Nothing runs by this message, it only prepares what will be judged again: what asks is allowed. */
+  readonly prepares?: true
+  /** The verdict that released the beginning of one run that goes on in parts (the rows of a cursor): the same actions are no second run. */
+  readonly under?: Verdict | undefined
   /** What would be done, besides the text of the record, which approvers see where policy lets it be recorded. Asked only where something waits. */
   shown(): readonly Shown[]
 }

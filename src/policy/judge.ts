@@ -80,10 +80,21 @@ function carryOut<P extends Point>(point: P, input: Input<P>, result: Result<P>,
   if (placed === undefined) return fault('policy_shape', 'a reason names a rule that no rule declares')
   if (effect !== 'ask') return { effect, code: 'policy', reasons: placed, result }
   if (approval === undefined) return fault('policy_shape', '/approval: ask needs approval terms')
-  const question = input as Input<'access'>
-  const { satisfied } = tally(approval, question.votes, [question.subject.id, question.subject.on_behalf_of])
+  const { votes, first } = votesOn(point, input)
+  const { subject } = input as Input<'access' | 'action'>
+  const { satisfied } = tally(approval, votes, [subject.id, subject.on_behalf_of])
   if (satisfied) return { effect: 'allow', code: 'policy', reasons: placed, result }
-  return { effect: 'ask', code: question.stage === 'request' ? 'policy' : 'votes_unsatisfied', reasons: placed, result }
+  return { effect: 'ask', code: first ? 'policy' : 'votes_unsatisfied', reasons: placed, result }
+}
+
+/** The votes that an ask is held against. `first`: it is only asked, and nobody could have answered. */
+function votesOn<P extends Point>(point: P, input: Input<P>): { votes: Input<'access'>['votes']; first: boolean } {
+  if (point === 'action') {
+    const { hold } = input as Input<'action'>
+    return { votes: hold?.votes ?? [], first: hold === undefined }
+  }
+  const { votes, stage } = input as Input<'access'>
+  return { votes, first: stage === 'request' }
 }
 
 /** Old groups mean no new access, no vote, no call and no replay; what lives already is refreshed or ended by identity. */

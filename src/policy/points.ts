@@ -70,24 +70,6 @@ export const AccessInput = T.Object(
   closed,
 )
 
-export const ApproveInput = T.Object(
-  {
-    subject: SubjectFacts, // who presses the button
-    // a vote on a request: approve, deny; a review of what was done under its grant: accept, flag
-    answer: T.Union([T.Literal('approve'), T.Literal('deny'), T.Literal('accept'), T.Literal('flag')]),
-    via: Text,
-    stage: T.Integer(),
-    request: RequestFacts,
-    requester: SubjectFacts,
-    resource: ResourceFacts,
-    role: Text,
-    approvers: T.Array(Text), // groups and subjects of this stage's terms, now; of a review: its reviewers
-    votes: T.Array(VoteFacts),
-    time: Time,
-  },
-  closed,
-)
-
 const Relation = T.Object({ schema: Text, name: Text }, closed)
 
 /** A protocol adds its own facts under its own name; `facts` is that place in the input. */
@@ -104,12 +86,41 @@ export const ActionFacts = T.Object(
   closed,
 )
 
+export const ApproveInput = T.Object(
+  {
+    subject: SubjectFacts, // who presses the button
+    // a vote on a request: approve, deny; a review of what was done under its grant: accept, flag
+    answer: T.Union([T.Literal('approve'), T.Literal('deny'), T.Literal('accept'), T.Literal('flag')]),
+    via: Text,
+    stage: T.Integer(),
+    request: RequestFacts,
+    requester: SubjectFacts,
+    resource: ResourceFacts,
+    role: Text,
+    approvers: T.Array(Text), // groups and subjects of this stage's terms, now; of a review: its reviewers
+    votes: T.Array(VoteFacts),
+    actions: T.Optional(T.Array(ActionFacts)), // what waits, where it is no access that is asked for
+    time: Time,
+  },
+  closed,
+)
+
+/** The votes on an action that waited: there when it is decided again, so that the answer can be computed again too. */
+const HoldFacts = T.Object({ request: Text, votes: T.Array(VoteFacts) }, closed)
+
 /**
  * Session facts are those fixed at connect; no literal, parameter or clock (design §5, cost of a decision). `time` is
  * there only when the package declares `needs: [time]`, and then decide() itself fills it in.
  */
 export const ActionInput = T.Object(
-  { subject: SubjectFacts, resource: ResourceFacts, role: Text, action: ActionFacts, time: T.Optional(Time) },
+  {
+    subject: SubjectFacts,
+    resource: ResourceFacts,
+    role: Text,
+    action: ActionFacts,
+    time: T.Optional(Time),
+    hold: T.Optional(HoldFacts),
+  },
   closed,
 )
 

@@ -79,7 +79,6 @@ export function unsupported<P extends Point>(point: P, result: Result<P>): strin
     approval?: { step_up?: boolean }
     rules?: Result<'masking'>['rules']
   }
-  if (point === 'action' && r.effect === 'ask') return 'an action cannot be held for an approver in this version'
   if (r.effect === 'ask' && r.approval?.step_up === true) return 'approval.step_up is not available in this version'
   if (point !== 'masking') return undefined
   for (const rule of r.rules ?? []) {

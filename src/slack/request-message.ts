@@ -15,6 +15,7 @@ import {
   quote,
   section,
 } from './blocks.ts'
+import { holdBlocks } from './hold-message.ts'
 
 /** The value of a button: which request, and what of it the approver saw. Nothing in it is believed. */
 export const buttonValue = (request: RequestView): string => `${request.id}:${request.hash}`
@@ -29,23 +30,40 @@ export function approverMessage(
   request: RequestView,
   stage: number,
   reasons: readonly Reason[],
-  options: { readonly open: boolean; readonly zone: string },
+  options: { readonly open: boolean; readonly zone: string; readonly origin: string },
 ): Message {
   const stages = request.terms?.stages ?? []
   const here = stages[stage]
   const { name, email } = request.subject
   const who = email === null ? name : `${name} (${email})`
-  const title = `${request.subject.name} asks for ${request.role} on ${request.resource}`
+  const { hold } = request
+  const title =
+    hold === null
+      ? `${request.subject.name} asks for ${request.role} on ${request.resource}`
+      : `${request.subject.name} waits on ${request.resource}: ${request.reason}`
+  const asker: [string, string] = ['Who', request.on_behalf_of === null ? who : `${who}, for ${request.on_behalf_of}`]
   const blocks: KnownBlock[] = [
     { type: 'header', text: plain(title, 150) },
-    fields([
-      ['Who', request.on_behalf_of === null ? who : `${who}, for ${request.on_behalf_of}`],
-      ['What', `${request.role} on ${request.resource}`],
-      ['For how long', duration(request.duration_s)],
-      ['Ticket', request.ticket_ref ?? 'none given'],
-    ]),
-    section('Why, in their own words:'),
-    quote(request.reason),
+    ...(hold === null
+      ? [
+          fields([
+            asker,
+            ['What', `${request.role} on ${request.resource}`],
+            ['For how long', duration(request.duration_s)],
+            ['Ticket', request.ticket_ref ?? 'none given'],
+          ]),
+          section('Why, in their own words:'),
+          quote(request.reason),
+        ]
+      : [
+          fields([
+            asker,
+            ['As', `${request.role} on ${request.resource}`],
+            ['What', request.reason],
+            ['How often', 'once'],
+          ]),
+          ...holdBlocks(hold, `${options.origin}/requests/${request.id}`),
+        ]),
     ...(reasons.length > 0 ? [context(`Policy says: ${reasons.map(said).join('; ')}`)] : []),
   ]
   // A single stage's outcome names who answered; where there are more people, each stands here.

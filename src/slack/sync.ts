@@ -80,10 +80,15 @@ async function wantedMessages(deps: SlackDeps, tx: Tx, request: RequestView): Pr
     wanted.push({
       purpose,
       channel,
-      message: approverMessage(request, stage, reasons, { open: stage === current, zone: deps.zone }),
+      message: approverMessage(request, stage, reasons, {
+        open: stage === current,
+        zone: deps.zone,
+        origin: deps.origin,
+      }),
     })
   }
-  if (request.state !== 'pending') {
+  // Who waits for an action to go on reads the answer where they wait.
+  if (request.state !== 'pending' && request.kind === 'access') {
     const account = await deps.identity.slackOf(request.subject.id)
     if (account?.team_id === deps.teamId) {
       const channel = known.find(message => message.purpose === 'requester')?.channel ?? account.user_id

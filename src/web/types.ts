@@ -18,6 +18,7 @@ export interface ResourceEntry {
 
 export interface RequestEntry {
   readonly id: string
+  readonly kind: string
   readonly hash: string
   readonly subject: { readonly id: string; readonly name: string; readonly email: string | null }
   readonly resource: string
@@ -43,6 +44,12 @@ export interface RequestEntry {
     readonly at_ms: number
     readonly via: string
   }[]
+  readonly hold: {
+    readonly session_id: string
+    readonly text: string | null
+    readonly shown: readonly { readonly label: string; readonly lines: readonly string[]; readonly more?: number }[]
+    readonly released_at_ms: number | null
+  } | null
   readonly grant: { readonly id: string; readonly ends_at_ms: number } | null
 }
 

@@ -187,17 +187,37 @@ strings_of(xs) := [concat("", [s, s, s, s]) | some x in xs; s := format_int(x + 
   })
 
   test.each<[string, string, Point]>([
-    ['an action that must wait', 'package sallyport.action\nresult := {"effect": "ask", "reasons": []}', 'action'],
     ['on_derived: mask', masking('"on_derived": "mask"'), 'masking'],
     ['predicates: allow', masking('"predicates": "allow"'), 'masking'],
   ])('%s is refused as unsupported', async (_, module, point) => {
     const engine = await rawEngine({ [point]: module })
-    const { action, ...session } = actionInput()
-    const { decision, permit } = engine.decide(
-      point,
-      (point === 'action' ? { action, ...session } : session) as Input<Point>,
-    )
+    const { resource, role, subject } = actionInput()
+    const { decision, permit } = engine.decide(point, { resource, role, subject } as Input<Point>)
     expect([decision.effect, decision.code, permit]).toEqual(['deny', 'unsupported', null])
+  })
+
+  test('an action that asks is allowed by votes that satisfy the terms of now, and by those of nobody who acts', async () => {
+    const asks = (quorum: number) =>
+      `package sallyport.action\nresult := {"effect": "ask", "reasons": [], "approval": {"stages": [{"approvers": ["dbas"], "quorum": ${quorum}, "channel": "c"}], "expires_s": 60}}`
+    const engine = await rawEngine({ action: asks(1) })
+    const vote = { answer: 'approve', approver: 'sub_dba', at_ms: now, groups: ['dbas'], stage: 0 }
+    const decide = (on: typeof engine, votes?: (typeof vote)[]) => {
+      const hold = votes === undefined ? {} : { hold: { request: 'req_1', votes } }
+      const { decision, permit } = on.decide('action', { ...actionInput(), ...hold }, { session_id: 'ses_1' })
+      return [decision.effect, decision.code, permit !== null]
+    }
+    expect(decide(engine)).toEqual(['ask', 'policy', false])
+    expect(decide(engine, [])).toEqual(['ask', 'votes_unsatisfied', false])
+    expect(decide(engine, [vote])).toEqual(['allow', 'policy', true])
+    expect(decide(engine, [{ ...vote, approver: actionInput().subject.id }])).toEqual([
+      'ask',
+      'votes_unsatisfied',
+      false,
+    ])
+    expect(decide(engine, [{ ...vote, answer: 'deny' }])).toEqual(['ask', 'votes_unsatisfied', false])
+    expect(decide(await rawEngine({ action: asks(2) }), [vote])).toEqual(['ask', 'votes_unsatisfied', false])
+    const bare = await rawEngine({ action: 'package sallyport.action\nresult := {"effect": "ask", "reasons": []}' })
+    expect(decide(bare)).toEqual(['deny', 'policy_shape', false])
   })
 
   test('step_up is refused as unsupported, even where an ask would be satisfied', async () => {

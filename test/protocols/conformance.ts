@@ -1,6 +1,7 @@
 import { connect } from 'node:net'
 import { eq } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { listRequests } from '../../src/approvals/view.ts'
 import type { Protocol } from '../../src/gateway/protocol.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
 import { sessions } from '../../src/sessions/schema.ts'
@@ -29,6 +30,8 @@ export interface ConformanceKit {
   readonly allowed: { readonly action: string; readonly answers: string }
   /** Denied to a reader; `happened` looks at the target itself. */
   readonly denied: { readonly action: string; happened(world: GatewayWorld): Promise<boolean> }
+  /** For which policy asks an approval, under `edits`. */
+  readonly held: { readonly action: string; readonly answers: string }
   /** What no parser of the protocol understands. */
   readonly notUnderstood: string
   /** Client bytes of all kinds that are no login. */
@@ -67,6 +70,27 @@ export function describeConformance(protocol: Protocol, kit: ConformanceKit): vo
       expect(words).toContain('ask for')
       expect(await kit.denied.happened(world)).toBe(false)
     })
+
+    test.each(['approve', 'deny'] as const)(
+      'an action for which policy asks waits, and its person reads where it is decided and how: %s',
+      async answer => {
+        const issued = await ticket()
+        const running = kit.run(world, gateway.portOf(protocol.name), issued, kit.held.action)
+        const pending = async () =>
+          (await listRequests(world.db, { state: 'pending', limit: 1 })).find(request => request.kind === 'hold')
+        await expect.poll(pending, { timeout: 10_000 }).toBeDefined()
+        const request = (await pending())!
+        const vote = { request_id: request.id, answer, via: 'web', expected_hash: request.hash }
+        expect((await world.approvals.vote({ ...vote, approver: person })).refused).toBe(true)
+        const approver = await world.person(`approver to ${answer}`, ['dbas'])
+        expect((await world.approvals.vote({ ...vote, approver })).refused).toBe(false)
+        const words = await running
+        expect(words).toContain(`/requests/${request.id}`)
+        if (answer === 'approve') expect(words).toContain(kit.held.answers)
+        else expect(words).toMatch(/denied by approver to deny[\s\S]*\w+\.rego:\d+@[0-9a-f]+/)
+        if (answer === 'deny') expect(words.replaceAll(kit.held.action, '')).not.toContain(kit.held.answers)
+      },
+    )
 
     test('what is not understood is not forwarded', async () => {
       const { act } = await kit.open(world, gateway.portOf(protocol.name), await ticket())
@@ -109,6 +133,25 @@ export function describeConformance(protocol: Protocol, kit: ConformanceKit): vo
       expect(revoked.refused).toBe(false)
       expect(await ended).toContain('the ship is sinking')
       expect(Date.now() - since).toBeLessThan(1000)
+    })
+
+    test('what waited and who approved it stand in the recording', async () => {
+      const issued = await ticket()
+      const running = kit.run(world, gateway.portOf(protocol.name), issued, kit.held.action)
+      const pending = async () =>
+        (await listRequests(world.db, { state: 'pending', limit: 1 })).find(request => request.kind === 'hold')
+      await expect.poll(pending, { timeout: 10_000 }).toBeDefined()
+      const { id: request_id } = (await pending())!
+      const approver = await world.person('recorded approver', ['dbas'])
+      await world.approvals.vote({ request_id, answer: 'approve', via: 'web', approver })
+      await running
+      const { id } = await sessionOf(issued)
+      const seen = async () => {
+        const events: string[] = []
+        for await (const event of world.reader.events(id)) if (event['hold'] === request_id) events.push(event.kind)
+        return events
+      }
+      await expect.poll(seen, { timeout: 10_000 }).toEqual(['held', 'approval', 'statement'])
     })
 
     test('the recording replays what was said and answered', async () => {

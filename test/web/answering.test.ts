@@ -16,6 +16,8 @@ const vote = (id: string, stage: number) => ({
 })
 const request = (votes: RequestEntry['votes'] = [], state = 'pending'): RequestEntry => ({
   id: 'req_1',
+  kind: 'access',
+  hold: null,
   hash: '',
   subject: { id: 'sub_erin', name: 'Erin', email: null },
   resource: 'shop-db',

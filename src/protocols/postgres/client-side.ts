@@ -201,7 +201,16 @@ export class ClientSide implements FrameSink {
         description: null,
         describing: null,
         cursor: null,
+        released: undefined,
       }
+      // The target plans what is bound, and may run functions for that: what needs an approval waits here.
+      const judged = prepared.asks && !c.skipping ? c.judge.execute(value) : null
+      if (judged?.kind === 'wait') return this.#wait(judged.until)
+      if (judged?.kind === 'refused') {
+        c.refuse(judged.error)
+        return true
+      }
+      value.released = judged?.verdict
       const expected = new Expected(Owed.bind, c.group)
       expected.change = c.portals.set(portal, value, c.group)
       expected.weight = end - start
@@ -228,6 +237,7 @@ export class ClientSide implements FrameSink {
       c.refuse(judged.error)
       return true
     }
+    portal.released ??= judged.verdict
     const running = judged.running[0]
     const expected = new Expected(Owed.execute, c.group, judged.running, portal)
     if (running !== undefined) {

@@ -12,7 +12,7 @@ export const postgres: ListeningProtocol = {
   name: 'postgres',
   options: Options,
   actionSchema: ActionFacts,
-  capabilities: { mask: true, hold: false, input: false, terminal: false, browser: false },
+  capabilities: { mask: true, hold: true, input: false, terminal: false, browser: false },
   listener: { kind: 'tcp', defaultPort: 6432 },
   verifiers: (secret: Secret) => ({ scram: formatVerifier(makeVerifier(secret)) }),
   accept,

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Gate, Verdict } from '../../gateway/protocol.ts'
 import type { ActionFacts } from '../../policy/points.ts'
+import { Holding } from './holding.ts'
 import { errorResponse } from './messages.ts'
 import { type EmptyPath, leavesPath, OtherPath } from './other-path.ts'
 import type { Running } from './pending.ts'
@@ -18,10 +19,15 @@ export interface SqlSide {
 }
 
 export type Judged =
-  | { readonly kind: 'run'; readonly running: readonly Running[]; readonly prepared: Prepared | null }
+  | {
+      readonly kind: 'run'
+      readonly running: readonly Running[]
+      readonly prepared: Prepared | null
+      readonly verdict?: Verdict
+    }
   /** An ErrorResponse of ours, recorded. */
   | { readonly kind: 'refused'; readonly error: Buffer }
-  /** The catalog must be looked at first; then ask again. */
+  /** The catalog must be looked at first, or approvers answer; then ask again. */
   | { readonly kind: 'wait'; readonly until: Promise<unknown> }
 
 type Phase = 'query' | 'parse' | 'execute'
@@ -40,6 +46,7 @@ export class Judge {
   /** Fits the plan again. @returns why it cannot be. */
   refit: () => string | undefined = () => undefined
   readonly path: OtherPath
+  readonly holding: Holding
   #refreshedFor: string | null = null
   #refreshNext = false
   #unread = false
@@ -51,6 +58,7 @@ export class Judge {
     this.fittedTo = this.catalogVersion
     this.#messages = messages
     this.path = new OtherPath(sql.emptyPath, messages)
+    this.holding = new Holding(gate)
   }
 
   get catalogVersion(): number {
@@ -81,7 +89,7 @@ export class Judge {
     if (sql !== null && (moved || this.path.moved || prepared.statement.control.kind !== 'none')) {
       const again = this.#analyze(sql)
       if (again.kind !== 'statements') return again
-      return this.#decide(again.statements, again.texts, 'execute', sql, portal.parameters)
+      return this.#decide(again.statements, again.texts, 'execute', sql, portal)
     }
     // the plan of an open cursor is fixed, and so is what it was judged as
     if ((moved || this.path.moved) && portal.cursor === null)
@@ -91,7 +99,7 @@ export class Judge {
         'postgres.prepared',
         'prepare it again',
       )
-    return this.#decide([prepared.statement], [sql ?? prepared.text], 'execute', sql, portal.parameters)
+    return this.#decide([prepared.statement], [sql ?? prepared.text], 'execute', sql, portal)
   }
 
   /** The target has closed a cursor (null: all), and no statement is under way. */
@@ -113,7 +121,13 @@ export class Judge {
   preparedBySql(name: string): Prepared | undefined {
     const statement = this.#sql.names.prepared(name)
     if (statement === undefined) return undefined
-    return { sql: null, text: `prepared statement ${JSON.stringify(name)}`, statement, catalog: this.catalogVersion }
+    return {
+      sql: null,
+      text: `prepared statement ${JSON.stringify(name)}`,
+      statement,
+      catalog: this.catalogVersion,
+      asks: true,
+    }
   }
 
   /** A message that is refused whatever it holds. */
@@ -166,7 +180,7 @@ export class Judge {
     texts: readonly string[],
     phase: Phase,
     sql: string | null,
-    parameters: readonly (string | null)[] | null,
+    portal: Portal | null,
   ): Judged {
     if (this.fittedTo !== this.catalogVersion) {
       const why = this.refit()
@@ -174,6 +188,7 @@ export class Judge {
         return refused('57P03', `the masking rules no longer fit the database: ${why}`, 'masking', 'connect again')
     }
     const plan = this.plan
+    const parameters = portal?.parameters ?? null
     const running: Running[] = []
     let actions: ActionFacts[] | readonly ActionFacts[] = []
     let refusal: { readonly rule: string; readonly message: string; readonly absent?: true } | null = null
@@ -208,8 +223,14 @@ export class Judge {
     const extra = phase === 'execute' ? { phase, ...(bare && parameters !== null ? { parameters } : {}) } : { phase }
     if (!bare && this.#gate.settings.originals === 'sealed')
       this.#gate.recordOriginal('statement', { phase, text: texts.join(';\n').slice(0, maxText), parameters })
-    const verdict = this.#gate.judge(actions, { text, extra })
-    if (!verdict.allowed) return { kind: 'refused', error: denial(verdict) }
+    const shown = bare && this.#gate.settings.level === 'full' ? parameters : null
+    const verdict = this.holding.judge(
+      { actions, text, parameters: shown, hidden: !bare },
+      { text, extra },
+      { prepares: phase === 'parse' || refusal !== null, under: portal?.released },
+    )
+    if (verdict instanceof Promise) return { kind: 'wait', until: verdict }
+    if (!verdict.allowed) return { kind: 'refused', error: this.holding.denial(verdict) }
     if (refusal !== null) {
       this.#gate.refuse({ rule: refusal.rule, message: refusal.message, text })
       // as the target would have said it: which relations exist is no secret, pg_class tells it to everybody
@@ -218,8 +239,9 @@ export class Judge {
     }
     if (phase !== 'parse') this.path.sent(found)
     const first = running[0]?.statement ?? null
-    const prepared = phase === 'parse' ? { sql, text, statement: first, catalog: this.catalogVersion } : null
-    return { kind: 'run', running, prepared }
+    const asks = verdict.decision?.effect === 'ask'
+    const prepared = phase === 'parse' ? { sql, text, statement: first, catalog: this.catalogVersion, asks } : null
+    return { kind: 'run', running, prepared, verdict }
   }
 
   #clean(sql: string): string {
@@ -231,11 +253,6 @@ function actionsOf(statement: Statement): readonly ActionFacts[] {
   let actions = frozenAction.get(statement)
   if (actions === undefined) frozenAction.set(statement, (actions = [statement.action]))
   return actions
-}
-
-/** What the person reads in their own client when policy says no. */
-export function denial(verdict: Verdict): Buffer {
-  return errorResponse('ERROR', '42501', verdict.message, verdict.detail, verdict.remedy)
 }
 
 function refused(sqlstate: string, message: string, rule: string, hint: string): Judged {

@@ -186,6 +186,19 @@ export function errorResponse(
   return encodeError(S.error, fields)
 }
 
+/** Words of ours for the person, which change nothing. */
+export function noticeResponse(message: string): Buffer {
+  return encodeError(
+    S.notice,
+    new Map([
+      ['S', 'NOTICE'],
+      ['V', 'NOTICE'],
+      ['C', '00000'],
+      ['M', message],
+    ]),
+  )
+}
+
 /** Fields of an error or notice; text that is not UTF-8 is shown with replacement characters. */
 export function decodeError(buffer: Buffer, start: number, end: number): Map<string, string> {
   const body = new Body(buffer, start + 5, end)

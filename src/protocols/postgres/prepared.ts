@@ -1,3 +1,4 @@
+import type { Verdict } from '../../gateway/protocol.ts'
 import type { Described } from './descriptions.ts'
 import type { RowMask, Statement } from './sql/contract.ts'
 
@@ -10,6 +11,8 @@ export interface Prepared {
   readonly statement: Statement | null // null for an empty query
   /** Version of the catalog that it was analysed with; another one means: analyse again. */
   readonly catalog: number
+  /** Policy asked for an approval when it was prepared, or that is not known. */
+  readonly asks: boolean
 }
 
 /** What a Bind message or SQL's DECLARE made. */
@@ -23,12 +26,22 @@ export interface Portal {
   describing: object | null
   /** Set where SQL's DECLARE made it. `held`: WITH HOLD, it outlives its transaction. */
   readonly cursor: { readonly held: boolean } | null
+  /** What let its run begin; the rest of that run needs no other approval. */
+  released: Verdict | undefined
 }
 
 /** What SQL's DECLARE makes, as a message may address it: rows in text format, its plan fixed from now on. */
 export function cursor(name: string, statement: Statement, catalog: number, held: boolean): Portal {
-  const prepared = { sql: null, text: `cursor ${JSON.stringify(name)}`, statement, catalog }
-  return { prepared, formats: [], parameters: null, description: null, describing: null, cursor: { held } }
+  const prepared = { sql: null, text: `cursor ${JSON.stringify(name)}`, statement, catalog, asks: false }
+  return {
+    prepared,
+    formats: [],
+    parameters: null,
+    description: null,
+    describing: null,
+    cursor: { held },
+    released: undefined,
+  }
 }
 
 /** Roughly what a value keeps in memory. */

@@ -24,6 +24,8 @@ export interface RelayOptions {
 const serverFrameBytes = 256 * 1024 * 1024
 const heldOfClients = new HeldBytes(256 * 1024 * 1024)
 const lingerMs = 500
+/** Of a client that waits for an approval so much is read ahead, so that its end is seen. */
+const readAhead = 64 * 1024
 /** Answers that a client leaves unread: past this nothing more of it is read, as the target itself would do. */
 const maxUnread = 4 * 1024 * 1024
 
@@ -51,6 +53,8 @@ export class Relay implements Forwarding {
   readonly #blocked = { client: false, upstream: false }
   /** More was recorded than the store took: both sides are read on when it did. */
   #behind = false
+  /** Words of ours that wait for the end of a message of the target. */
+  #notices: Buffer[] = []
 
   constructor(options: RelayOptions) {
     this.#o = options
@@ -87,6 +91,19 @@ export class Relay implements Forwarding {
     })
   }
 
+  /** A message of ours, between two of the target's. */
+  tell(message: Buffer): void {
+    this.#notices.push(message)
+    this.#tellNotices()
+  }
+
+  #tellNotices(): void {
+    if (this.#over || this.#notices.length === 0 || this.#serverReader.streaming) return
+    this.#o.conversation.down.push(...this.#notices.splice(0))
+    this.#more = true
+    if (!this.#waiting) this.#wait()
+  }
+
   /** Ends the connection with a reason that the client reads. */
   end(message: string): void {
     this.#finish('57P01', message, '')
@@ -99,6 +116,9 @@ export class Relay implements Forwarding {
   #onServer(chunk: Buffer): void {
     if (this.#over) return
     this.#read(this.#serverReader, chunk)
+    this.#tellNotices()
+    const { skipping, judge } = this.#o.conversation
+    if (skipping) judge.holding.withdraw('a statement before it in the same pipeline failed')
     if (this.#fromClient.waitingFor === 'answers') this.#resumeClient()
   }
 
@@ -118,12 +138,14 @@ export class Relay implements Forwarding {
     this.#more = true
     if (!this.#waiting) this.#wait()
     else if (this.#syncing) this.#flow()
+    if (waiting instanceof Promise || this.#o.conversation.judge.holding.waits) this.#flow()
   }
 
   #resumeClient(): void {
     if (this.#over) return
     this.#fromClient.waitingFor = null
     this.#read(this.#clientReader, null)
+    if (!this.#o.conversation.judge.holding.waits) this.#o.conversation.judge.holding.forget()
     this.#flow()
   }
 
@@ -193,11 +215,12 @@ export class Relay implements Forwarding {
   #flow(): void {
     if (this.#over) return
     const { client, upstream } = this.#o
+    const ahead = this.#o.conversation.judge.holding.waits && this.#clientReader.held < readAhead
     const readClient =
       !this.#blocked.client &&
       !this.#syncing &&
       !this.#behind &&
-      this.#fromClient.waitingFor === null &&
+      (this.#fromClient.waitingFor === null || ahead) &&
       client.writableLength < maxUnread
     const readServer = !this.#blocked.upstream && !this.#syncing && !this.#behind
     this.#stopped = !readClient || !readServer
@@ -242,6 +265,7 @@ export class Relay implements Forwarding {
     if (this.#over) return
     this.#over = true
     const { conversation: c, client, upstream, cancel } = this.#o
+    c.judge.holding.withdraw(reason)
     this.#clientReader.release()
     const busy = c.pending.length > 0 || c.status !== idle
     upstream.removeAllListeners('data')

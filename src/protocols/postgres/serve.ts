@@ -7,7 +7,7 @@ import { Conversation, idle } from './conversation.ts'
 import { cancel, dial, type Upstream } from './dial.ts'
 import { Judge } from './judging.ts'
 import type { MessageStream } from './message-stream.ts'
-import { errorResponse, frame, int32, readyForQuery, S } from './messages.ts'
+import { errorResponse, frame, int32, noticeResponse, readyForQuery, S } from './messages.ts'
 import { actsAs, type Options } from './options.ts'
 import { Names, type Prepared } from './prepared.ts'
 import { closeUpstream, runQuery } from './queries.ts'
@@ -68,6 +68,7 @@ export async function serve(
     })
     const conversation = new Conversation(gate, judge, statements)
     offered = offerCancel(door, () => {
+      conversation.judge.holding.cancel()
       if (conversation.pending.length > 0) cancelAt(opened, upstream)
     })
     const refit = () => refitTo(judge, conversation, gate, shared.catalog.current())
@@ -92,6 +93,7 @@ export async function serve(
       cancel: () => cancelAt(opened, upstream),
     })
     parts.relay = relay
+    judge.holding.say = line => relay.tell(noticeResponse(`sallyport: ${line}`))
     ready()
     await opened.close(await relay.run())
   } catch (error) {

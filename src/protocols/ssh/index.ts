@@ -14,7 +14,7 @@ export const ssh: ListeningProtocol = {
   name: 'ssh',
   options: Options,
   actionSchema: ActionSchema,
-  capabilities: { mask: false, hold: false, input: true, terminal: true, browser: false },
+  capabilities: { mask: false, hold: true, input: true, terminal: true, browser: false },
   listener: { kind: 'tcp', defaultPort: 6422 },
   carries: 'commands',
   offer: Offer,

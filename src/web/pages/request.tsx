@@ -1,7 +1,8 @@
-import { Alert, Button, Flex, Group, Paper, Stack, Text } from '@mantine/core'
+import { Alert, Button, Code, Flex, Group, Paper, Stack, Text } from '@mantine/core'
 import { stageOf, waitsForMe, whoAnswers } from '../answering.ts'
 import { call, useAct, useLoaded } from '../api.ts'
 import { Command, capital, duration, fromNow, Page, Refusal, Shown, StateBadge, when } from '../parts.tsx'
+import { visible } from '../replay/event-text.ts'
 import type { Me, RequestEntry } from '../types.ts'
 
 /** One request: who, what, why, how long, what policy asks for; Approve and Deny are one click. */
@@ -12,13 +13,17 @@ export function RequestPage({ id, me }: { id: string; me: Me }) {
 
 function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload: () => void }) {
   const { busy, refusal, act } = useAct()
+  const { hold } = request
   const own = request.subject.id === me.subject.id
   const post = (name: string, path: string, body: unknown) => act(name, () => call('POST', path, body)).finally(reload)
   const vote = (answer: 'approve' | 'deny') =>
     post(answer, `/api/requests/${request.id}/votes`, { answer, hash: request.hash })
   const mine = own && request.state === 'approved' && request.grant !== null && request.grant.ends_at_ms > Date.now()
   return (
-    <Page title={`${capital(request.role)} on ${request.resource}`} aside={<StateBadge state={request.state} />}>
+    <Page
+      title={hold === null ? `${capital(request.role)} on ${request.resource}` : `An action on ${request.resource}`}
+      aside={<StateBadge state={request.state} />}
+    >
       {mine && request.grant !== null && (
         <Alert color="green" title={`You have access until ${when(request.grant.ends_at_ms)}`}>
           <Command text={`npx sallyport connect ${request.resource} --role ${request.role}`} />
@@ -30,10 +35,16 @@ function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload
             {request.subject.name}
             {request.subject.email !== null && <Dimmed>{request.subject.email}</Dimmed>}
           </Row>
-          <Row label="Why">
+          {hold !== null && <Row label="As">{request.role}</Row>}
+          <Row label={hold === null ? 'Why' : 'What'}>
             <Text style={{ whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}>{request.reason}</Text>
           </Row>
-          <Row label="For how long">{duration(request.duration_s)}, from the moment of approval</Row>
+          {hold !== null && <Held hold={hold} />}
+          <Row label="For how long">
+            {hold === null
+              ? `${duration(request.duration_s)}, from the moment of approval`
+              : 'Once, while its client waits'}
+          </Row>
           {request.ticket_ref !== null && <Row label="Ticket">{request.ticket_ref}</Row>}
           <Row label="Asked">
             {fromNow(request.created_at_ms)}
@@ -120,5 +131,31 @@ function Dimmed({ children }: { children: React.ReactNode }) {
     <Text span size="sm" c="dimmed" ml="xs">
       {children}
     </Text>
+  )
+}
+
+const wrapped = { whiteSpace: 'pre-wrap', overflowWrap: 'anywhere', maxHeight: 480, overflowY: 'auto' } as const
+
+/** All that an approver may see of what would be done. */
+function Held({ hold }: { hold: NonNullable<RequestEntry['hold']> }) {
+  return (
+    <>
+      <Row label="Text">
+        {hold.text === null ? (
+          <Text c="dimmed">Policy records no text here, so none is shown.</Text>
+        ) : (
+          <Code block fz="sm" style={wrapped} data-testid="held-text">
+            {visible(hold.text, 65_536)}
+          </Code>
+        )}
+      </Row>
+      {hold.shown.map(({ label, lines, more = 0 }) => (
+        <Row key={label} label={label}>
+          <Code block fz="sm" style={wrapped}>
+            {[...lines.map(line => visible(line)), ...(more > 0 ? [`… and ${more} more`] : [])].join('\n')}
+          </Code>
+        </Row>
+      ))}
+    </>
   )
 }

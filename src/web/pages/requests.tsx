@@ -56,7 +56,9 @@ function RequestCard({ request, me }: { request: RequestEntry; me: Me }) {
       <Group justify="space-between" wrap="nowrap" align="flex-start" gap="xs">
         <div style={{ minWidth: 0 }}>
           <Text fw={600}>
-            {request.role} on {request.resource}, for {duration(request.duration_s)}
+            {request.hold === null
+              ? `${request.role} on ${request.resource}, for ${duration(request.duration_s)}`
+              : `An action waits on ${request.resource}`}
           </Text>
           <Text size="sm" lineClamp={2} style={{ overflowWrap: 'anywhere' }}>
             {request.reason}

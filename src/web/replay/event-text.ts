@@ -22,9 +22,9 @@ const placed: ReadonlySet<string> = new Set([
 const mostChars = 20_000
 
 /** Recorded text: what would be obeyed, or turn the line around, is shown as an escape. */
-export function visible(text: string): string {
+export function visible(text: string, most = mostChars): string {
   return text
-    .slice(0, mostChars)
+    .slice(0, most)
     .replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, char =>
       char === '\n' || char === '\t' ? char : `\\u${char.codePointAt(0)!.toString(16).padStart(4, '0')}`,
     )

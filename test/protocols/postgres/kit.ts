@@ -3,6 +3,10 @@ import type { ConformanceKit } from '../conformance.ts'
 
 /** PostgreSQL by psql, and by a driver where a connection has to stay open. */
 export const postgresKit: ConformanceKit = {
+  edits: [
+    ['action/production.rego', 'places.production', 'not places.development'],
+    ['action/production.rego', '== "truncate"', '== "explain"'],
+  ],
   resource: 'shop-db',
   role: 'reader',
   recorded: ['connected', 'statement', 'result', 'disconnected'],
@@ -35,6 +39,7 @@ export const postgresKit: ConformanceKit = {
     action: 'delete from orders where id = 1',
     happened: async world => (await world.admin('select 1 from orders where id = 1')).rowCount === 0,
   },
+  held: { action: 'explain select 1', answers: 'Result' },
   notUnderstood: 'selekt 1',
   hostile: [
     Buffer.alloc(0),

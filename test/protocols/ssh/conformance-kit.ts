@@ -11,7 +11,11 @@ const frobnicate = 'frobnicate'
 /** SSH by OpenSSH's own client; by ssh2 for what that one would never say. */
 export const sshKit: ConformanceKit = {
   world: { web: [] },
-  edits: [standing],
+  edits: [
+    standing,
+    ['action/production.rego', 'places.production', 'not places.development'],
+    ['action/production.rego', '"halt", ', '"halt", "printf", '],
+  ],
   resource: 'web-1',
   role: 'operator',
   run: async (world, port, issued, action) => {
@@ -49,6 +53,7 @@ export const sshKit: ConformanceKit = {
       return there
     },
   },
+  held: { action: 'printf fortytwo', answers: 'fortytwo' },
   notUnderstood: frobnicate,
   recorded: ['connected', 'channel_open', 'statement', 'output', 'exit', 'disconnected'],
   hostile: [

@@ -39,6 +39,7 @@ export function bindDml(facts: Facts, type: string, node: Tree, parent: Ctes | u
       facts.open(`${type || 'something'} where a query was expected`)
   }
   if (node.whereClause !== undefined) expression(facts, node.whereClause, scope, ctes, 'predicate')
+  else if (type === 'UpdateStmt' || type === 'DeleteStmt') facts.unfiltered = true
   const returning = tree(node, 'returningClause')
   if (node.whereClause !== undefined || returning !== undefined) readsTarget(facts, relation)
   return returning === undefined ? [] : bindReturning(facts, returning, scope, target, ctes, type === 'MergeStmt')

@@ -39,6 +39,8 @@ export class Facts {
   /** It was resolved by what this connection created: not for other connections. */
   contextMatters = false
   locking = false
+  /** Some part of it updates or deletes every row of a relation. */
+  unfiltered = false
   /** Settings that calls of set_config by their literal names make. */
   readonly sets = new Set<string>()
   refusal: string | null = null

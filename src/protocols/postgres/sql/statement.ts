@@ -42,6 +42,7 @@ export function analyzeStatement(node: Tree, names: NameContext): Analyzed {
     draft.refusal = `the statement was refused because ${why}; split it into simpler ones`
   }
   if (facts.locking) draft.facts.locking = true
+  if (facts.unfiltered) draft.facts.unfiltered = true
   if (facts.sets.size > 0) {
     if (draft.kind === 'select') draft.facts.sets = [...facts.sets].sort()
     else facts.setsLater()

@@ -1,5 +1,6 @@
 import type { Transport } from '../transport.ts'
 import { Flow } from './flow.ts'
+import type { Holding } from './holding.ts'
 import type { Open } from './messages.ts'
 
 export type Side = 'client' | 'target'
@@ -20,8 +21,8 @@ export interface Inspector {
   closed(): void
 }
 
-/** What a channel runs: nothing yet, something, or nothing more because it was refused. */
-export type ChannelState = 'fresh' | 'running' | 'refused'
+/** What a channel runs: nothing yet, what waits for approvers, something, or nothing more because it was refused. */
+export type ChannelState = 'fresh' | 'held' | 'running' | 'refused'
 
 /** A channel between both legs, under the one number that we gave it on both. */
 export class Channel {
@@ -39,6 +40,8 @@ export class Channel {
   /** Its target told how what it runs ended. */
   exited = false
   inspector: Inspector | null = null
+  /** What it is to run waits for approvers. */
+  holding: Holding | null = null
   /** Replies that the client waits for, in order: the target's (null) or ours. */
   readonly owed: (null | (() => void))[] = []
   readonly closeSent: Record<Side, boolean> = { client: false, target: false }

@@ -43,6 +43,10 @@ export class Channels {
     return this.#known.values()
   }
 
+  find(id: number): Channel | undefined {
+    return this.#known.get(id)
+  }
+
   /** A number that no channel had, for one of our own. */
   number(): number {
     return this.#next++

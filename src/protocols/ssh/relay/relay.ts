@@ -8,6 +8,7 @@ import type { Side } from './channel.ts'
 import { Channels } from './channels.ts'
 import { endPrograms } from './ending.ts'
 import { Forwarding } from './forwarding.ts'
+import { aboutChannel } from './holding.ts'
 import { Input } from './input.ts'
 import { Lane } from './lane.ts'
 import { dataMessage, M, stderr } from './messages.ts'
@@ -98,8 +99,31 @@ export class Relay {
     }
   }
 
+  /** What waited on a channel is read as if it came now. */
+  redeliver(payload: Buffer): undefined {
+    this.#deliver('client', payload)
+  }
+
+  /** Runs what an answer set going; what fails ends the connection, as what a message set going does. */
+  guarded(act: () => void): undefined {
+    if (this.#done) return
+    try {
+      act()
+    } catch (error) {
+      this.#fault('client', error as Error)
+    }
+  }
+
+  /** What is behind something that waits for approvers waits too. */
+  #waits(payload: Buffer): boolean {
+    const id = aboutChannel(payload)
+    const holding = id === undefined ? null : this.channels.find(id)?.holding
+    return holding?.keeps(payload) ?? false
+  }
+
   #message(side: Side, payload: Buffer): undefined {
     const { channels, forwarding } = this
+    if (side === 'client' && this.#waits(payload)) return
     switch (payload[0]) {
       case M.globalRequest:
         return forwarding.globalRequest(side, payload)
@@ -136,6 +160,12 @@ export class Relay {
   /** As the gate's. @throws FieldError when too much was refused already. */
   judge(...about: Parameters<Gate['judge']>): Verdict {
     const verdict = this.gate.judge(...about)
+    if (!verdict.allowed && verdict.held === undefined) this.#countRefusal()
+    return verdict
+  }
+
+  /** One that approvers refused counts as well. */
+  settled(verdict: Verdict): Verdict {
     if (!verdict.allowed) this.#countRefusal()
     return verdict
   }
@@ -181,6 +211,7 @@ export class Relay {
   #over(reason: string): undefined {
     if (this.#done) return
     this.#done = true
+    for (const channel of this.channels) channel.holding?.withdraw(reason)
     this.watch[Symbol.dispose]()
     this.output.record()
     for (const channel of this.channels) this.channels.tellEnd(channel)

@@ -1,9 +1,10 @@
-import type { Verdict } from '../../../gateway/protocol.ts'
+import type { Verdict, Waits } from '../../../gateway/protocol.ts'
 import type { ActionFacts } from '../../../policy/points.ts'
 import { action } from '../actions.ts'
 import { denial, refusedStatus } from '../deny.ts'
 import { FieldError } from '../wire/fields.ts'
 import type { Channel } from './channel.ts'
+import { Holding } from './holding.ts'
 import { type ChannelRequest, M, plainMessage, readRequest, stderr } from './messages.ts'
 import type { Relay } from './relay.ts'
 import { type Start, startOf } from './starts.ts'
@@ -103,7 +104,26 @@ function start(relay: Relay, channel: Channel, payload: Buffer, request: Channel
   if (channel.state !== 'fresh' || mangled) return refuse(relay, channel, request)
   const extra = { channel: channel.id, request: request.type, ...(channel.pty ? { term: channel.term } : {}) }
   const refusal = wanted.refused === undefined ? undefined : refusedStart(relay, wanted.refused, wanted.text)
-  const verdict = refusal ?? relay.judge(wanted.actions, { text: wanted.text, extra })
+  const verdict = refusal ?? relay.judge(wanted.actions, { text: wanted.text, extra }, waitsOf(wanted))
+  if ('held' in verdict && verdict.held !== undefined) {
+    channel.state = 'held'
+    channel.holding = new Holding(relay, channel, verdict.held, settled =>
+      answered(relay, channel, payload, request, wanted, relay.settled(settled)),
+    )
+    return
+  }
+  answered(relay, channel, payload, request, wanted, verdict)
+}
+
+/** It runs, or the person reads why not. */
+function answered(
+  relay: Relay,
+  channel: Channel,
+  payload: Buffer,
+  request: ChannelRequest,
+  wanted: Start,
+  verdict: Pick<Verdict, 'allowed' | 'message' | 'detail' | 'remedy'>,
+): undefined {
   if (!verdict.allowed) {
     channel.state = 'refused'
     relay.lanes.client.push(() => {
@@ -119,6 +139,15 @@ function start(relay: Relay, channel: Channel, payload: Buffer, request: Channel
   channel.subsystem = request.type === 'subsystem'
   channel.inspector = wanted.inspect?.(relay, channel) ?? null
   pass(relay, channel, payload, request)
+}
+
+/** What approvers see, besides the command line, where policy lets that be recorded. */
+function waitsOf({ actions }: Start): Waits {
+  const names = actions.map(({ kind, facts }) => {
+    const of = facts['program'] ?? facts['name'] ?? facts['path']
+    return typeof of === 'string' ? `${kind} ${of}` : kind
+  })
+  return { title: names.join(', '), shown: () => [] }
 }
 
 function refusedStart(relay: Relay, message: string, text: string | null) {

@@ -1,0 +1,119 @@
+package sallyport.action_test
+
+import data.sallyport.action
+
+on_git(role, kind, verb, facts) := {
+	"role": role,
+	"resource": {"labels": {"env": "staging"}},
+	"action": {
+		"protocol": "git",
+		"kind": kind,
+		"verb": verb,
+		"reads": [],
+		"writes": [],
+		"functions": [],
+		"facts": facts,
+	},
+}
+
+good := {"id": "c1", "signature": {"kind": "ssh", "status": "verified", "signer": "ada"}}
+
+bare := {"id": "c2", "signature": null}
+
+unknown_key := {"id": "c3", "signature": {"kind": "ssh", "status": "unknown", "signer": null}}
+
+pushing(role, facts) := on_git(role, "push", "write", object.union(
+	{
+		"repository": "team/app",
+		"administration": false,
+		"ref": "refs/heads/topic",
+		"kind": "fast-forward",
+		"commits": [good],
+		"secrets": [],
+		"largest_bytes": 1000,
+		"pack_bytes": 2000,
+		"cut": false,
+	},
+	facts,
+))
+
+stages(question) := quorums if {
+	r := action.result with input as question
+	r.effect == "ask"
+	quorums := [[s.approvers, s.quorum] | some s in r.approval.stages]
+}
+
+test_a_reader_fetches if {
+	effect(on_git("reader", "open", "read", {"repository": "team/app", "service": "upload-pack"})) == "allow"
+	effect(on_git("reader", "fetch", "read", {"repository": "team/app", "refs": ["refs/heads/main"]})) == "allow"
+}
+
+test_a_reader_does_not_push if {
+	fired(pushing("reader", {})) == {"action.git-reader"}
+	fired(on_git("reader", "open", "write", {"repository": "team/app", "service": "receive-pack"})) == {"action.git-reader"}
+}
+
+test_a_writer_pushes if effect(pushing("writer", {})) == "allow"
+
+test_a_writer_rewrites_their_own_branch if {
+	effect(object.union(pushing("writer", {"kind": "force"}), {"action": {"verb": "admin"}})) == "allow"
+}
+
+test_nobody_rewrites_what_is_protected if {
+	every ref in {"refs/heads/main", "refs/heads/release/1.2", "refs/tags/v1.0"} {
+		every kind in {"force", "delete", "unknown"} {
+			every role in {"writer", "admin"} {
+				fired(pushing(role, {"ref": ref, "kind": kind})) == {"action.git-force"}
+			}
+		}
+	}
+}
+
+test_who_broke_the_glass_does if {
+	effect(pushing("break-glass", {"ref": "refs/heads/main", "kind": "force"})) == "allow"
+	effect(pushing("break-glass", {"ref": "refs/heads/release/1.2"})) == "allow"
+}
+
+test_what_is_protected_takes_signed_commits if {
+	effect(pushing("writer", {"ref": "refs/heads/main"})) == "allow"
+	fired(pushing("writer", {"ref": "refs/heads/main", "commits": [good, bare]})) == {"action.git-unsigned"}
+	fired(pushing("writer", {"ref": "refs/heads/main", "commits": [unknown_key]})) == {"action.git-unsigned"}
+	effect(pushing("writer", {"commits": [bare]})) == "allow"
+}
+
+test_what_was_not_looked_at_whole_is_refused if {
+	fired(pushing("writer", {"ref": "refs/heads/main", "cut": true})) == {"action.git-cut"}
+}
+
+test_large_files_are_refused if {
+	fired(pushing("admin", {"largest_bytes": 60 * 1048576})) == {"action.git-size"}
+	fired(pushing("admin", {"pack_bytes": 600 * 1048576})) == {"action.git-size"}
+}
+
+test_a_secret_is_refused_with_its_file_and_line if {
+	secret := {"detector": "access_key", "path": "deploy/env", "line": 7, "commit": "0123456789abcdef"}
+	r := action.result with input as pushing("break-glass", {"secrets": [secret]})
+	r.effect == "deny"
+	some reason in r.reasons
+	reason.message == "deploy/env:7 in 0123456789ab looks like a secret (access_key)"
+}
+
+test_a_release_takes_two_people if {
+	stages(pushing("admin", {"ref": "refs/heads/release/1.2"})) == [[["release-managers"], 2]]
+}
+
+test_nobody_changes_the_policies_alone if {
+	stages(pushing("admin", {"repository": "policies"})) == [[["security-admins"], 1]]
+	stages(pushing("break-glass", {"repository": "gitolite-admin", "administration": true})) == [[["security-admins"], 1]]
+}
+
+test_a_release_of_the_policies_takes_both if {
+	q := pushing("admin", {"repository": "policies", "ref": "refs/heads/release/1"})
+	stages(q) == [[["security-admins"], 1], [["release-managers"], 2]]
+}
+
+test_commands_of_the_server_are_for_admins if {
+	command_of := {"program": "create", "argv": ["create", "x"]}
+	effect(on_git("admin", "exec", "admin", command_of)) == "allow"
+	effect(on_git("writer", "exec", "admin", command_of)) == "deny"
+}

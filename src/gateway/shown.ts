@@ -1,0 +1,57 @@
+import { detect } from '../masking/detectors.ts'
+import type { Shown, Waits } from './protocol.ts'
+
+/** More than this an approver does not read, and what nobody read is not approved. */
+export const mostText = 64 * 1024
+const most = { title: 300, parts: 64, lines: 200, line: 500, label: 80 }
+
+/** What approvers are shown of an action that waits. */
+export interface Exhibit {
+  readonly title: string
+  readonly text: string | null
+  readonly shown: readonly Shown[]
+}
+
+/** @returns undefined for a text that is too long to be read whole. */
+export function exhibit(waits: Waits, text: string | null): Exhibit | undefined {
+  const shownText = text === null ? null : harmless(text)
+  if (shownText !== null && shownText.length > mostText) return undefined
+  const parts = waits.shown()
+  if (parts.length > most.parts) return undefined
+  return {
+    title: cut(oneLine(waits.title), most.title) || 'an action',
+    text: shownText,
+    shown: parts.map(({ label, lines, more = 0 }) => {
+      const left = more + Math.max(0, lines.length - most.lines)
+      return {
+        label: cut(oneLine(label), most.label),
+        lines: lines.slice(0, most.lines).map(line => cut(oneLine(line), most.line)),
+        ...(left > 0 ? { more: left } : {}),
+      }
+    }),
+  }
+}
+
+/**
+ * Text as it may stand before other people: what would be obeyed, turn the line around or hide is an escape, and what looks
+ * like a secret or somebody's number is named and not shown.
+ */
+export function harmless(text: string): string {
+  let out = ''
+  let at = 0
+  for (const { name, start, end } of detect(text)) {
+    if (start < at) continue
+    out += `${text.slice(at, start)}[${name}]`
+    at = end
+  }
+  return (out + text.slice(at)).toWellFormed().replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, char => {
+    if (char === '\n' || char === '\t') return char
+    return `\\u{${char.codePointAt(0)!.toString(16)}}`
+  })
+}
+
+const oneLine = (text: string): string => harmless(text).replaceAll('\n', '\\n').replaceAll('\t', ' ')
+
+function cut(text: string, length: number): string {
+  return text.length <= length ? text : `${text.slice(0, length - 1).toWellFormed()}…`
+}

@@ -1,0 +1,329 @@
+import { spawn } from 'node:child_process'
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { eq, sql } from 'drizzle-orm'
+import type pg from 'pg'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Approvals } from '../../src/approvals/approvals.ts'
+import { holds, requests } from '../../src/approvals/schema.ts'
+import { type RequestView, readRequest } from '../../src/approvals/view.ts'
+import type { SubjectFacts } from '../../src/policy/points.ts'
+import { sessions } from '../../src/sessions/schema.ts'
+import { type Edit, granted, refused } from '../approvals/world.ts'
+import { createGatewayWorld, type GatewayWorld } from './world.ts'
+
+/** As if it were production, where nobody needs the number of a ticket for a test. */
+const everywhere: Edit = ['action/production.rego', 'places.production', 'not places.development']
+const standing: Edit = [
+  'access/access.rego',
+  'input.role == "reader"\n',
+  'input.role in {"reader", "writer", "admin"}\n',
+]
+const noWhere = 'delete from orders'
+let world: GatewayWorld
+let a: Awaited<ReturnType<GatewayWorld['gateway']>>
+/** Control, as its own database user; the gateway has its own as well. */
+let approvals: Approvals
+let dan: SubjectFacts
+let dora: SubjectFacts
+let eve: SubjectFacts
+
+beforeAll(async () => {
+  world = await createGatewayWorld()
+  const control = await world.otherProcess('control')
+  approvals = new Approvals(control.ground)
+  a = await world.gateway()
+  await world.activate(everywhere, standing)
+  dan = await world.person('dan', ['dbas'])
+  dora = await world.person('dora', ['dbas'])
+  eve = await world.person('eve', ['sales'])
+}, 60_000)
+afterAll(() => world?.close())
+
+type Client = pg.Client & { errors: Error[] }
+const open = async (role = 'writer') => {
+  const issued = await world.ticket(dan, role)
+  const client: Client = await world.connect(a.port, issued)
+  const notices: string[] = []
+  client.on('notice', notice => notices.push(notice.message ?? ''))
+  const [session] = await world.db.select().from(sessions).where(eq(sessions.ticket_id, issued.id))
+  return { client, notices, session: session!, issued }
+}
+const outcome = (running: Promise<pg.QueryResult>): Promise<string> =>
+  running.then(
+    ({ command, rowCount }) => `${command} ${rowCount}`,
+    (error: Error & { detail?: string; code?: string }) => `${error.code} ${error.message} · ${error.detail}`,
+  )
+/** The hold of a session that waits now. */
+const waiting = async (session_id: string): Promise<RequestView> => {
+  let found: string | undefined
+  await expect
+    .poll(
+      async () => {
+        const rows = await world.db
+          .select({ id: requests.id })
+          .from(holds)
+          .innerJoin(requests, eq(requests.id, holds.request_id))
+          .where(sql`${holds.session_id} = ${session_id} and ${requests.state} = 'pending'`)
+        found = rows[0]?.id
+        return found
+      },
+      { timeout: 5_000 },
+    )
+    .toBeDefined()
+  return (await readRequest(world.db, found!))!
+}
+const stateOf = async (id: string) => (await readRequest(world.db, id))!
+const cast = (request: RequestView, approver: SubjectFacts, answer: 'approve' | 'deny' = 'approve') =>
+  approvals.vote({ request_id: request.id, approver, answer, via: 'web', expected_hash: request.hash })
+const orders = async () => Number((await world.admin('select count(*)::int as n from orders')).rows[0].n)
+const refill = () =>
+  world.admin('truncate orders; insert into orders select i, 1 + i % 2, i from generate_series(1, 500) i')
+
+describe('a statement for which policy asks', () => {
+  test('waits, says where it is decided, and runs once when it is approved', async () => {
+    const { client, notices, session } = await open()
+    const done = outcome(client.query(noWhere))
+    const request = await waiting(session.id)
+    expect(request).toMatchObject({
+      kind: 'hold',
+      reason: 'delete on public.orders',
+      hold: { text: noWhere, shown: [{ label: 'Writes', lines: ['public.orders'] }] },
+    })
+    await expect.poll(() => notices.join('\n')).toContain(`http://sallyport.test/requests/${request.id}`)
+    expect(notices.join('\n')).toMatch(/action\.production-every-row, action\/production\.rego:\d+@/)
+    expect(await orders()).toBe(500)
+    expect(granted(await cast(request, dora))).toMatchObject({ state: 'approved', grant: null })
+    expect(await done).toBe('DELETE 500')
+    expect(notices.join('\n')).toContain('approved by dora (1 of 1)')
+    expect((await stateOf(request.id)).hold?.released_at_ms).not.toBeNull()
+    await refill()
+    // The approval was for that statement, once.
+    const again = outcome(client.query(noWhere))
+    const second = await waiting(session.id)
+    expect(second.id).not.toBe(request.id)
+    granted(await cast(second, dora, 'deny'))
+    expect(await again).toMatch(
+      /^42501 refused: this needs an approval, and denied by dora · rule action\.production-every-row \(action\/production\.rego:\d+@[0-9a-f]+\), decision dec_\w+, request req_/,
+    )
+    expect(await orders()).toBe(500)
+    expect((await client.query('select 1 as one')).rows).toEqual([{ one: 1 }])
+    const told = (await world.events())
+      .filter(event => event.body['request_id'] === request.id)
+      .map(event => event.type)
+      .sort()
+    expect(told).toEqual(['action.held', 'action.released', 'request.approved', 'vote.cast'])
+    await client.end()
+  })
+
+  test('AP6: is not approved by who sent it, nor by who is no approver', async () => {
+    const { client, session } = await open()
+    const done = outcome(client.query(noWhere))
+    const request = await waiting(session.id)
+    expect(refused(await cast(request, dan)).code).toBe('policy_denied')
+    expect(refused(await cast(request, eve)).code).toBe('policy_denied')
+    expect((await stateOf(request.id)).state).toBe('pending')
+    granted(await approvals.cancel({ request_id: request.id, by: dan }))
+    expect(await done).toContain('cancelled by dan')
+    await client.end()
+  })
+
+  test('is withdrawn by Ctrl-C in psql', async () => {
+    const { issued, session, client } = await open()
+    const psql = spawn('psql', ['-X', '-A', '-t'], {
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        PGHOST: '127.0.0.1',
+        PGPORT: String(a.port),
+        PGUSER: issued.id,
+        PGPASSWORD: issued.secret.reveal(),
+        PGDATABASE: 'shop',
+        PGSSLMODE: 'verify-full',
+        PGSSLROOTCERT: world.caFile,
+      },
+    })
+    let text = ''
+    for (const stream of [psql.stdout, psql.stderr]) stream.on('data', chunk => (text += chunk))
+    psql.stdin.write(`${noWhere};\n`)
+    const request = await waiting(session.id)
+    await expect.poll(() => text).toContain('NOTICE:  sallyport: waits for an approval by 1 of dbas')
+    const closed = new Promise(resolve => psql.once('close', resolve)) // as psql does that reads from a pipe
+    psql.kill('SIGINT')
+    await closed
+    expect(text).toContain('canceling statement due to user request')
+    await expect.poll(async () => (await stateOf(request.id)).state).toBe('cancelled')
+    expect(await orders()).toBe(500)
+    await client.end()
+  })
+
+  test('that was cancelled leaves its connection in step, also in the midst of a transaction', async () => {
+    const { client, session } = await open()
+    for (const begin of [false, true]) {
+      if (begin) await client.query('begin')
+      const done = outcome(client.query(noWhere))
+      await waiting(session.id)
+      const { processID, secretKey } = client as unknown as { processID: number; secretKey: number }
+      const bytes = Buffer.alloc(16)
+      for (const [i, value] of [16, 80_877_102, processID, secretKey].entries()) bytes.writeInt32BE(value, i * 4)
+      connect(a.port, '127.0.0.1').end(bytes)
+      expect(await done).toMatch(/^57014 canceling statement due to user request/)
+      if (begin) expect(await outcome(client.query('select 1'))).toMatch(/^25P02/)
+      if (begin) await client.query('rollback')
+      expect((await client.query('select 1 as one')).rows).toEqual([{ one: 1 }])
+    }
+    await client.end()
+  })
+
+  test('is withdrawn when its client is gone, or its session ends', async () => {
+    const { client, session } = await open()
+    const done = outcome(client.query(noWhere))
+    const request = await waiting(session.id)
+    ;(client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy()
+    await done
+    await expect.poll(async () => (await stateOf(request.id)).state).toBe('cancelled')
+    const other = await open()
+    const ending = outcome(other.client.query(noWhere))
+    const second = await waiting(other.session.id)
+    granted(await approvals.revoke({ grant_id: other.session.grant_id, by: dan, reason: 'enough' }))
+    expect(await ending).toMatch(/terminat|enough|closed|the session has ended/i)
+    await expect.poll(async () => (await stateOf(second.id)).state).toBe('cancelled')
+    expect(await orders()).toBe(500)
+  })
+
+  test('of a driver with parameters waits where they are known, and what comes behind it in the pipeline waits too', async () => {
+    const { client, session } = await open()
+    const first = outcome(client.query('update orders set total = $1', [7]))
+    const second = outcome(client.query('select count(*) from orders where total = 7'))
+    const request = await waiting(session.id)
+    expect(request.hold?.shown).toContainEqual({ label: 'Parameters', lines: ['$1 = 7'] })
+    granted(await cast(request, dora))
+    expect([await first, await second]).toEqual(['UPDATE 500', 'SELECT 1'])
+    const asked = await world.db.select().from(holds).where(eq(holds.session_id, session.id))
+    expect(asked).toHaveLength(1)
+    await client.end()
+    await refill()
+  })
+
+  test('is shown without the values of what masking covers, nor what looks like a secret', async () => {
+    const { client, session } = await open()
+    for (const statement of [
+      "update customers set name = 'Ottoline'",
+      "update orders set total = length('AKIAABCDEFGHIJKLMNOP')",
+    ]) {
+      const done = outcome(client.query(statement))
+      const request = await waiting(session.id)
+      expect(JSON.stringify(request)).not.toMatch(/Ottoline|AKIA/)
+      granted(await cast(request, dora, 'deny'))
+      await done
+    }
+    await client.end()
+  })
+
+  test('whose terms change is decided by those of now: what was approved under others does not run', async () => {
+    const { client, session } = await open()
+    const done = outcome(client.query(noWhere))
+    const request = await waiting(session.id)
+    await world.activate(everywhere, standing, ['action/production.rego', '"quorum": 1', '"quorum": 2'])
+    await approvals.redecideAll()
+    expect(granted(await cast(request, dora)).state).toBe('pending')
+    await sleep(300)
+    expect(await orders()).toBe(500)
+    const dirk = await world.person('dirk', ['dbas'])
+    await world.activate(everywhere, standing, ['action/action.rego', '"write", "session"}', '"session"}'])
+    await approvals.redecideAll()
+    expect(refused(await cast(request, dirk)).code).toBe('conflict')
+    expect(await done).toContain('policy no longer allows this')
+    await world.activate(everywhere, standing)
+    await client.end()
+  })
+
+  test('AP10: of a vote and a withdrawal one counts, and nothing runs after it was withdrawn', async () => {
+    for (let round = 0; round < 6; round++) {
+      const { client, session } = await open()
+      const done = outcome(client.query(noWhere))
+      const request = await waiting(session.id)
+      const voting = cast(request, dora)
+      if (round % 2 === 1) await sleep(round)
+      await client.end()
+      await Promise.all([voting, done.catch(() => {})])
+      await expect.poll(async () => (await stateOf(request.id)).state).not.toBe('pending')
+      const after = await stateOf(request.id)
+      if (after.hold?.released_at_ms === null) expect(await orders()).toBe(500)
+      await refill()
+    }
+  })
+})
+
+describe('what a database user may', () => {
+  test('the gateway makes holds of live sessions only, and answers nothing', async () => {
+    const gatewayDb = a.worker.ground.database.db
+    const { client, session } = await open()
+    const done = outcome(client.query(noWhere))
+    const request = await waiting(session.id)
+    const as = (change: Record<string, unknown>) =>
+      gatewayDb.update(requests).set(change).where(eq(requests.id, request.id)).returning()
+    await expect(as({ state: 'approved', ended_at: new Date() })).rejects.toThrow()
+    await expect(as({ terms: null })).rejects.toThrow()
+    const access = await world.ask(eve)
+    if (!access.refused)
+      expect(
+        await gatewayDb
+          .update(requests)
+          .set({ state: 'cancelled' })
+          .where(eq(requests.id, access.request.id))
+          .returning(),
+      ).toEqual([])
+    const {
+      reason,
+      role,
+      resource,
+      hash,
+      decision_id,
+      via,
+      client: from,
+      expires_at,
+    } = (await world.db.select().from(requests).where(eq(requests.id, request.id)))[0]!
+    const asked = { subject_id: dan.id, reason, role, resource, hash, decision_id, via, client: from, expires_at }
+    await expect(
+      gatewayDb.insert(requests).values({ ...asked, id: 'req_forged', duration_s: 3600, kind: 'access' }),
+    ).rejects.toThrow()
+    await gatewayDb
+      .insert(requests)
+      .values({ ...asked, subject_id: eve.id, id: 'req_other', duration_s: 0, kind: 'hold' })
+    const [row] = await world.db.select().from(holds).where(eq(holds.request_id, request.id))
+    await expect(gatewayDb.insert(holds).values({ ...row!, request_id: 'req_other' })).rejects.toThrow()
+    granted(await cast(request, dora, 'deny'))
+    await done
+    await client.end()
+  })
+
+  test('a row that was changed after it was shown is approved by no vote', async () => {
+    const { client, session } = await open()
+    const done = outcome(client.query(noWhere))
+    const request = await waiting(session.id)
+    await world.db.update(holds).set({ text: 'select 1' }).where(eq(holds.request_id, request.id))
+    await cast(request, dora)
+    await sleep(1_500)
+    expect(await orders()).toBe(500)
+    await client.end()
+    await done.catch(() => {})
+  })
+})
+
+test('the sweeper ends what nobody waits for any more', async () => {
+  const { client, session } = await open()
+  const done = outcome(client.query(noWhere))
+  const request = await waiting(session.id)
+  await a.notices.close()
+  await world.db
+    .update(holds)
+    .set({ seen_at: sql`now() - interval '1 minute'` })
+    .where(eq(holds.request_id, request.id))
+  await approvals.expireDue()
+  expect(await stateOf(request.id)).toMatchObject({
+    state: 'cancelled',
+    outcome: expect.stringContaining('nobody waits'),
+  })
+  await client.end()
+  await done.catch(() => {})
+})
