@@ -89,6 +89,19 @@ describe('RE1: a journal that cannot be written', () => {
     await recorder.close('cut')
   })
 
+  test('FA1: who stood still for longer than a disk may take does not blame the disk, which has answered', async () => {
+    const { journal } = await faulty({ tuning: { lateMs: 200 } })
+    const recorder = await journal.open(sessionFacts())
+    for (let i = 0; i < 3; i++) {
+      recorder.append(one)
+      const synced = recorder.flush()
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 450)
+      await synced
+    }
+    expect(journal.unavailable).toBeUndefined()
+    await journal.close()
+  })
+
   test('RE1: a disk that does not answer is told within the limit', async () => {
     const { journal, fs } = await faulty({ tuning: { syncMs: 10, lateMs: 100 } })
     const recorder = await journal.open(sessionFacts())

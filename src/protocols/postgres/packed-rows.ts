@@ -4,6 +4,7 @@ import { RowWriter } from './sql/row-writer.ts'
 
 const maxValue = 4096
 const header = 5
+const writtenByHand = 48
 const startBytes = 512
 /** Rows leave in batches of this size; one that is a little longer still fits into its memory. */
 export const batchBytes = 64 * 1024
@@ -32,12 +33,16 @@ export class PackedRows {
     return this.#out.at
   }
 
-  /** Adds a DataRow; `body` begins at its Int16 count. @throws BodyError for one that is not whole. */
-  add(buffer: Buffer, body: number, end: number, isBinary: (column: number) => boolean): void {
+  /**
+   * Adds a DataRow; `body` begins at its Int16 count. `isBinary` is null where no column is.
+   * @throws BodyError for one that is not whole.
+   */
+  add(buffer: Buffer, body: number, end: number, isBinary: ((column: number) => boolean) | null): void {
     if (end - body < 2) throw new BodyError('a row without a count')
-    const columns = buffer.readUInt16BE(body)
+    const columns = (buffer[body]! << 8) | buffer[body + 1]!
     const out = this.#out
-    out.reserve(3)
+    // A head is no longer than the length on the wire: this is enough for all but what is shown otherwise.
+    out.reserve(end - body + 1)
     if (columns < 16) out.bytes[out.at++] = 0x90 | columns
     else {
       out.bytes[out.at++] = 0xdc
@@ -47,16 +52,20 @@ export class PackedRows {
     let at = body + 2
     for (let i = 0; i < columns; i++) {
       if (end - at < 4) throw new BodyError('a row ends too early')
-      const length = buffer.readInt32BE(at)
+      const length = (buffer[at]! << 24) | (buffer[at + 1]! << 16) | (buffer[at + 2]! << 8) | buffer[at + 3]!
       at += 4
       if (length === -1) {
-        out.reserve(1)
         out.bytes[out.at++] = 0xc0
         continue
       }
       if (length < 0 || length > end - at) throw new BodyError('a value is longer than its row')
-      if (length > maxValue || isBinary(i)) this.#long(buffer, at, length, isBinary(i))
-      else this.#text(buffer, at, at + length)
+      if (length > maxValue || isBinary?.(i)) {
+        this.#long(buffer, at, length, isBinary?.(i) ?? false)
+        out.reserve(end - at - length + 1)
+      } else if (!this.#text(buffer, at, at + length)) {
+        this.#string(buffer.toString('utf8', at, at + length))
+        out.reserve(end - at - length + 1)
+      }
       at += length
     }
     this.count++
@@ -76,30 +85,32 @@ export class PackedRows {
     return this.#out.taken()
   }
 
-  #text(buffer: Buffer, from: number, end: number): void {
+  /** Room must have been reserved. @returns false, and writes nothing, where it is not UTF-8. */
+  #text(buffer: Buffer, from: number, end: number): boolean {
     const length = end - from
     const out = this.#out
-    out.reserve(length + 3)
     const head = out.at
     this.#head(length)
-    let high = 0
-    const { bytes } = out
-    if (length <= 48) {
-      let at = out.at
-      for (let i = from; i < end; i++) {
-        const byte = buffer[i]!
-        high |= byte
-        bytes[at++] = byte
-      }
-      out.at = at
-    } else {
-      high = 0x80
+    if (length > writtenByHand) {
       out.copy(buffer, from, end)
+      if (isUtf8(buffer.subarray(from, end))) return true
+      out.at = head
+      return false
+    }
+    const { bytes } = out
+    let { at } = out
+    let high = 0
+    for (let i = from; i < end; i++) {
+      const byte = buffer[i]!
+      high |= byte
+      bytes[at++] = byte
     }
     if (high >= 0x80 && !isUtf8(buffer.subarray(from, end))) {
       out.at = head
-      this.#string(buffer.toString('utf8', from, end))
+      return false
     }
+    out.at = at
+    return true
   }
 
   #long(buffer: Buffer, from: number, length: number, binary: boolean): void {

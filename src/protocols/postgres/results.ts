@@ -12,6 +12,7 @@ export class ResultRecord {
   readonly #keep: number
   readonly #formats: readonly number[]
   #described: Described | null = null
+  #binary: boolean
   #rows: PackedRows | null = null
   #kept = 0
   mask: RowMask | null = null
@@ -22,6 +23,7 @@ export class ResultRecord {
   constructor(gate: Gate, formats: readonly number[]) {
     this.#gate = gate
     this.#formats = formats
+    this.#binary = formats.includes(1)
     const { results, head_rows, level } = gate.settings
     this.#keep = level !== 'full' || results === 'none' ? 0 : results === 'all' ? Number.MAX_SAFE_INTEGER : head_rows
   }
@@ -37,13 +39,14 @@ export class ResultRecord {
 
   describe(described: Described, mask: RowMask | null): void {
     this.#described = described
+    this.#binary ||= described.fields.some(field => field.format === 1)
     this.mask = mask
   }
 
   /** A DataRow as the client gets it: `body` begins at its Int16 count. */
   collect(buffer: Buffer, body: number, end: number): void {
     this.#rows ??= new PackedRows(this.#kept > 0)
-    this.#rows.add(buffer, body, end, this.#isBinary)
+    this.#rows.add(buffer, body, end, this.#binary ? this.#isBinary : null)
     if (++this.#kept < this.#keep && this.#rows.bytes > batchBytes) this.#flush()
   }
 
