@@ -54,9 +54,12 @@ test('packs that are cut, wrong, bombs, loops or not whole are refused in words,
 
 test('deltas that stand upon more deltas than git writes are refused', async () => {
   using world = new MirrorWorld({ limits: { delta_depth: 1 } })
-  const text = Array.from({ length: 300 }, (_, i) => `${(i * 7919) % 9973} of ${i}`)
+  const lines = Array.from({ length: 300 }, (_, i) => `${(i * 7919) % 9973} of ${i}`)
   let id = ''
-  for (let n = 0; n < 4; n++) id = world.commit(`${n}`, { a: [...text, ...Array(n).fill(`more ${n}`)].join('\n') })
+  for (let n = 0; n < 6; n++) {
+    lines[20 * n] = `changed ${n}`
+    id = world.commit(`${n}`, { a: lines.join('\n') })
+  }
   await expect(world.judged([world.update('refs/heads/main', id)])).rejects.toThrow(/\d deltas upon each other/)
   expect(world.left()).toEqual([])
 })

@@ -25,6 +25,8 @@ export interface MirrorLimits {
   /** Blobs larger than this are not looked through for secrets; the facts say which. */
   readonly scan_blob_bytes: number
   readonly scan_bytes: number
+  /** Files of before that are fetched only to count lines. */
+  readonly count_bytes: number
   /** Findings of one detector in one push. */
   readonly findings: number
   /** One mirror; a larger one is packed anew, or made anew. */
@@ -60,6 +62,7 @@ export const mirrorLimits: MirrorLimits = {
   paths: 1_000,
   scan_blob_bytes: 4 * mib,
   scan_bytes: 128 * mib,
+  count_bytes: 32 * mib,
   findings: 20,
   mirror_bytes: 8 * gib,
   total_bytes: 32 * gib,

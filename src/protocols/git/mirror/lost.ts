@@ -86,7 +86,7 @@ export class Lost {
   }
 
   /** Refs that are gone although nobody deleted them here. */
-  async noticed(gone: ReadonlyMap<string, string>): Promise<void> {
+  noticed(gone: ReadonlyMap<string, string>): void {
     const known = new Map(this.list().map(each => [`${each.ref} ${each.old}`, each]))
     for (const [ref, old] of [...gone].slice(0, 100)) {
       if (ref === 'HEAD' || known.has(`${ref} ${old}`)) continue

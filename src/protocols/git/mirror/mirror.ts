@@ -30,6 +30,9 @@ export interface Seen {
   fetch(): Promise<Duplex>
 }
 
+/** When mirrors were found whole. */
+const wholeAt = new Map<string, number>()
+const rest_ms = 60_000
 const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
 
 /**
@@ -112,11 +115,16 @@ export class Mirror {
     })
   }
 
-  /** Whether everything is here that its refs reach. */
+  /** Whether everything is here that its refs reach. It takes long: a bad push makes it happen once a minute at most. */
   async isWhole(): Promise<boolean> {
+    const place = this.#current()
+    if (performance.now() - (wholeAt.get(place) ?? Number.NEGATIVE_INFINITY) < rest_ms) return true
     const walk = ['rev-list', '--objects', '--filter=blob:none', '--no-object-names', '--count', '--glob=refs/target']
     const ended = await this.git.try(walk, { timeout_ms: this.#limits.sync_ms })
-    return ended.status === 0 && ended.cut === undefined
+    const whole = ended.status === 0 && ended.cut === undefined
+    if (whole) wholeAt.set(place, performance.now())
+    else wholeAt.delete(place)
+    return whole
   }
 
   /** Throws away what is here and fetches all of it again. What is being read stays until nobody does. */

@@ -46,14 +46,14 @@ export class PushQuarantine implements Quarantine {
   readonly #intake: Intake
   #began = false
   #pack: Pack | undefined
-  #listed: string | undefined
+  #listed: { readonly what: string; readonly file: string } | undefined
   #judged: readonly RefUpdate[] = []
   #losing = false
   #dropped: Promise<void> | undefined
 
   /** The mirror is there: it may be empty. */
   constructor(options: PushOptions) {
-    const { mirror, store, limits, target } = options
+    const { store, limits, target } = options
     this.#options = options
     this.#folder = store.aside()
     this.#objects = join(this.#folder, 'objects')
@@ -69,10 +69,20 @@ export class PushQuarantine implements Quarantine {
       this.#pack = pack
       return { bytes: pack.bytes, objects: pack.objects }
     })
-    this.#ready = mirror.update(target, this.#given.signal).then(async gone => {
-      await options.lost.noticed(gone)
-    })
+    this.#ready = this.#catchUp()
     for (const each of [this.whole, this.#ready]) each.catch(() => {}) // whoever waits hears of it
+  }
+
+  /** A mirror that is damaged may fail at what it is asked to fetch: then too it is made anew. */
+  async #catchUp(): Promise<void> {
+    const { mirror, target, lost } = this.#options
+    const { signal } = this.#given
+    try {
+      lost.noticed(await mirror.update(target, signal))
+    } catch (error) {
+      if (signal.aborted || (await mirror.isWhole())) throw error
+      await mirror.again(target, signal)
+    }
   }
 
   write(chunk: Buffer): Promise<void> | undefined {
@@ -91,7 +101,7 @@ export class PushQuarantine implements Quarantine {
       try {
         return await this.#judge(updates)
       } catch (error) {
-        if (!(error instanceof Unreadable)) throw error
+        if (!(error instanceof Unreadable) || this.#given.signal.aborted) throw error
         // The push, or the mirror: what is wrong with the mirror is looked for only now, since it takes long.
         if (await this.#options.mirror.isWhole())
           throw new PushFault(
@@ -187,11 +197,12 @@ export class PushQuarantine implements Quarantine {
 
   /** Walks all that the updates bring: an object that is neither in the pack nor on the target is found out here. */
   async #list(ids: readonly string[]): Promise<string> {
-    if (this.#listed !== undefined) return this.#listed
+    const what = ids.join(' ')
+    if (this.#listed?.what === what) return this.#listed.file
     const file = join(this.#folder, 'listed')
     rmSync(file, { force: true })
     await listNew(this.#git, ids, file, this.#options.limits.push_ms)
-    this.#listed = file
+    this.#listed = { what, file }
     return file
   }
 
@@ -202,7 +213,7 @@ export class PushQuarantine implements Quarantine {
       const how = {
         limits,
         timeout_ms: limits.question_ms,
-        max_file: limits.scan_bytes * 2,
+        max_file: this.#options.secrets ? limits.scan_bytes * 2 : limits.count_bytes,
         signal: this.#given.signal,
       }
       await bring(this.#git, await target.fetch(), ids, how)

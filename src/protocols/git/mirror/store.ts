@@ -91,25 +91,35 @@ export class Store {
     const busy_ms = this.#limits.push_ms
     let [bytes, kept, gone] = [0, 0, 0]
     for (const each of all) {
-      for (const name of generations(each.path).slice(0, -1)) {
-        const old = join(each.path, String(name))
-        if (now - (statSync(old, { throwIfNoEntry: false })?.mtimeMs ?? now) > busy_ms)
-          rmSync(old, { recursive: true, force: true })
-      }
-      each.bytes = bytesOf(each.path)
-      const idle = now - each.used
-      const over = bytes + each.bytes > this.#limits.total_bytes || kept + 1 > this.#limits.mirrors
-      if (idle > this.#limits.idle_ms || (over && idle > busy_ms)) {
-        const away = join(this.root, 'quarantine', `gone-${randomBytes(8).toString('hex')}`)
-        renameSync(each.path, away)
-        rmSync(away, { recursive: true, force: true })
-        gone++
-      } else {
-        bytes += each.bytes
-        kept++
+      try {
+        this.#dropOld(each.path, now - busy_ms)
+        each.bytes = bytesOf(each.path)
+        const idle = now - each.used
+        const over = bytes + each.bytes > this.#limits.total_bytes || kept + 1 > this.#limits.mirrors
+        if (idle > this.#limits.idle_ms || (over && idle > busy_ms)) {
+          const away = join(this.root, 'quarantine', `gone-${randomBytes(8).toString('hex')}`)
+          renameSync(each.path, away)
+          rmSync(away, { recursive: true, force: true })
+          gone++
+        } else {
+          bytes += each.bytes
+          kept++
+        }
+      } catch (error) {
+        // another worker was first
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
       }
     }
     return gone
+  }
+
+  /** Mirrors in whose place a new one was made, once nobody reads them any more. */
+  #dropOld(folder: string, before: number): void {
+    for (const name of generations(folder).slice(0, -1)) {
+      const old = join(folder, String(name))
+      if ((statSync(old, { throwIfNoEntry: false })?.mtimeMs ?? before) < before)
+        rmSync(old, { recursive: true, force: true })
+    }
   }
 }
 
