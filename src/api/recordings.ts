@@ -5,7 +5,6 @@ import type { AuditWriter } from '../audit/events.ts'
 import { replayPage } from '../evidence/replay-page.ts'
 import type { Caller } from '../identity/facts.ts'
 import { asciicast } from '../recording/asciicast.ts'
-import { liftHold, listHolds, setHold, standingHolds } from '../recording/holds.ts'
 import {
   findRecording,
   type ListedRecording,
@@ -18,7 +17,7 @@ import type { ReplayClient } from '../recording/replay-client.ts'
 import { channelAddress } from '../recording/terminal.ts'
 import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
-import { callerOf, permitOf } from './guard.ts'
+import { callerOf } from './guard.ts'
 import { Instant as PageInstant } from './pages.ts'
 
 export interface RecordingDeps extends BaseDeps {
@@ -27,7 +26,7 @@ export interface RecordingDeps extends BaseDeps {
 }
 
 const closed = { additionalProperties: false }
-const Session = T.String({ pattern: '^ses_[0-9a-z]{26}$' })
+export const Session = T.String({ pattern: '^ses_[0-9a-z]{26}$' })
 const Named = T.Optional(T.String({ maxLength: 128 }))
 const Instant = T.Union([T.Integer(), T.Null()])
 const Flag = T.Optional(T.Boolean())
@@ -95,21 +94,9 @@ const Cast = T.Object(
   },
   closed,
 )
-const Case = T.String({ minLength: 1, maxLength: 128 })
-const Hold = T.Object({
-  id: T.String(),
-  session_id: T.String(),
-  case: T.Union([T.String(), T.Null()]),
-  reason: T.String(),
-  set_by: T.String(),
-  set_at_ms: T.Integer(),
-  lifted_by: T.Union([T.String(), T.Null()]),
-  lifted_at_ms: Instant,
-})
 
-/** Recordings and their legal holds. What was recorded comes from the replay process, which decides `replay` itself. */
-export function recordingRoutes(app: Api, deps: RecordingDeps): void {
-  const { database, audit, replay } = deps
+/** Whose recording a call is about, as its guard asks. */
+export function recordingGuards({ database }: RecordingDeps) {
   const about = async (request: FastifyRequest) => findRecording(database.db, sessionOf(request))
   const target = async (request: FastifyRequest): Promise<Record<string, string>> => {
     const found = await about(request)
@@ -120,6 +107,13 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
   }
   const own = async (request: FastifyRequest, caller: Caller) =>
     (await about(request))?.recording.subject_id === caller.facts.id
+  return { about, target, own }
+}
+
+/** Recordings. What was recorded comes from the replay process, which decides `replay` itself. */
+export function recordingRoutes(app: Api, deps: RecordingDeps): void {
+  const { database, replay } = deps
+  const { about, target, own } = recordingGuards(deps)
 
   app.get(
     '/api/recordings',
@@ -225,19 +219,6 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
   )
 
   app.get(
-    '/api/holds',
-    {
-      config: { guard: { point: 'admin', call: 'holds.list', target: filterOf } },
-      schema: {
-        summary: 'Legal holds that stand now, of one case or of all',
-        querystring: T.Object({ case: T.Optional(Case) }, closed),
-        response: { 200: T.Object({ items: T.Array(Hold), next: T.Null() }) },
-      },
-    },
-    async request => ({ items: await standingHolds(database.db, request.query.case), next: null }),
-  )
-
-  app.get(
     '/api/recordings/:session/html',
     {
       config: { guard: { point: 'replay' } },
@@ -259,60 +240,14 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
         .send(Readable.from(replayPage(replayLines(lines as AsyncIterable<Uint8Array>))))
     },
   )
-
-  app.get(
-    '/api/recordings/:session/holds',
-    {
-      config: { guard: { point: 'admin', call: 'holds.list', target, own } },
-      schema: {
-        summary: 'Legal holds of a recording, the lifted ones too',
-        params,
-        response: { 200: T.Object({ items: T.Array(Hold), next: T.Null() }) },
-      },
-    },
-    async request => ({ items: await listHolds(database.db, sessionOf(request)), next: null }),
-  )
-
-  app.post(
-    '/api/recordings/:session/holds',
-    {
-      config: { guard: { point: 'admin', call: 'holds.set', target, own } },
-      schema: {
-        summary: 'Set a legal hold: the recording is not deleted until it is lifted',
-        params,
-        body: T.Object({ reason: T.String({ minLength: 1, maxLength: 1000 }), case: T.Optional(Case) }, closed),
-        response: { 201: Hold },
-      },
-    },
-    async (request, reply) => reply.code(201).send(await setHold({ ...acting(request), ...request.body })),
-  )
-
-  app.delete(
-    '/api/recordings/:session/holds/:hold',
-    {
-      config: { guard: { point: 'admin', call: 'holds.lift', target, own } },
-      schema: {
-        summary: 'Lift a legal hold',
-        params: T.Object({ session: Session, hold: T.String({ pattern: '^hld_[0-9a-z]{26}$' }) }, closed),
-        querystring: T.Object({ reason: T.Optional(T.String({ minLength: 1, maxLength: 1000 })) }, closed),
-        response: { 200: Hold },
-      },
-    },
-    async request => liftHold({ ...acting(request), hold_id: request.params.hold, reason: request.query.reason }),
-  )
-
-  function acting(request: FastifyRequest) {
-    const by = callerOf(request).facts.id
-    return { database, audit, session_id: sessionOf(request), by, decision_id: permitOf(request).decision_id }
-  }
 }
 
 const textsOf = (query: object): Record<string, string> =>
   Object.fromEntries(Object.entries(query).map(([name, value]) => [name, String(value)]))
 
-const sessionOf = (request: FastifyRequest): string => (request.params as { session: string }).session
+export const sessionOf = (request: FastifyRequest): string => (request.params as { session: string }).session
 
-function filterOf(request: FastifyRequest): Record<string, string> {
+export function filterOf(request: FastifyRequest): Record<string, string> {
   const target: Record<string, string> = {}
   for (const [name, value] of Object.entries(request.query as Record<string, unknown>)) target[name] = String(value)
   return target

@@ -19,6 +19,7 @@ import { grantRoutes } from './grants.ts'
 import { installGuard } from './guard.ts'
 import { installHeaders } from './headers.ts'
 import { healthRoutes } from './health.ts'
+import { holdRoutes } from './holds.ts'
 import { meRoutes } from './me.ts'
 import { planRoutes } from './plan.ts'
 import { policyRoutes } from './policy.ts'
@@ -67,6 +68,7 @@ const areas = [
   ticketRoutes,
   sessionRoutes,
   recordingRoutes,
+  holdRoutes,
   searchRoutes,
   retentionRoutes,
   auditRoutes,

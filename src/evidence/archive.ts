@@ -1,22 +1,22 @@
 import { createHash } from 'node:crypto'
+import { tarBlock, tarHeader, tarPadding } from '../tar-header.ts'
 
 /**
  * The archive of a bundle: POSIX ustar of plain files, with no time, owner or mode of their own, so that equal files give
  * equal bytes and any tar tool unpacks it. The reader takes exactly what the writer writes and nothing else: a header that
  * differs in one byte, a link, a path that leaves the folder, a name that comes twice, padding that hides something.
  */
-const block = 512
 export const maxName = 99
 export const maxMembers = 2_000_000
 const name = /^[A-Za-z0-9][A-Za-z0-9_.-]*(?:\/[A-Za-z0-9][A-Za-z0-9_.-]*){0,4}$/
-const zeros = Buffer.alloc(2 * block)
+const zeros = Buffer.alloc(2 * tarBlock)
 
 /** Why a file is not an archive that can be checked. */
 export class ArchiveFault extends Error {}
 
 /** One file with its padding. @throws RangeError for a name or size that no archive of ours has. */
 export function member(file: string, content: Uint8Array): Buffer {
-  return Buffer.concat([header(file, content.length), content, zeros.subarray(0, paddingOf(content.length))])
+  return Buffer.concat([header(file, content.length), content, zeros.subarray(0, tarPadding(content.length))])
 }
 
 /** What ends an archive. */
@@ -40,7 +40,7 @@ export async function* readArchive(
   const input = new Input(chunks)
   const seen = new Set<string>()
   for (;;) {
-    const head = await input.take(block)
+    const head = await input.take(tarBlock)
     if (head === undefined) throw new ArchiveFault('the archive is cut off: its end is missing')
     if (head.every(byte => byte === 0)) break
     const { file, size } = opened(head)
@@ -51,12 +51,12 @@ export async function* readArchive(
     if (limit === undefined) throw new ArchiveFault(`${file} is no file of a bundle`)
     if (size > limit) throw new ArchiveFault(`${file} has ${size} bytes; more than ${limit} are not read`)
     const content = await input.take(size)
-    const padding = await input.take(paddingOf(size))
+    const padding = await input.take(tarPadding(size))
     if (content === undefined || padding === undefined) throw new ArchiveFault(`the archive is cut off in ${file}`)
     if (padding.some(byte => byte !== 0)) throw new ArchiveFault(`there is something behind the end of ${file}`)
     yield { name: file, content, sha256: createHash('sha256').update(content).digest('hex') }
   }
-  const rest = await input.take(block)
+  const rest = await input.take(tarBlock)
   if (rest === undefined || rest.some(byte => byte !== 0)) throw new ArchiveFault('the end of the archive is damaged')
   if (!(await input.isAtEnd())) throw new ArchiveFault('there is something behind the end of the archive')
 }
@@ -74,25 +74,11 @@ function opened(head: Buffer): { file: string; size: number } {
 }
 
 const fits = (file: string): boolean => file.length <= maxName && name.test(file)
-const paddingOf = (size: number): number => (block - (size % block)) % block
 
 function header(file: string, size: number): Buffer {
   if (!fits(file)) throw new RangeError(`${JSON.stringify(file)} is no name of a file in a bundle`)
   if (!Number.isSafeInteger(size) || size >= 8 ** 11) throw new RangeError(`${file} is too large for an archive`)
-  const bytes = Buffer.alloc(block)
-  bytes.write(file, 0, 'latin1')
-  const octal = (at: number, length: number, value: number) =>
-    bytes.write(`${value.toString(8).padStart(length - 1, '0')}\0`, at, 'latin1')
-  octal(100, 8, 0o644)
-  octal(108, 8, 0)
-  octal(116, 8, 0)
-  octal(124, 12, size)
-  octal(136, 12, 0)
-  bytes.write('        0', 148, 'latin1') // the sum is taken with blanks in its own place; `0`: a plain file
-  bytes.write('ustar\x0000', 257, 'latin1')
-  const sum = bytes.reduce((all, byte) => all + byte, 0)
-  bytes.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1')
-  return bytes
+  return tarHeader(file, '0', size)
 }
 
 /** Takes exact numbers of bytes from chunks of any size. */

@@ -1,14 +1,13 @@
-const block = 512
-const nameBytes = 100
+import { tarBlock, tarHeader, tarName, tarPadding } from '../tar-header.ts'
 
 /** Reads a tar archive (POSIX ustar or pax) that this program or its compiler wrote: name → bytes. Names lose their leading slash. */
 export function readTar(archive: Buffer): Map<string, Buffer> {
   const files = new Map<string, Buffer>()
   let longName: string | undefined
-  for (let at = 0; at + block <= archive.length && archive[at] !== 0; ) {
+  for (let at = 0; at + tarBlock <= archive.length && archive[at] !== 0; ) {
     const size = Number.parseInt(field(archive, at + 124, 12), 8)
     const kind = archive[at + 156]
-    const from = at + block
+    const from = at + tarBlock
     if (!Number.isSafeInteger(size) || size < 0 || from + size > archive.length)
       throw new Error('the archive is cut off')
     const content = archive.subarray(from, from + size)
@@ -17,7 +16,7 @@ export function readTar(archive: Buffer): Map<string, Buffer> {
       if (kind === 0x30 || kind === 0) files.set((longName ?? nameAt(archive, at)).replace(/^\/+/, ''), content)
       longName = undefined
     }
-    at = from + padded(size)
+    at = from + size + tarPadding(size)
   }
   return files
 }
@@ -25,32 +24,14 @@ export function readTar(archive: Buffer): Map<string, Buffer> {
 /** Writes files, in the order of their names and with no time or owner of their own: equal files give equal bytes. */
 export function writeTar(files: ReadonlyMap<string, Uint8Array>): Buffer {
   const parts: Buffer[] = []
-  const add = (name: string, kind: string, content: Uint8Array) => {
-    parts.push(header(name, kind, content.length), Buffer.from(content))
-    parts.push(Buffer.alloc(padded(content.length) - content.length))
+  const add = (name: string, kind: '0' | 'x', content: Uint8Array) => {
+    parts.push(tarHeader(name, kind, content.length), Buffer.from(content), Buffer.alloc(tarPadding(content.length)))
   }
   for (const [name, content] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    if (Buffer.byteLength(name) > nameBytes) add('pax', 'x', paxRecord('path', name))
+    if (Buffer.byteLength(name) > tarName) add('pax', 'x', paxRecord('path', name))
     add(name, '0', content)
   }
-  return Buffer.concat([...parts, Buffer.alloc(2 * block)])
-}
-
-function header(name: string, kind: string, size: number): Buffer {
-  const bytes = Buffer.alloc(block)
-  bytes.write(name.slice(0, nameBytes), 0, 'latin1')
-  const octal = (at: number, length: number, value: number) =>
-    bytes.write(`${value.toString(8).padStart(length - 1, '0')}\0`, at, 'latin1')
-  octal(100, 8, 0o644)
-  octal(108, 8, 0)
-  octal(116, 8, 0)
-  octal(124, 12, size)
-  octal(136, 12, 0)
-  bytes.write(`        ${kind}`, 148, 'latin1') // the sum is taken with blanks in its own place
-  bytes.write('ustar\x0000', 257, 'latin1')
-  const sum = bytes.reduce((all, byte) => all + byte, 0)
-  bytes.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1')
-  return bytes
+  return Buffer.concat([...parts, Buffer.alloc(2 * tarBlock)])
 }
 
 /** `LENGTH key=value\n`, where LENGTH counts itself. */
@@ -64,11 +45,7 @@ function paxRecord(key: string, value: string): Buffer {
 
 function nameAt(archive: Buffer, at: number): string {
   const prefix = field(archive, at + 257, 5) === 'ustar' ? field(archive, at + 345, 155) : ''
-  return (prefix === '' ? '' : `${prefix}/`) + field(archive, at, nameBytes)
-}
-
-function padded(size: number): number {
-  return Math.ceil(size / block) * block
+  return (prefix === '' ? '' : `${prefix}/`) + field(archive, at, tarName)
 }
 
 function field(archive: Buffer, at: number, length: number): string {
