@@ -3,7 +3,7 @@ import { SallyportError } from '../errors.ts'
 import { consistencyProof, inclusionProof, rootAt } from './merkle.ts'
 import { publishedCheckpoint } from './places/published.ts'
 import { keysOf } from './statements.ts'
-import { latestCheckpoint, nodeReader, placeOf, type Sql, type StoredCheckpoint } from './store.ts'
+import { latestCheckpoint, nodeReader, placeOf, type Sql } from './store.ts'
 
 /** A proof file: what an outsider needs to check one event with no network and no server. */
 export interface ProofFile {
@@ -50,21 +50,20 @@ export interface LogPoint {
  */
 export async function prove(database: Database, known: string, event: string): Promise<ProofFile> {
   const { sql } = database
-  const [row] = await sql<{ leaf: string; body: string | null; salt: Buffer | null; idx: string | null }[]>`
-    select i.leaf, i.body, i.salt, (p.idx + i.seq - p.seq)::text as idx from audit_inbox i
-    left join audit_places p on p.seq = ${sql.unsafe(placeOf)} and i.seq < p.seq + p.count where i.id = ${event}`
+  const [[row], shown, keys] = await Promise.all([eventRow(sql, event), publishedCheckpoint(sql), keysIn(sql, known)])
   if (!row)
     throw new SallyportError('not_found', `there is no event ${event}`, {
       remedy: '`sallyport audit events` lists the events you may see',
     })
-  const checkpoint = row.idx === null ? null : await publishedFor(sql, Number(row.idx))
+  const index = Number(row.idx ?? -1)
+  // The one that is shown may not reach so far yet: the newest does, for it was signed with the event's index.
+  const checkpoint = row.idx === null ? null : (shown?.size ?? 0) > index ? shown : await latestCheckpoint(sql)
   if (row.idx === null || checkpoint === null) {
     throw new SallyportError('not_ready', `event ${event} has no place in the log yet`, {
       remedy: 'try again in a second; if it stays so, look at `sallyport status`',
     })
   }
-  const index = Number(row.idx)
-  const [path, keys] = await Promise.all([inclusionProof(index, checkpoint.size, nodeReader(sql)), keysIn(sql, known)])
+  const path = await inclusionProof(index, checkpoint.size, nodeReader(sql))
   return {
     format: 'sallyport-proof-v1',
     leaf: row.leaf,
@@ -77,10 +76,10 @@ export async function prove(database: Database, known: string, event: string): P
   }
 }
 
-/** Of the checkpoints, the one that is shown, or the newest where that one does not reach so far yet. */
-async function publishedFor(sql: Sql, index: number): Promise<StoredCheckpoint | null> {
-  const shown = await publishedCheckpoint(sql)
-  return shown !== null && shown.size > index ? shown : latestCheckpoint(sql)
+function eventRow(sql: Sql, event: string) {
+  return sql<{ leaf: string; body: string | null; salt: Buffer | null; idx: string | null }[]>`
+    select i.leaf, i.body, i.salt, (p.idx + i.seq - p.seq)::text as idx from audit_inbox i
+    left join audit_places p on p.seq = ${sql.unsafe(placeOf)} and i.seq < p.seq + p.count where i.id = ${event}`
 }
 
 async function keysIn(sql: Sql, known: string): Promise<{ vkey: string; handovers?: string[] }> {

@@ -1,4 +1,4 @@
-import { hashSize, nodeHash, type ReadNode } from './merkle.ts'
+import { hashSize, nodeHashText, type ReadNode } from './merkle.ts'
 
 /** Tiles of height 8, as C2SP tlog-tiles: https://c2sp.org/tlog-tiles. */
 export const tileWidth = 256
@@ -46,13 +46,15 @@ export function entryBundle(entries: readonly string[]): Buffer {
 /** The hashes of the tile (level, n), at least as many as the tree asked about has there. */
 export type ReadTile = (level: number, n: number) => Promise<Uint8Array>
 
+/** Tiles that a reader holds at once: those of many proofs meet in few, and of each proof the lowest is its own. */
+const heldTiles = 256
+
 /**
- * Reads tree nodes out of tiles; each tile is read once for the life of the reader.
+ * Reads tree nodes out of tiles; a tile is read once while the reader holds it.
  * @throws RangeError where a tile holds fewer hashes than the tree needs.
  */
 export function nodesFrom(read: ReadTile): ReadNode {
-  const seen = new Map<string, Promise<Uint8Array>>()
-  const nodes = new Map<string, Map<number, Buffer>>()
+  const held = new Map<string, { readonly tile: Promise<Uint8Array>; readonly nodes: Map<number, string> }>()
   return async ({ level, n }) => {
     const height = level % 8
     const tileLevel = (level - height) / 8
@@ -60,25 +62,27 @@ export function nodesFrom(read: ReadTile): ReadNode {
     const first = n * width
     const tileN = Math.floor(first / tileWidth)
     const key = `${tileLevel}/${tileN}`
-    let pending = seen.get(key)
-    if (!pending) seen.set(key, (pending = read(tileLevel, tileN)))
-    const tile = await pending
+    const found = held.get(key) ?? { tile: read(tileLevel, tileN), nodes: new Map<number, string>() }
+    held.delete(key) // and to the end: the one that was asked for longest ago goes first
+    held.set(key, found)
+    if (held.size > heldTiles) held.delete(held.keys().next().value!)
+    const tile = await found.tile
     const offset = first % tileWidth
     if (tile.length < (offset + width) * hashSize)
       throw new RangeError(`tile ${key} is too short for node ${n} of level ${level}`)
-    let known = nodes.get(key)
-    if (!known) nodes.set(key, (known = new Map()))
-    return nodeIn(tile, height, offset / width, known)
+    return Buffer.from(nodeIn(tile, height, offset / width, found.nodes), 'latin1')
   }
 }
 
 /** A node within a tile: the `at`-th of its height. Each is computed once, as paths of one proof meet in their tiles. */
-function nodeIn(tile: Uint8Array, height: number, at: number, known: Map<number, Buffer>): Buffer {
-  if (height === 0) return Buffer.from(tile.subarray(at * hashSize, (at + 1) * hashSize))
+function nodeIn(tile: Uint8Array, height: number, at: number, known: Map<number, string>): string {
   const name = height * tileWidth + at
   let node = known.get(name)
-  if (!node) {
-    node = nodeHash(nodeIn(tile, height - 1, 2 * at, known), nodeIn(tile, height - 1, 2 * at + 1, known))
+  if (node === undefined) {
+    node =
+      height === 0
+        ? Buffer.from(tile.buffer, tile.byteOffset + at * hashSize, hashSize).toString('latin1')
+        : nodeHashText(nodeIn(tile, height - 1, 2 * at, known), nodeIn(tile, height - 1, 2 * at + 1, known))
     known.set(name, node)
   }
   return node
