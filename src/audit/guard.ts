@@ -31,6 +31,8 @@ export class LogRefusal extends Error {
 }
 
 const restored = 'if you restored a backup, run `sallyport audit resume --from CHECKPOINT`: a signed, visible break'
+const replaced =
+  'if the root key file of control was replaced on purpose, run `sallyport audit rotate-key --from OLD-FILE -m WHY`; if not'
 const keepEvidence =
   'keep the database and the copy of the checkpoints as they are, run `sallyport audit verify`, and find out who wrote to the database'
 
@@ -48,7 +50,11 @@ export async function checkOwnTree(sql: Sql, size: number, verifier: Trust): Pro
   if (last.size !== size) throw damaged(`the log has ${size} entries, and its last checkpoint is for ${last.size}`)
   const checkpoint = openCheckpoint(last.note, verifier)
   if (!checkpoint || checkpoint.size !== size)
-    throw damaged(`the checkpoint for ${last.size} entries is not signed by ${verifier.name}`)
+    throw new LogRefusal({
+      code: 'key_unknown',
+      message: `the checkpoint for ${last.size} entries is not signed by a key that this host has`,
+      remedy: `${replaced}, ${keepEvidence}`,
+    })
   if (!(await rootOf(sql, size)).equals(checkpoint.root))
     throw damaged(`the tiles of the log give another root than its checkpoint for ${size} entries`)
   return checkpoint

@@ -51,13 +51,13 @@ export function openHandover(note: string): Handover | null {
  */
 export function chainOf(handovers: readonly Handover[], known: Verifier): KeyChain {
   const own = handovers.filter(h => h.origin === known.name)
-  const links = [{ verifier: known, until: Number.POSITIVE_INFINITY }]
+  const links: Link[] = [{ verifier: known, until: Number.POSITIVE_INFINITY }]
   const among = (key: Verifier) => links.find(link => link.verifier.keyId.equals(key.keyId))
   for (let grown = true; grown; ) {
     grown = false
     for (const { from, to, at } of own) {
       const before = among(from)
-      if (before && at.size < before.until) before.until = at.size
+      if (before && at.size < before.until) Object.assign(before, { until: at.size, root: at.root })
       if (before && !among(to)) grown = links.push({ verifier: to, until: Number.POSITIVE_INFINITY }) > 0
     }
   }
@@ -65,11 +65,13 @@ export function chainOf(handovers: readonly Handover[], known: Verifier): KeyCha
     const heir: Verifier = first
     const giving = own.filter(h => h.to.keyId.equals(heir.keyId) && !among(h.from))
     first = giving[0]?.from
-    const until = Math.min(...giving.filter(h => h.from.keyId.equals(first!.keyId)).map(h => h.at.size))
-    if (first) links.unshift({ verifier: first, until })
+    const ends = giving.filter(h => h.from.keyId.equals(first!.keyId)).sort((a, b) => a.at.size - b.at.size)
+    if (first) links.unshift({ verifier: first, until: ends[0]!.at.size, root: ends[0]!.at.root })
   }
   return { name: known.name, links }
 }
+
+type Link = { verifier: Verifier; until: number; root?: Buffer | undefined }
 
 /** The key at the end of the chain: it signs now. */
 export const lastKey = (chain: KeyChain): Verifier => chain.links.at(-1)!.verifier

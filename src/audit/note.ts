@@ -105,7 +105,12 @@ export function parseCheckpoint(text: string): Checkpoint | null {
 /** The keys that have signed a log, each up to the size at which it was handed over (handover.ts). */
 export interface KeyChain {
   readonly name: string
-  readonly links: readonly { readonly verifier: Verifier; readonly until: number }[]
+  readonly links: readonly {
+    readonly verifier: Verifier
+    readonly until: number
+    /** Of the log of that size: the key signs no other. */
+    readonly root?: Buffer | undefined
+  }[]
 }
 
 /** Whom one trusts: one key, or keys that were handed over. */
@@ -116,10 +121,21 @@ export const linksOf = (trust: Trust): KeyChain['links'] =>
 
 /** The checkpoint of a note with a good signature whose origin is the signer's name, or null. */
 export function openCheckpoint(note: string, trust: Trust): Checkpoint | null {
-  for (const { verifier, until } of linksOf(trust)) {
+  for (const { verifier, until, root } of linksOf(trust)) {
     const text = openNote(note, verifier)
     const checkpoint = text === null ? null : parseCheckpoint(text)
-    if (checkpoint?.origin === verifier.name && checkpoint.size <= until) return checkpoint
+    if (checkpoint?.origin !== verifier.name || checkpoint.size > until) continue
+    if (checkpoint.size < until || root === undefined || checkpoint.root.equals(root)) return checkpoint
   }
   return null
+}
+
+/**
+ * The size at which the key of this note was handed over, where that is more than the note speaks of: who still has the key
+ * can sign other logs of fewer entries, which only a comparison with the one that went on shows. Null for a key that signs now.
+ */
+export function handedOverAt(note: string, trust: Trust): number | null {
+  const signer = linksOf(trust).find(({ verifier }) => openNote(note, verifier) !== null)
+  const size = parseCheckpoint(note)?.size ?? 0
+  return signer !== undefined && Number.isFinite(signer.until) && size < signer.until ? signer.until : null
 }

@@ -150,7 +150,8 @@ export class Sequencer {
     throw new LogRefusal({
       code: 'key_unknown',
       message: `the log was handed over to the key ${current}, and this host does not have it`,
-      remedy: 'give this host the root key file of the other control hosts',
+      remedy:
+        'give this host the root key file of the other control hosts; where the file was replaced on purpose, run `sallyport audit rotate-key --from OLD-FILE -m WHY`',
     })
   }
 

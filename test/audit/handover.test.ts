@@ -5,7 +5,7 @@ import { openBreak, signBreak } from '../../src/audit/copy.ts'
 import { cosignedAt, parseWitness } from '../../src/audit/cosignature.ts'
 import { chainOf, lastKey, openHandover, signHandover } from '../../src/audit/handover.ts'
 import { leafHash } from '../../src/audit/merkle.ts'
-import { checkpointText, openCheckpoint, parseVkey, signNote, vkey } from '../../src/audit/note.ts'
+import { checkpointText, handedOverAt, openCheckpoint, parseVkey, signNote, vkey } from '../../src/audit/note.ts'
 import { prove, proveConsistency } from '../../src/audit/prove.ts'
 import { resumeLog } from '../../src/audit/resume.ts'
 import { rotateKey } from '../../src/audit/rotate.ts'
@@ -48,6 +48,12 @@ describe('statements', () => {
   })
 
   test('a chain is followed both ways; a key that was handed over signs no larger log', () => {
+    const other = signNote(checkpointText({ origin, size: 5, root: leafHash('other') }), origin, keys.first)
+    const ended = chainOf([openHandover(note)!], parseVkey(vkeys.first))
+    expect(openCheckpoint(other, ended)).toBeNull() // as long as the one that was handed over, and another
+    expect(openCheckpoint(signNote(checkpointText(point(5)), origin, keys.first), ended)).toMatchObject({ size: 5 })
+    expect(handedOverAt(signNote(checkpointText(point(3)), origin, keys.first), ended)).toBe(5)
+    expect(handedOverAt(signNote(checkpointText(point(5)), origin, keys.first), ended)).toBeNull()
     const next = signHandover(point(9), 1, keys.second, keys.third)
     const stray = signHandover(point(2), 1, fixedKey(30), fixedKey(31))
     const handovers = [next, stray, note].map(text => openHandover(text)!)
