@@ -4,7 +4,7 @@ import { sql } from 'drizzle-orm'
 import { buildApi } from './api/server.ts'
 import { Approvals } from './approvals/approvals.ts'
 import { measureReviews } from './approvals/metrics.ts'
-import { personalRequests } from './approvals/personal.ts'
+import { personalGrants, personalRequests, personalReviews } from './approvals/personal.ts'
 import { decisionOfRequests, requestClass } from './approvals/retention.ts'
 import { raiseAlarm, watchAlarm } from './audit/alarm.ts'
 import { CheckpointCopy } from './audit/copy.ts'
@@ -18,7 +18,7 @@ import { packageRoot, packageVersion } from './db/package-root.ts'
 import { pruneProcesses } from './db/processes.ts'
 import { SallyportError } from './errors.ts'
 import { checkpointKeyOf } from './evidence/checkpoint-key.ts'
-import { copiedCheckpoints } from './evidence/outside.ts'
+import { OutsideCheckpoints } from './evidence/outside.ts'
 import { openPlaces } from './evidence/places.ts'
 import { verifyScript } from './evidence/script.ts'
 import { gatewayEndpoint } from './gateway/endpoint.ts'
@@ -110,6 +110,8 @@ export function startControl(config: Config): Promise<Running> {
       process_id: row.id,
     })
     await publisher.firstLook()
+    const readable = await openPlaces(config, { reader: 'bundles' })
+    const kept = new OutsideCheckpoints({ database, copy, places: readable, vkey: sequencer.vkey })
     notices.listen('audit', () => sequencer.wake())
     const stopping = new AbortController()
     const sequencing = sequencer.run(stopping.signal)
@@ -144,7 +146,7 @@ export function startControl(config: Config): Promise<Running> {
       web: join(packageRoot(), 'dist/web'),
       audit,
       log: { vkey: sequencer.vkey, problem: () => sequencer.problem },
-      evidence: { script: verifyScript(), outside: size => copiedCheckpoints(copy, sequencer.vkey, size) },
+      evidence: { script: verifyScript(), outside: size => kept.upTo(size) },
       slack,
       retention,
       erasure,
@@ -252,7 +254,15 @@ export function logClasses(): LogClass[] {
 
 /** What the rooms keep of a person, each in its own tables. */
 export function personalRows(): PersonalRows[] {
-  return [personalEvents, personalDecisions, personalDivergences, personalRequests(forgetRequests), personalConnections]
+  return [
+    personalEvents,
+    personalDecisions,
+    personalDivergences,
+    personalRequests(forgetRequests),
+    personalGrants,
+    personalReviews,
+    personalConnections,
+  ]
 }
 
 /** What a second person's word sets going, in the transaction that writes it down. */

@@ -42,7 +42,7 @@ async function lookOutside(settings: Config): Promise<{ points: OutsidePoint[]; 
   const { openPlaces } = await import('../evidence/places.ts')
   const points: OutsidePoint[] = []
   const silent: string[] = []
-  for (const place of await openPlaces(settings, { only: 'readable' })) {
+  for (const place of await openPlaces(settings, { reader: 'commands' })) {
     try {
       const there = await place.latest!(AbortSignal.timeout(60_000))
       if (there === null) silent.push(`${place.name} holds no checkpoint yet`)
@@ -242,8 +242,14 @@ export async function prove(client: Client, id: string, options: { output?: stri
   say(`${path} proves this event. Check it anywhere: sallyport verify ${path}`)
 }
 
+export interface VerifyCommand {
+  readonly key?: string
+  readonly witness?: string[]
+  readonly recompute?: boolean
+}
+
 /** Checks a proof or a bundle with no network and no server. @returns exit code 0 only when it proves something. */
-export async function verifyFile(path: string, options: { key?: string; recompute?: boolean }): Promise<number> {
+export async function verifyFile(path: string, options: VerifyCommand): Promise<number> {
   if (!existsSync(path)) {
     throw new SallyportError('not_found', `there is no file ${path}`, {
       remedy: 'give the file that `sallyport evidence` or `sallyport audit prove` wrote',
@@ -262,7 +268,10 @@ export async function verifyFile(path: string, options: { key?: string; recomput
     })
   }
   const { isConsistencyFile, verifyConsistencyFile } = await import('../evidence/verify-consistency.ts')
-  const report = (isConsistencyFile(file) ? verifyConsistencyFile : verifyProof)(file, { vkey: options.key })
+  const report = (isConsistencyFile(file) ? verifyConsistencyFile : verifyProof)(file, {
+    vkey: options.key,
+    witnesses: options.witness,
+  })
   for (const line of report.proved) say(`proved: ${plain(line)}`)
   for (const line of report.not_proved) say(`not proved: ${plain(line)}`)
   for (const line of report.problems) say(`PROBLEM: ${plain(line)}`)

@@ -2,6 +2,7 @@ import { closeSync, createReadStream, openSync, readSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { SallyportError } from '../errors.ts'
 import { verifyBundle } from '../evidence/verify-bundle.ts'
+import type { VerifyCommand } from './audit.ts'
 import type { Client } from './client.ts'
 import { instantOf } from './decisions.ts'
 import { plain, say } from './output.ts'
@@ -14,6 +15,7 @@ export interface EvidenceCommand {
   readonly to?: string
   readonly output?: string
   readonly key?: string
+  readonly witness?: string[]
 }
 
 /** Fetches a bundle, verifies it, and keeps it. @returns exit code 0 only for a bundle that verifies. */
@@ -38,12 +40,7 @@ export async function evidence(client: Client, options: EvidenceCommand): Promis
   const output = options.output ?? `evidence-${(session ?? request ?? subject!).replace(/[^\w.@-]/g, '_')}.tar`
   const part = `${output}.part`
   try {
-    const file = await open(part, 'w', 0o600)
-    try {
-      for await (const chunk of client.stream(`/api/evidence?${query}`)) await file.write(chunk)
-    } finally {
-      await file.close()
-    }
+    await fetched(client, `/api/evidence?${query}`, part)
     const { lines, ok } = await checked(part, options)
     for (const line of lines) say(plain(line))
     if (!ok)
@@ -61,6 +58,26 @@ export async function evidence(client: Client, options: EvidenceCommand): Promis
   return 0
 }
 
+/** A bundle whose recording was sealed anew in the middle is cut off: it is asked for once more. */
+async function fetched(client: Client, path: string, part: string): Promise<void> {
+  for (let tried = 1; ; tried++) {
+    const file = await open(part, 'w', 0o600)
+    try {
+      for await (const chunk of client.stream(path)) await file.write(chunk)
+      return
+    } catch (error) {
+      if (error instanceof SallyportError) throw error
+      if (tried === 2)
+        throw new SallyportError('not_ready', 'the control plane broke the bundle off before its end', {
+          remedy: 'try again; the log of control says why it broke off',
+          cause: error,
+        })
+    } finally {
+      await file.close()
+    }
+  }
+}
+
 /** Whether a file is an archive, by its first block. */
 export function isArchive(path: string): boolean {
   const file = openSync(path, 'r')
@@ -72,25 +89,22 @@ export function isArchive(path: string): boolean {
   }
 }
 
-export async function verifyBundleFile(path: string, options: { key?: string; recompute?: boolean }): Promise<number> {
+export async function verifyBundleFile(path: string, options: VerifyCommand): Promise<number> {
   const { lines, ok } = await checked(path, options)
   for (const line of lines) say(plain(line))
   return ok ? 0 : 1
 }
 
-async function checked(
-  path: string,
-  options: { key?: string; recompute?: boolean },
-): Promise<{ lines: string[]; ok: boolean }> {
-  const { reportLines } = await import('../evidence/verify-bundle.ts')
+async function checked(path: string, options: VerifyCommand): Promise<{ lines: string[]; ok: boolean }> {
+  const { reportLines } = await import('../evidence/verify-words.ts')
   const read = () => createReadStream(path, { highWaterMark: 1 << 20 })
   if (options.recompute !== true) {
-    const report = await verifyBundle(read(), { vkey: options.key })
+    const report = await verifyBundle(read(), { vkey: options.key, witnesses: options.witness })
     return { lines: reportLines(report), ok: report.ok }
   }
   const { recomputeBundle } = await import('../evidence/recompute.ts')
   const { findOpa } = await import('../policy/opa-binary.ts')
   const opa = await findOpa({ progress: line => process.stderr.write(`${line}\n`) })
-  const report = await recomputeBundle(read, { vkey: options.key, opa })
+  const report = await recomputeBundle(read, { vkey: options.key, witnesses: options.witness, opa })
   return { lines: reportLines(report), ok: report.ok }
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { VerifyCommand } from './audit.ts'
 import type { Client } from './client.ts'
 import type { EvidenceCommand } from './evidence.ts'
 import type { SearchOptions } from './search.ts'
@@ -83,6 +84,7 @@ export function addEvidenceCommands(program: Command, client: () => Client): voi
     .option('--to <time>', 'before then; default now')
     .option('-o, --output <file>', 'where to; default evidence-ID.tar')
     .option('--key <vkey>', 'the log key you trust: the bundle is verified with it before it is kept')
+    .option('--witness <vkey>', 'the key of a witness you trust; as often as there are', collected)
     .action(async (o: EvidenceCommand) => {
       process.exitCode = await (await import('./evidence.ts')).evidence(client(), o)
     })
@@ -90,8 +92,15 @@ export function addEvidenceCommands(program: Command, client: () => Client): voi
     .command('verify <file>')
     .description('check a bundle of evidence or a proof with no network and no server')
     .option('--key <vkey>', 'the log key you trust, from outside this file')
+    .option(
+      '--witness <vkey>',
+      'the key of a witness you trust, from outside this file; as often as there are',
+      collected,
+    )
     .option('--recompute', 'compute every decision of a bundle again too, with the command opa as second judge')
-    .action(async (file: string, o: { key?: string; recompute?: boolean }) => {
+    .action(async (file: string, o: VerifyCommand) => {
       process.exitCode = await (await import('./audit.ts')).verifyFile(file, o)
     })
 }
+
+const collected = (value: string, before: string[] = []): string[] => [...before, value]

@@ -1,35 +1,33 @@
 import { createHash } from 'node:crypto'
-import { inArray } from 'drizzle-orm'
+import { eq } from 'drizzle-orm'
 import type { AuditWriter } from '../audit/events.ts'
 import { keysOf } from '../audit/statements.ts'
 import { canonical, digest, type Json } from '../canonical.ts'
 import type { Database } from '../db/database.ts'
 import { SallyportError } from '../errors.ts'
 import { logger } from '../log.ts'
-import type { StoredDecision } from '../policy/log/decision-filter.ts'
-import { revisions } from '../policy/schema.ts'
+import type { RecordingRow } from '../recording/reader.ts'
+import { recordings } from '../recording/schema.ts'
 import { archiveEnd, member } from './archive.ts'
-import { type Collected, collect, most, tooMany } from './collect.ts'
-import { decisionLines, decisionsAbout } from './decision-lines.ts'
+import { each, line, lineFiles, revisionFiles } from './bundle-files.ts'
+import { decisionLines } from './decision-lines.ts'
 import {
   type About,
   type BundleFacts,
   bundleFormat,
-  bytesPerFile,
-  linesPerFile,
   type ManifestFile,
   type ManifestProof,
   type OutsideLine,
   type Withheld,
 } from './format.ts'
-import { type EventRow, eventsAbout, LogProofs, placed } from './log-proofs.ts'
+import { gather } from './gather.ts'
+import { type EventRow, LogProofs, placed } from './log-proofs.ts'
 import type { Outside } from './outside.ts'
 import { type Replays, recordingMembers } from './recordings.ts'
 import { Report } from './report.ts'
 import { readme } from './words.ts'
 
 const log = logger('evidence')
-const marginMs = 60_000
 
 export interface BundleOptions {
   readonly database: Database
@@ -80,20 +78,7 @@ export async function* evidenceBundle(options: BundleOptions, asked: Asked): Asy
     sources: await shows('policy.sources', 'sources of the policy revisions'),
     recordings: await shows('recordings.read', 'recordings'),
   }
-  const found = await collect(database.db, asked.about)
-  const all = given.decisions ? await settled(database, found, asked.about) : []
-  const generations = [...new Set(all.flatMap(row => (row.generation === null ? [] : [row.generation])))].sort(
-    (a, b) => a - b,
-  )
-  const events = given.events
-    ? await eventsAbout(database.sql, eventQuery(found, all, generations, asked.about), most.events)
-    : []
-  tooMany('events', events.length)
-  const proofs = await LogProofs.covering(
-    database.sql,
-    events.map(row => row.id),
-    10_000,
-  )
+  const { found, decisions: all, generations, events, proofs } = await gather(database, asked.about, given)
   const facts: BundleFacts = {
     format: bundleFormat,
     deployment,
@@ -134,7 +119,7 @@ export async function* evidenceBundle(options: BundleOptions, asked: Asked): Asy
   yield* lineFiles('decisions/', put, decisionLines(database.db, all))
   if (given.recordings)
     for (const row of found.recordings)
-      yield* recordingMembers(row, found.holds.get(row.id) ?? [], options.replays, put, report)
+      yield* recordingMembers(row, found.holds.get(row.id) ?? [], options.replays, put, report, sealedAs(database))
   yield put('report.html', report.html())
 
   const manifest = canonical({ format: bundleFormat, files: files.map(file => ({ ...file })) })
@@ -153,74 +138,6 @@ export async function* evidenceBundle(options: BundleOptions, asked: Asked): Asy
   log.info({ event, about: asked.about, by: asked.by.id, files: files.length }, 'evidence was bundled')
 }
 
-export type Put = (name: string, content: Uint8Array | string) => Buffer
-const line = (value: unknown): string => `${JSON.stringify(value)}\n`
-
-/** Files of lines, each with so many at most. */
-async function* lineFiles(
-  prefix: string,
-  put: Put,
-  lines: AsyncIterable<unknown> | Iterable<unknown>,
-): AsyncGenerator<Buffer> {
-  let text: string[] = []
-  let bytes = 0
-  let number = 0
-  const file = () => put(`${prefix}${String(++number).padStart(5, '0')}.jsonl`, text.join(''))
-  for await (const value of lines) {
-    const one = line(value)
-    text.push(one)
-    bytes += one.length
-    if (text.length < linesPerFile && bytes < bytesPerFile) continue
-    yield file()
-    text = []
-    bytes = 0
-  }
-  if (text.length > 0) yield file()
-}
-
-async function* each<A, B>(all: readonly A[], make: (one: A) => Promise<B>): AsyncGenerator<B> {
-  for (const one of all) yield await make(one)
-}
-
-/** The decisions, once the newest of them have their place under an event; those that wait for longer say so. */
-async function settled(database: Database, found: Collected, about: About): Promise<StoredDecision[]> {
-  const query = {
-    ids: [...new Set(found.referred)],
-    sessions: found.sessions.map(row => row.id),
-    requests: found.requests.map(row => row.id),
-    subject: subjectIn(about),
-  }
-  for (const end = performance.now() + 8_000; ; await new Promise(done => setTimeout(done, 250))) {
-    const rows = await decisionsAbout(database.db, query)
-    if (rows.every(row => row.batch !== null) || performance.now() > end) return rows
-  }
-}
-
-function subjectIn(about: About) {
-  return 'subject' in about ? { id: about.subject, from_ms: about.from_ms, to_ms: about.to_ms } : null
-}
-
-function eventQuery(found: Collected, all: readonly StoredDecision[], generations: readonly number[], about: About) {
-  const begun = found.requests.map(row => row['created_at_ms'] as number)
-  const grants = found.requests.flatMap(row => {
-    const grant = row['grant'] as { id: string; ends_at_ms: number } | null
-    return grant === null ? [] : [grant]
-  })
-  const ends = [...grants.map(grant => grant.ends_at_ms), ...found.requests.map(row => row['expires_at_ms'] as number)]
-  const least = (times: readonly number[]) => times.reduce((a, b) => Math.min(a, b), Number.MAX_SAFE_INTEGER)
-  const greatest = (times: readonly number[]) => times.reduce((a, b) => Math.max(a, b), 0)
-  return {
-    ids: [...new Set(all.flatMap(row => (row.batch === null ? [] : [row.batch])))],
-    sessions: found.sessions.map(row => row.id),
-    requests: found.requests.map(row => row.id),
-    grants: grants.map(grant => grant.id),
-    generations,
-    subject: subjectIn(about),
-    from_ms: least(begun) - marginMs,
-    to_ms: greatest(ends) + marginMs,
-  }
-}
-
 async function outsideLines({ outside }: BundleOptions, proofs: LogProofs): Promise<string> {
   const lines: OutsideLine[] = []
   for (const { from, note, size } of await outside(proofs.checkpoint.size)) {
@@ -229,39 +146,16 @@ async function outsideLines({ outside }: BundleOptions, proofs: LogProofs): Prom
   return lines.map(line).join('')
 }
 
-async function* revisionFiles(
-  { db }: Database,
-  generations: readonly number[],
-  sources: boolean,
-  put: Put,
-): AsyncGenerator<Buffer> {
-  const { generation, commit, digest: bundle, opa_version, opts, signature, ends_at } = revisions
-  for (const one of generations) {
-    const [row] = await db
-      .select({
-        generation,
-        commit,
-        digest: bundle,
-        opa_version,
-        opts,
-        signature,
-        ends_at,
-        ...(sources ? { sources: revisions.sources } : {}),
-      })
-      .from(revisions)
-      .where(inArray(generation, [one]))
-    if (row === undefined) continue
-    const {
-      signature: signed,
-      ends_at: end,
-      sources: archive,
-      ...facts
-    } = row as typeof row & { sources?: Buffer | null }
-    const ends = end === null ? {} : { ends_at_ms: end.getTime() }
-    yield put(`revisions/${one}.json`, line({ ...facts, ...ends, signature: signed.toString('base64') }))
-    if (archive) yield put(`revisions/${one}.tar.gz`, archive)
+/** Whether a recording is still what it was when its row was read. */
+const sealedAs =
+  ({ db }: Database) =>
+  async ({ id, state, seal_hash }: RecordingRow): Promise<boolean> => {
+    const [now] = await db
+      .select({ state: recordings.state, seal_hash: recordings.seal_hash })
+      .from(recordings)
+      .where(eq(recordings.id, id))
+    return now?.seal_hash === seal_hash && (now.state === state || state === 'open')
   }
-}
 
 /** The act itself: in the log before the bundle can be whole. */
 function exported(

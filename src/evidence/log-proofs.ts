@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { eventTypes } from '../audit/events.ts'
 import { consistencyProof, inclusionProof, type ReadNode } from '../audit/merkle.ts'
 import { latestCheckpoint, nodeReader, placedEvents, type Sql, type StoredCheckpoint } from '../audit/store.ts'
 import { SallyportError } from '../errors.ts'
@@ -71,20 +72,8 @@ export interface EventQuery {
   readonly to_ms: number
 }
 
-const aboutRequests = [
-  'request.created',
-  'request.approved',
-  'request.denied',
-  'request.expired',
-  'request.cancelled',
-  'vote.cast',
-  'vote.refused',
-  'grant.started',
-  'grant.revoked',
-  'grant.ended',
-  'ticket.issued',
-  'ticket.refused',
-]
+/** Of these kinds the body names the request or the grant. */
+const aboutRequests = eventTypes.filter(type => /^(?:request|vote|grant|review|ticket)\./.test(type))
 
 /** The events that are about what is in a bundle, in the order of the log. */
 export async function eventsAbout(sql: Sql, query: EventQuery, most: number): Promise<EventRow[]> {

@@ -17,21 +17,21 @@ type GitSettings = Extract<PlaceSettings, { kind: 'git' }>
 /** How often something new is carried, where the configuration does not say. */
 const pace_s = { git: 60, webhook: 10, bucket: 10, witness: 2 } as const
 
-/** Opens the outside places of `audit.places`. @throws SallyportError `bad_config` for one that cannot be meant. */
+/** Opens the outside places of `audit.places`; for a reader only those that can be read. @throws SallyportError `bad_config` for one that cannot be meant. */
 export async function openPlaces(
   config: Pick<Config, 'audit' | 'data'>,
-  { now = Date.now, only }: { now?: () => number; only?: 'readable' } = {},
+  { now = Date.now, reader }: { now?: () => number; reader?: 'commands' | 'bundles' } = {},
 ): Promise<Place[]> {
   const places: Place[] = []
   for (const [i, each] of (config.audit.places ?? []).entries()) {
     if (places.some(place => place.name === each.name)) throw refused(i, `there are two places called ${each.name}`)
     const [name, every_ms] = [each.name, (each.every_s ?? pace_s[each.kind]) * 1000]
-    if (only === 'readable' && (each.kind === 'webhook' || each.kind === 'witness')) continue
+    if (reader !== undefined && (each.kind === 'webhook' || each.kind === 'witness')) continue
     if (each.kind === 'bucket') {
       places.push(bucketPlace({ name, every_ms, bucket: await openBucket(each) }))
     } else if (each.kind === 'git') {
       // whoever only reads has a folder of its own: the one of control is control's
-      const folder = only === 'readable' ? `${name}.read` : name
+      const folder = reader === undefined ? name : `${name}.${reader}`
       const runner = gitRunner(each, join(config.data, 'audit-places', folder), i)
       places.push(gitPlace({ name, branch: each.branch ?? 'main', folder: each.folder, every_ms, runner, now }))
     } else {

@@ -19,12 +19,17 @@ const mostJudged = 100
  */
 export async function recomputeBundle(
   read: () => AsyncIterable<Uint8Array>,
-  options: { readonly vkey?: string | undefined; readonly opa: string },
+  options: {
+    readonly vkey?: string | undefined
+    readonly witnesses?: readonly string[] | undefined
+    readonly opa: string
+  },
 ): Promise<BundleReport> {
   const facts = new Map<number, { digest: string; opa_version: string }>()
   const sources = new Map<number, Buffer>()
   const report = await verifyBundle(read(), {
     vkey: options.vkey,
+    witnesses: options.witnesses,
     onFile: ({ name, content }) => {
       const [, number, kind] = /^revisions\/(\d{1,9})\.(json|tar\.gz)$/.exec(name) ?? []
       if (kind === 'json') facts.set(Number(number), JSON.parse(content.toString('utf8')))

@@ -2,7 +2,7 @@ import { SallyportError } from '../errors.ts'
 import type { RecordingRow } from '../recording/reader.ts'
 import type { ReplayLine } from '../recording/render.ts'
 import type { legalHolds } from '../recording/schema.ts'
-import type { Put } from './bundle.ts'
+import type { Put } from './bundle-files.ts'
 import type { HoldFile, PartFile, RecordingFile } from './format.ts'
 import type { Report } from './report.ts'
 
@@ -19,6 +19,7 @@ export async function* recordingMembers(
   replays: Replays,
   put: Put,
   report: Report,
+  unchanged: (row: RecordingRow) => Promise<boolean>,
 ): AsyncGenerator<Buffer> {
   const opened =
     row.state === 'deleted'
@@ -70,6 +71,11 @@ export async function* recordingMembers(
     if (line.kind === 'end') end = { ok: line['ok'], problem: line['problem'] }
   }
   yield* closed()
+  // Sealed anew or deleted meanwhile, what was given above is not what its seal says: half a bundle is none.
+  if (!(await unchanged(row)))
+    throw new SallyportError('conflict', `the recording of ${row.session_id} changed while it was exported`, {
+      remedy: 'export it again',
+    })
   yield put(`${folder}/end.json`, `${JSON.stringify(end)}\n`)
 }
 

@@ -1,6 +1,6 @@
 import { chainOf, openHandover } from '../audit/handover.ts'
 import { verifyConsistency } from '../audit/merkle.ts'
-import { openCheckpoint, parseVkey, vkeyText } from '../audit/note.ts'
+import { handedOverAt, openCheckpoint, parseVkey, vkeyText } from '../audit/note.ts'
 import { canonical, digest, type Json } from '../canonical.ts'
 import { ArchiveFault, type Member, readArchive } from './archive.ts'
 import type { DecisionLine } from './decision-lines.ts'
@@ -19,6 +19,8 @@ import {
 import { FactCheck } from './verify-facts.ts'
 import { LogCheck, readEvent } from './verify-log.ts'
 import { RecordingCheck } from './verify-recording.ts'
+import { endedKey, sayBundle } from './verify-words.ts'
+import { WitnessCheck } from './witnesses.ts'
 
 export interface BundleReport extends FindingsReport {
   readonly facts: BundleFacts | null
@@ -27,6 +29,8 @@ export interface BundleReport extends FindingsReport {
 export interface VerifyBundleOptions {
   /** The log's verifier key, from a source that the reader trusts; without it the key in the bundle is used, and the report says so. */
   readonly vkey?: string | undefined
+  /** Verifier keys of witnesses that the reader trusts. */
+  readonly witnesses?: readonly string[] | undefined
   /** Told of each file, before it is forgotten: who checks more has it here. */
   readonly onFile?: (file: Member) => void
 }
@@ -57,6 +61,7 @@ class Stop extends Error {}
 class BundleCheck {
   readonly found = new Findings()
   readonly #options: VerifyBundleOptions
+  readonly #witnesses: WitnessCheck
   readonly #files: { name: string; size: number; sha256: string }[] = []
   #facts: BundleFacts | null = null
   #key: string | undefined
@@ -70,6 +75,7 @@ class BundleCheck {
 
   constructor(options: VerifyBundleOptions) {
     this.#options = options
+    this.#witnesses = new WitnessCheck(options.witnesses)
   }
 
   async take(file: Member): Promise<void> {
@@ -133,7 +139,9 @@ class BundleCheck {
     const checkpoint = openCheckpoint(note, verifier)
     if (checkpoint === null)
       throw new Stop(`the checkpoint of the bundle is NOT signed by ${verifier.name} with this key`)
-    this.#log = new LogCheck(verifier, checkpoint, this.found)
+    const ended = handedOverAt(note, verifier)
+    if (ended !== null) this.found.not_proved.push(endedKey(ended))
+    this.#log = new LogCheck(verifier, checkpoint, this.found, this.#witnesses)
     this.#log.given = !this.#facts.withheld.some(one => one.what.startsWith('events'))
     this.#rows = new FactCheck(this.#log, this.found)
   }
@@ -231,7 +239,14 @@ class BundleCheck {
 
   report(): BundleReport {
     if (this.#log !== undefined && this.#rows !== undefined && this.#facts !== null)
-      this.#say(this.#log, this.#rows, this.#facts)
+      sayBundle(this.found, {
+        log: this.#log,
+        rows: this.#rows,
+        facts: this.#facts,
+        witnesses: this.#witnesses,
+        recordings: this.#recordings > 0,
+        unvouched: this.#options.vkey === undefined ? (this.#key ?? null) : null,
+      })
     const report = this.found.report()
     // What is flawed somewhere is not trusted elsewhere: a reader of the last line must not find comfort in the first.
     return {
@@ -240,46 +255,6 @@ class BundleCheck {
       proved: report.ok ? report.proved : [],
       not_proved: report.ok ? report.not_proved : ['anything at all, as long as there is a flaw'],
     }
-  }
-
-  #say(log: LogCheck, rows: FactCheck, facts: BundleFacts): void {
-    const { proved, not_proved } = this.found
-    const { counts } = rows
-    const { origin, size } = log.checkpoint
-    proved.unshift(
-      `${origin} signed a log of ${size} entries; each of the ${log.count} events here is the entry of it that it is said to be`,
-    )
-    if (counts.requests > 0)
-      proved.push(
-        `${counts.requests} requests with ${counts.votes} votes are as the log says: who asked, for what, why, who answered what`,
-      )
-    if (counts.sessions > 0) proved.push(`${counts.sessions} sessions began and ended as the log says`)
-    const covered = counts.decisions - counts.waiting
-    if (covered > 0) proved.push(`${covered} decisions are, byte for byte, what was written down when they were made`)
-    if (this.#recordings === 0 && counts.sessions > 0)
-      not_proved.push('what was done in the sessions: no recording is in the bundle')
-    if (log.outside > 0) proved.push(`the log is a continuation of ${log.outside} checkpoint(s) that were kept outside`)
-    else
-      not_proved.push(
-        'that the log shown to you is the one shown to others: compare its checkpoint with a copy kept outside',
-      )
-    if (this.#options.vkey === undefined)
-      not_proved.unshift(
-        `who signed: the key was taken from the bundle itself (${this.#key}); give the key that you know with --key`,
-      )
-    for (const { what, why } of facts.withheld) not_proved.push(`${what}: withheld from whoever exported this (${why})`)
-    if (log.erased > 0) not_proved.push(`what ${log.erased} events said: their bodies were erased`)
-    if (counts.unsaid > 0) not_proved.push(`${counts.unsaid} rows of which the log says nothing any more`)
-    if (counts.waiting > 0)
-      not_proved.push(`that ${counts.waiting} decisions stand in the log: they have no path to it`)
-    if (counts.hidden > 0)
-      not_proved.push(`the whole input of ${counts.hidden} decisions: the log was told to leave parts of it out`)
-    if (counts.decisions > 0)
-      not_proved.push(
-        'that the policies give these answers: `sallyport verify --recompute` computes them again, with the command `opa` as second judge',
-      )
-    not_proved.push('that the log holds nothing else about the same people, requests and sessions')
-    not_proved.push('that what the events say is true: only that it was recorded so, then')
   }
 }
 
@@ -300,13 +275,3 @@ function* lines<T>(content: Buffer): Generator<T> {
 }
 
 const when = (ms: number): string => new Date(ms).toISOString()
-
-/** A report as lines for a person; the command line and the script say the same. */
-export function reportLines(report: BundleReport): string[] {
-  return [
-    ...report.proved.map(text => `proved: ${text}`),
-    ...report.not_proved.map(text => `not proved: ${text}`),
-    ...report.flaws.map(text => `FLAW: ${text}`),
-    report.ok ? 'Everything in this bundle verifies.' : 'This bundle does NOT verify.',
-  ]
-}

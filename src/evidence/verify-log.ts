@@ -3,6 +3,7 @@ import { leafHash, verifyConsistency, verifyInclusion } from '../audit/merkle.ts
 import { type Checkpoint, openCheckpoint, type Trust } from '../audit/note.ts'
 import type { Findings } from './findings.ts'
 import type { EventLine, OutsideLine } from './format.ts'
+import type { WitnessCheck } from './witnesses.ts'
 
 /** What an event says, as far as it was not erased. */
 export interface ProvedEvent {
@@ -17,16 +18,19 @@ export class LogCheck {
   readonly verifier: Trust
   readonly checkpoint: Checkpoint
   readonly #found: Findings
+  readonly #witnesses: WitnessCheck
   readonly #events = new Map<string, ProvedEvent>()
   readonly #bySession = new Map<string, ProvedEvent[]>()
   readonly #byMember = new Map<string, ProvedEvent[]>()
   #last = -1
   erased = 0
-  outside = 0
+  /** Checkpoints kept outside that fit: where, and how many entries. */
+  readonly outside: string[] = []
   /** Whether the events were given to whoever exported the bundle. */
   given = true
 
-  constructor(verifier: Trust, checkpoint: Checkpoint, found: Findings) {
+  constructor(verifier: Trust, checkpoint: Checkpoint, found: Findings, witnesses: WitnessCheck) {
+    this.#witnesses = witnesses
     this.verifier = verifier
     this.checkpoint = checkpoint
     this.#found = found
@@ -61,7 +65,10 @@ export class LogCheck {
       return void this.#found.flaw(`${where}: a checkpoint kept outside is not signed by ${this.verifier.name}`)
     const path = line.consistency.map(hash => Buffer.from(hash, 'hex'))
     const { size, root } = this.checkpoint
-    if (verifyConsistency(outside.size, outside.root, size, root, path)) this.outside++
+    const wrong = this.#witnesses.take(line.checkpoint, outside.size)
+    if (wrong !== undefined) this.#found.flaw(`${where}: ${wrong}`)
+    if (verifyConsistency(outside.size, outside.root, size, root, path))
+      this.outside.push(`${line.from}: ${outside.size}`)
     else
       this.#found.flaw(
         `${where}: the log of ${size} entries is NOT a continuation of that of ${outside.size}, which was kept outside: it was rewritten`,

@@ -97,8 +97,9 @@ export class RecordingCheck {
     if (!this.#ended) this.#flaw('it is cut off')
     if (!sealed || this.#broken) return
     const { seal } = this.#file
-    if (seal === null) {
-      this.#found.not_proved.push(`${this.#name}: that this is all of it: it was not sealed yet`)
+    if (seal === null || this.#file.state === 'open') {
+      const why = seal === null ? 'it was not sealed yet' : 'it was opened again for what its seal lacks'
+      this.#found.not_proved.push(`${this.#name}: that this is all of it: ${why}`)
       return
     }
     const masked = seal.parts.filter(part => part.layer === undefined)
@@ -143,12 +144,13 @@ export class RecordingCheck {
   /** @returns whether there is a good seal, or there need not be one. */
   #checkSeal(): boolean {
     const { state, seal, seal_hash, id, session_id } = this.#file
-    if (state === 'open' && seal === null) return true
+    const said = this.#log.about(session_id, 'recording.sealed', 'recording.interrupted')
+    if (state === 'open' && seal === null)
+      return said.length === 0 || this.#no('it is shown as open, but the log holds its seal')
     if (seal === null || seal_hash === null) return this.#no('it is said to be sealed, and has no seal')
     if (sealHash(seal) !== seal_hash) return this.#no('its seal does NOT have the hash that was noted')
     if (seal.recording_id !== id || seal.session_id !== session_id)
       return this.#no('its seal is that of another recording')
-    const said = this.#log.about(session_id, 'recording.sealed', 'recording.interrupted')
     const last = said.at(-1)
     if (said.some(event => event.body?.['seal_hash'] === seal_hash))
       return last?.body?.['seal_hash'] === seal_hash || this.#no('the log holds a later seal than this one')

@@ -2,9 +2,11 @@ import { type Static, Type as T } from 'typebox'
 import { chainOf, openHandover } from '../audit/handover.ts'
 import { bodyHash, parseLeaf } from '../audit/leaf.ts'
 import { leafHash, verifyInclusion } from '../audit/merkle.ts'
-import { type KeyChain, openCheckpoint, parseVkey } from '../audit/note.ts'
+import { handedOverAt, type KeyChain, openCheckpoint, parseVkey } from '../audit/note.ts'
 import { SallyportError } from '../errors.ts'
 import { faultsOf } from '../faults.ts'
+import { endedKey } from './verify-words.ts'
+import { WitnessCheck } from './witnesses.ts'
 
 /** Checks a proof file with nothing but the file and a key. Pure: no network, no server, no clock. */
 const nullableText = T.Union([T.String({ maxLength: 131_072 }), T.Null()])
@@ -23,6 +25,14 @@ const ProofFileSchema = T.Object(
   { additionalProperties: false },
 )
 
+/** Keys from sources that the reader trusts. */
+export interface TrustedKeys {
+  /** The log's; without it the key in the file is used, and the report says so. */
+  readonly vkey?: string | undefined
+  /** Of witnesses. */
+  readonly witnesses?: readonly string[] | undefined
+}
+
 export interface ProofReport {
   readonly ok: boolean
   /** What follows from the file, in plain words. */
@@ -35,9 +45,8 @@ export interface ProofReport {
 
 /**
  * @param file the parsed JSON of a proof file.
- * @param options.vkey the log's verifier key, from a source the reader trusts; without it the key in the file is used, and the report says so.
  */
-export function verifyProof(file: unknown, options: { readonly vkey?: string | undefined } = {}): ProofReport {
+export function verifyProof(file: unknown, options: TrustedKeys = {}): ProofReport {
   const wrong = faultsOf(ProofFileSchema, file)
   if (wrong.length > 0) return failed([`this is no proof file: ${wrong.slice(0, 5).join('; ')}`])
   const proof = file as Static<typeof ProofFileSchema>
@@ -76,11 +85,17 @@ export function verifyProof(file: unknown, options: { readonly vkey?: string | u
   ]
   if (options.vkey !== undefined && verifier.links.length > 1)
     proved.push(`the key that you gave leads to the one that signed, by handovers that both keys of each signed`)
+  const witnesses = new WitnessCheck(options.witnesses)
+  const unwitnessed = witnesses.take(proof.checkpoint, checkpoint.size)
+  if (unwitnessed !== undefined) return failed([unwitnessed])
   if (proof.body !== null) proved.push('the body is exactly the one recorded then')
   const notProved = [
     'that the log shown to you is the one shown to others: compare the checkpoint with a copy kept outside',
     'that what the event says is true: only that it was recorded so',
   ]
+  const ended = handedOverAt(proof.checkpoint, verifier)
+  if (ended !== null) notProved.push(endedKey(ended))
+  witnesses.say(proved, notProved)
   if (proof.body === null) notProved.unshift('what the event said: its body was erased')
   if (options.vkey === undefined) {
     notProved.unshift(

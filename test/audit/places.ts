@@ -3,6 +3,8 @@ import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { verifyConsistency } from '../../src/audit/merkle.ts'
 import { openCheckpoint, parseVkey } from '../../src/audit/note.ts'
+import type { Place } from '../../src/audit/places/place.ts'
+import type { OutsidePoint } from '../../src/audit/verify-outside.ts'
 
 export interface Sent {
   readonly headers: IncomingMessage['headers']
@@ -63,6 +65,27 @@ export async function witness(vkey: string, name = 'witness.example/w') {
     return { status: 200, text: cosign(name, key, note.slice(0, note.lastIndexOf('\n\n') + 1), 1_795_000_000) }
   })
   return { ...http, state, vkey: witnessKey(name, key) }
+}
+
+/** A place that holds what it was given last, as a repository or a bucket does. */
+export function heldPlace(name: string): Place {
+  let held: OutsidePoint | null = null
+  return {
+    name,
+    kind: 'git',
+    every_ms: 0,
+    latest: async () => held,
+    publish: async ({ note, statements }) => {
+      held = { place: name, note, statements: [...statements] }
+      return undefined
+    },
+  }
+}
+
+/** A place that holds what it is told to hold. */
+export function copyOf(note: () => string, name = 'mirror'): Place {
+  const latest = async () => ({ place: name, note: note(), statements: [] })
+  return { name, kind: 'git', every_ms: 0, latest, publish: async () => undefined }
 }
 
 const raw = (key: KeyObject) => Buffer.from(createPublicKey(key).export({ format: 'jwk' }).x!, 'base64url')

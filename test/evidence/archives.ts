@@ -7,7 +7,8 @@ export async function* pieces(bytes: Uint8Array, size = 7_919): AsyncGenerator<U
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
 }
 
-export const verify = (bytes: Uint8Array, vkey?: string): Promise<BundleReport> => verifyBundle(pieces(bytes), { vkey })
+export const verify = (bytes: Uint8Array, vkey?: string, witnesses?: string[]): Promise<BundleReport> =>
+  verifyBundle(pieces(bytes), { vkey, witnesses })
 
 /** Any member, however deep: what a forger reaches for. */
 // biome-ignore lint/suspicious/noExplicitAny: a test changes what has no type of its own

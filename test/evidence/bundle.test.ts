@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { vkey } from '../../src/audit/note.ts'
 import { rotateKey } from '../../src/audit/rotate.ts'
+import type { EventLine, ManifestProof, OutsideLine } from '../../src/evidence/format.ts'
 import { recomputeBundle } from '../../src/evidence/recompute.ts'
-import { reportLines } from '../../src/evidence/verify-bundle.ts'
+import { reportLines } from '../../src/evidence/verify-words.ts'
 import { fixedKey, origin } from '../audit/support.ts'
 import { opaPath } from '../policy/support.ts'
 import { pieces, unpacked, verify } from './archives.ts'
@@ -95,6 +96,48 @@ describe('a bundle of evidence', () => {
       expect(run.stdout.trimEnd().split('\n')).toEqual(reportLines(await verify(content, world.sequencer.vkey)))
     }
     expect(spawnSync(process.execPath, [join(out, 'verify.mjs')], { encoding: 'utf8' }).status).toBe(2)
+  })
+
+  test('Go’s tlog and note, which we did not write, find every proof in it good', { timeout: 240_000 }, async () => {
+    const files = new Map((await unpacked(bytes)).map(file => [file.name, file.content.toString('utf8')]))
+    const lines = <T>(name: string) =>
+      (files.get(name) ?? '')
+        .split('\n')
+        .filter(text => text !== '')
+        .map(text => JSON.parse(text) as T)
+    const base64 = (path: readonly string[]) => path.map(hash => Buffer.from(hash, 'hex').toString('base64'))
+    const proof = JSON.parse(files.get('manifest.proof.json')!) as ManifestProof
+    const outside = lines<OutsideLine>('log/outside.jsonl')
+    const given =
+      (note: number) =>
+      ({ index, leaf, inclusion }: EventLine) => ({
+        note,
+        index,
+        leaf,
+        path: base64(inclusion),
+      })
+    const events = [...files.keys()]
+      .filter(name => name.startsWith('log/events-'))
+      .flatMap(name => lines<EventLine>(name))
+    const input = {
+      vkey: world.sequencer.vkey,
+      notes: [files.get('log/checkpoint.txt'), proof.checkpoint, ...outside.map(line => line.checkpoint)],
+      proofs: [...events.map(given(0)), given(1)(proof.event)],
+      trees: [
+        { older: 0, newer: 1, path: base64(proof.consistency) },
+        ...outside.map((line, i) => ({ older: 2 + i, newer: 0, path: base64(line.consistency) })),
+      ],
+    }
+    const judge = join(import.meta.dirname, '../audit/judge')
+    const judged = (asked: object) =>
+      spawnSync('go', ['run', '.'], { cwd: judge, input: JSON.stringify(asked), encoding: 'utf8' })
+    expect(judged(input)).toMatchObject({
+      stderr: '',
+      stdout: `${events.length + 1} proofs and ${outside.length + 1} consistencies hold\n`,
+    })
+    const [first, ...rest] = input.proofs
+    const moved = judged({ ...input, proofs: [{ ...first, index: first!.index + 1 }, ...rest] })
+    expect([moved.status, moved.stderr]).toEqual([1, expect.stringContaining('proof')])
   })
 
   test('RE5: what policy does not let the caller export is sealed, what it does not let them have is left out, and both are said', async () => {

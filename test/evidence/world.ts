@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { CheckpointCopy } from '../../src/audit/copy.ts'
-import { vkey } from '../../src/audit/note.ts'
+import { checkpointText, signNote, vkey } from '../../src/audit/note.ts'
 import { Sequencer } from '../../src/audit/sequencer.ts'
 import { SallyportError } from '../../src/errors.ts'
 import { type Asked, type BundleOptions, evidenceBundle } from '../../src/evidence/bundle.ts'
 import type { About } from '../../src/evidence/format.ts'
-import { copiedCheckpoints } from '../../src/evidence/outside.ts'
+import { OutsideCheckpoints } from '../../src/evidence/outside.ts'
 import { newId } from '../../src/ids.ts'
 import { batchDecisions } from '../../src/policy/log/decision-batch.ts'
 import { packSources } from '../../src/policy/revision-sources.ts'
@@ -112,7 +112,13 @@ export async function evidenceWorld() {
   /** A bundle as its bytes; the sequencer runs beside it, as it does in control. */
   async function bundle(
     about: About,
-    more: { asked?: Partial<Asked>; options?: Partial<BundleOptions>; refuse?: readonly string[] } = {},
+    more: {
+      asked?: Partial<Asked>
+      options?: Partial<BundleOptions>
+      refuse?: readonly string[]
+      before?: () => unknown
+      replaying?: () => Promise<unknown>
+    } = {},
   ): Promise<Buffer> {
     const { refuse = [] } = more
     await sequenced()
@@ -122,10 +128,11 @@ export async function evidenceWorld() {
       deployment: 'test',
       vkey: sequencer.vkey,
       script: null,
-      outside: size => copiedCheckpoints(copy, sequencer.vkey, size),
+      outside: size => new OutsideCheckpoints({ database, copy, places: [], vkey: sequencer.vkey }).upTo(size),
       now: Date.now,
       async *replays(session, verb) {
         if (refuse.includes(verb)) throw new SallyportError('policy_denied', `you may not ${verb} this`)
+        await more.replaying?.()
         const row = (await reader.find(session))!
         yield { kind: 'recording' }
         for await (const line of containerLines(reader, row, verb === 'export')) yield parseLine(jsonLine(line))
@@ -140,6 +147,7 @@ export async function evidenceWorld() {
       may: async () => true,
       ...more.asked,
     }
+    await more.before?.()
     const beside = setInterval(() => void sequencer.step().catch(() => {}), 20)
     try {
       const chunks: Buffer[] = []
@@ -150,8 +158,14 @@ export async function evidenceWorld() {
     }
   }
 
+  /** A checkpoint of another beginning of this log, signed by its key. */
+  async function otherLog(): Promise<string> {
+    return signNote(checkpointText({ origin, size: 3, root: Buffer.alloc(32, 1) }), origin, fixedKey())
+  }
+
   return {
     ...world,
+    otherLog,
     database,
     audit,
     sequencer,
