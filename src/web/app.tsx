@@ -17,6 +17,7 @@ import { Link, Route, Switch, useLocation } from 'wouter'
 import { mayReview, waitsForMe } from './answering.ts'
 import { call, useLoaded } from './api.ts'
 import { AccessPage } from './pages/access.tsx'
+import { KeepingPage } from './pages/keeping.tsx'
 import { LinkSlackPage } from './pages/link-slack.tsx'
 import { ReplayPage } from './pages/replay.tsx'
 import { RequestPage } from './pages/request.tsx'
@@ -115,6 +116,9 @@ function Signed({ me }: { me: Me }) {
                 <Menu.Item component={Link} href="/link">
                   {me.slack === null ? 'Link Slack' : 'Slack account'}
                 </Menu.Item>
+                <Menu.Item component={Link} href="/keeping">
+                  Retention and erasures
+                </Menu.Item>
                 <Menu.Item onClick={signOut}>Sign out</Menu.Item>
               </Menu.Dropdown>
             </Menu>
@@ -138,6 +142,9 @@ function Signed({ me }: { me: Me }) {
               <ReviewsPage me={me} />
             </Route>
             <Route path="/sessions/:id">{params => <ReplayPage session={params.id} key={params.id} />}</Route>
+            <Route path="/keeping">
+              <KeepingPage me={me} />
+            </Route>
             <Route path="/search" component={SearchPage} />
             <Route path="/link" component={LinkSlackPage} />
             <Route>

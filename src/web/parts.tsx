@@ -100,6 +100,8 @@ const stateColors: Record<string, string> = {
   overdue: 'red',
   accepted: 'green',
   flagged: 'red',
+  confirmed: 'green',
+  refused: 'gray',
 }
 
 export function StateBadge({ state }: { state: string }) {
@@ -117,6 +119,10 @@ export function duration(seconds: number): string {
   if (hours === 0) return `${minutes} min`
   return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`
 }
+
+/** Long times: `12 h`, `30 days`. */
+export const days = (seconds: number): string =>
+  seconds < 86_400 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`
 
 /** `8:35 PM` for today, with the date for every other day. */
 export function when(at: number): string {

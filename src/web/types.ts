@@ -74,6 +74,46 @@ export interface GrantEntry {
 
 export type { ReviewEntry } from '../api/reviews.ts'
 
+export interface ProposalEntry {
+  readonly id: string
+  readonly kind: string
+  readonly body: Readonly<Record<string, unknown>>
+  readonly reason: string
+  readonly state: string
+  readonly proposed_by: { readonly id: string; readonly name: string }
+  readonly proposed_at_ms: number
+  readonly expires_at_ms: number
+  readonly answered_by: { readonly id: string; readonly name: string } | null
+  readonly progress: Readonly<Record<string, unknown>>
+  readonly done_at_ms: number | null
+}
+
+export interface ErasurePreview {
+  readonly recordings: number
+  readonly held: number
+  readonly open: number
+  readonly rows: Readonly<Record<string, number>>
+  readonly name: string
+}
+
+export interface PreviewAnswer {
+  readonly at_ms: number
+  readonly recordings: readonly {
+    readonly recording_id: string
+    readonly session_id: string
+    readonly subject: { readonly name: string }
+    readonly resource: string
+    readonly sealed_at_ms: number
+    readonly keep_s: number
+    readonly locked_until_ms: number | null
+  }[]
+  readonly more: boolean
+  readonly kept: { readonly live: number; readonly held: number; readonly young: number; readonly undecided: number }
+  readonly logs: Readonly<
+    Record<string, { readonly keep_s: number | null; readonly count: number; readonly more: boolean }>
+  >
+}
+
 export interface Page<Item> {
   readonly items: readonly Item[]
   readonly next: string | null

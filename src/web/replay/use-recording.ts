@@ -39,6 +39,7 @@ export function useRecording(session: string, query: string, turn: number): Load
         else if (events.length < mostEvents) events.push(line)
         else cut = true
       }
+      if (end === undefined) throw new Error('it has no end') // whoever read it for us is gone
     }
     return follow(load, show, stop)
   }, [session, query, turn])
