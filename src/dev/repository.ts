@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { SallyportError } from '../errors.ts'
 import { starterHostKey, type Web } from './web/start.ts'
 
@@ -47,6 +47,11 @@ export function makePolicyRepository(folder: string, starter: string, targets: T
   } finally {
     rmSync(draft, { recursive: true, force: true })
   }
+}
+
+/** Stands for a repository elsewhere, to which the audit log's checkpoints are carried. */
+export function makeMirror(folder: string): void {
+  if (!existsSync(folder)) git(dirname(folder), 'init', '--quiet', '--bare', '--initial-branch=main', folder)
 }
 
 /** The newest commit of ours in their history is what theirs came from: a merge of `starter` meets only what they changed. */

@@ -68,6 +68,8 @@ export interface Tuning {
   readonly gateway_workers?: number
   readonly offline_grace_s?: number
   readonly refresh_s?: number
+  /** How often checkpoints go to the mirror. */
+  readonly mirror_s?: number
   /** Clients may connect without TLS, for measuring. */
   readonly plaintext?: boolean
   /** Other settings of recordings: another store. */
@@ -83,6 +85,8 @@ export async function writeConfig(options: {
   readonly ports: Ports
   readonly issuer: string
   readonly policies: string
+  /** A bare repository that stands for the one outside. */
+  readonly mirror: string
   readonly opa: string
   readonly shopPasswordFile: string
   readonly web: Web | undefined
@@ -160,7 +164,10 @@ export async function writeConfig(options: {
       spool_mib: 256,
       ...tuning.recording,
     },
-    audit: { copy: join(dataDir, 'audit-copy') },
+    audit: {
+      copy: join(dataDir, 'audit-copy'),
+      places: [{ name: 'mirror', kind: 'git', source: options.mirror, every_s: tuning.mirror_s ?? 30 }],
+    },
     zone: 'UTC',
   }
   const path = join(dataDir, 'sallyport.yaml')

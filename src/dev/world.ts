@@ -10,7 +10,7 @@ import { packageRoot } from '../db/package-root.ts'
 import { findOpa } from '../policy/opa-binary.ts'
 import { type DevIdentityProvider, startIdentityProvider } from './idp/provider.ts'
 import { type Ports, portsOf, settlePorts } from './ports.ts'
-import { makePolicyRepository } from './repository.ts'
+import { makeMirror, makePolicyRepository } from './repository.ts'
 import {
   developmentClientId,
   developmentTeam,
@@ -115,12 +115,15 @@ async function compose(
     if (made === 'made') done(`policy repository made in ${policies}`)
     if (made === 'updated') done(`policy repository in ${policies}, which nobody changed, is up to date again`)
     if (made === 'offered') done(`policies: yours are kept; to take what is new: git -C ${policies} merge starter`)
+    const mirror = join(dataDir, 'audit-mirror.git')
+    makeMirror(mirror)
     const { path, config } = await writeConfig({
       dataDir,
       secrets,
       ports,
       opa,
       policies,
+      mirror,
       issuer: identityProvider.issuer,
       shopPasswordFile: shopPasswordFile(shopDir),
       web,

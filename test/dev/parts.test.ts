@@ -131,6 +131,7 @@ describe('settings', () => {
       ports: defaultPorts,
       issuer: 'http://127.0.0.1:5452',
       policies: join(folder, 'policies'),
+      mirror: join(folder, 'mirror.git'),
       opa: '/usr/bin/opa',
       shopPasswordFile: secrets.path('shop'),
       web: undefined,
