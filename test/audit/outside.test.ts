@@ -18,7 +18,7 @@ import { Bucket } from '../../src/bucket.ts'
 import type { Config } from '../../src/config.ts'
 import { openPlaces } from '../../src/evidence/places.ts'
 import { startVersitygw } from '../support/versitygw.ts'
-import { listener, witness } from './places.ts'
+import { heldPlace, listener, witness } from './places.ts'
 import { backup, fixedKey, type LogWorld, logWorld, origin } from './support.ts'
 
 let world: LogWorld
@@ -140,7 +140,7 @@ describe('a git repository', () => {
 
 describe('RE4: with a place outside, who owns database, copy and key is found out', () => {
   test('RE4: the whole log rewritten, the copy and the signatures too', async () => {
-    const places = await gitPlaces()
+    const places = [heldPlace('mirror')]
     const publisher = publisherOf(places)
     await world.grow(10)
     await carry(publisher)
@@ -177,7 +177,7 @@ describe('RE4: with a place outside, who owns database, copy and key is found ou
   })
 
   test('RE4: an old backup of database and copy is not signed until it is declared; the break is carried outside', async () => {
-    const places = await gitPlaces()
+    const places = [heldPlace('mirror')]
     const publisher = publisherOf(places)
     await world.grow(4)
     await carry(publisher)
@@ -226,7 +226,7 @@ describe('RE4: with a place outside, who owns database, copy and key is found ou
   })
 
   test('RE3: a removed tail, cut cleanly from the database and from the copy', async () => {
-    const places = await gitPlaces()
+    const places = [heldPlace('mirror')]
     const publisher = publisherOf(places)
     await world.grow(6)
     const restore = await backup(world.database)

@@ -40,10 +40,8 @@ let known: SubjectFacts
 const tokens = new Map<string, string[]>()
 const caller = (facts: SubjectFacts): Caller => ({ facts, via: 'cli', credential: 'x' })
 
-beforeAll(async () => {
-  world = await createWorld()
-  known = person()
-  server = new ReplayServer({
+const replayServer = () =>
+  new ReplayServer({
     ...world.replay,
     reader: new Reader({ ...world.replay, store: world.store, identities: [world.identity] }),
     engine,
@@ -54,6 +52,11 @@ beforeAll(async () => {
     zone: 'UTC',
     callKey: publicKey,
   })
+
+beforeAll(async () => {
+  world = await createWorld()
+  known = person()
+  server = replayServer()
   address = await server.listen({ host: '127.0.0.1', port: 0 })
   client = new ReplayClient({ ...address, callKey: privateKey, now: Date.now })
   journal = await world.journal()
@@ -201,6 +204,33 @@ describe('a replay', () => {
       await recorder.close('done')
     })
   }
+
+  test('a replay process that goes in the middle leaves nothing that looks whole, and the next one serves', async () => {
+    const facts = sessionFacts()
+    const recorder = await journal.open(facts)
+    recorder.append([{ conn: 'con_1', kind: 'statement', body: { i: 1 } }])
+    const other = replayServer()
+    const its = new ReplayClient({
+      ...(await other.listen({ host: '127.0.0.1', port: 0 })),
+      callKey: privateKey,
+      now: Date.now,
+    })
+    const stream = await its.events(caller(known), facts.session_id, { follow: 'true' }, new AbortController().signal)
+    let text = ''
+    const ended = (async () => {
+      for await (const chunk of stream as AsyncIterable<Buffer>) text += chunk.toString()
+    })().catch((error: Error) => error)
+    await until(() => text.includes('"recording"'))
+    await other.close()
+    await ended
+    expect(text.split('\n').filter(line => line.includes('"ok":true'))).toEqual([])
+    await expect(its.events(caller(known), facts.session_id, {}, new AbortController().signal)).rejects.toMatchObject({
+      code: 'not_ready',
+      message: 'the replay process did not answer',
+    })
+    expect((await lines(facts)).at(-1)).toMatchObject({ kind: 'end', ok: true })
+    await recorder.close('done')
+  })
 
   test('a viewer that hangs up frees its place at once', async () => {
     const facts = sessionFacts()
