@@ -58,7 +58,7 @@ function Signed({ me }: { me: Me }) {
       <AppShell.Header>
         <Container size="lg" h="100%" px={{ base: 'xs', sm: 'md' }}>
           <Group h="100%" justify="space-between" wrap="nowrap" gap="xs">
-            <Group gap={4} wrap="nowrap" component="nav">
+            <Group gap={4} wrap="nowrap" component="nav" style={{ minWidth: 0, overflowX: 'auto' }}>
               <Image src="/icon.svg" w={24} alt="Sallyport" />
               <Title order={1} size="h4" ml={4} mr="md" visibleFrom="sm">
                 Sallyport

@@ -219,26 +219,26 @@ test('a list holds what is about me and what I am to answer, and everything wher
   expect(await ids(dan)).toContain(mine.review.id)
   expect(await ids(eve)).toEqual([])
   expect(await ids()).toContain(mine.review.id)
+})
 
-  test("an erasure takes what was written of the person's access, and what they wrote of others'", async () => {
-    const { grant, review } = await breakGlass()
-    await passTime(grant.id)
-    granted(await answer(review.id, dan))
-    const { sql } = world.test.database
-    await sql`update audit_places set idx = seq where idx is null` // as the sequencer does
-    for (const who of [erin, dan]) {
-      await sql`update reviews set answer_reason = 'looked at it' where id = ${review.id}`
-      const person = { subject_id: who.id, email: null, held_sessions: [] }
-      await world.db.transaction(async tx => {
-        const found = await personalReviews.find(tx, person, 100)
-        expect(found).toContain(review.id)
-        await personalReviews.erase(tx, person, found)
-        expect(await personalReviews.find(tx, person, 100)).toEqual([])
-      })
-      expect(await readReview(world.db, review.id)).toMatchObject({ answer: { answer: 'accept', reason: '[erased]' } })
-    }
-    const told =
-      await sql`select body from audit_inbox where type = 'review.answered' and leaf is not null order by seq desc limit 1`
-    expect(told).toEqual([{ body: null }])
-  })
+test("an erasure takes what was written of the person's access, and what they wrote of others'", async () => {
+  const { grant, review } = await breakGlass()
+  await passTime(grant.id)
+  granted(await answer(review.id, dan))
+  const { sql } = world.test.database
+  await sql`update audit_places set idx = seq where idx is null` // as the sequencer does
+  for (const who of [erin, dan]) {
+    await sql`update reviews set answer_reason = 'looked at it' where id = ${review.id}`
+    const person = { subject_id: who.id, email: null, held_sessions: [] }
+    await world.db.transaction(async tx => {
+      const found = await personalReviews.find(tx, person, 100)
+      expect(found).toContain(review.id)
+      await personalReviews.erase(tx, person, found)
+      expect(await personalReviews.find(tx, person, 100)).toEqual([])
+    })
+    expect(await readReview(world.db, review.id)).toMatchObject({ answer: { answer: 'accept', reason: '[erased]' } })
+  }
+  const told =
+    await sql`select body from audit_inbox where type = 'review.answered' and leaf is not null order by seq desc limit 1`
+  expect(told).toEqual([{ body: null }])
 })

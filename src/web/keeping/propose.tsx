@@ -96,7 +96,7 @@ export function ProposeErasure({ proposed }: { proposed: () => void }) {
 
 /** The floors, and how they are changed: up at once, down by two people. */
 export function LowerFloor({ proposed }: { proposed: () => void }) {
-  const floors = useLoaded<{ floors: Readonly<Record<string, number>> }>('/api/retention')
+  const floors = useLoaded<{ floors: Readonly<Record<string, number>> }>('/api/retention', 15_000)
   const [name, setName] = useState('recording')
   const [keep, setKeep] = useState<number | string>('')
   const [reason, setReason] = useState('')

@@ -27,7 +27,7 @@ export function KeepingPage({ me }: { me: Me }) {
           </Stack>
         )}
       </Shown>
-      <ProposeErasure proposed={proposals.reload} />
+      {proposals.value !== undefined && <ProposeErasure proposed={proposals.reload} />}
       <LowerFloor proposed={proposals.reload} />
       <Preview />
     </Page>
