@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { holdRoutes } from '../../src/api/holds.ts'
 import { recordingRoutes } from '../../src/api/recordings.ts'
 import { buildServer } from '../../src/api/server.ts'
 import { createAuditWriter } from '../../src/audit/writer.ts'
@@ -39,7 +40,7 @@ beforeAll(async () => {
   api = await apiWorld(deps =>
     buildServer(
       { ...deps, audit: createAuditWriter({ database: deps.database, process_id: newId('prc') }), replay: lazy },
-      [recordingRoutes],
+      [recordingRoutes, holdRoutes],
     ),
   )
   const { database } = api
