@@ -7,7 +7,8 @@ import { figure, quantile } from './live/figure.ts'
 /**
  * `npm run bench -- search [TEXTS] [RECORDINGS]`: a page of 25 hits out of a million texts of 10,000 recordings, as the replay
  * process asks, through its own database user: words that all texts hold, some, few, old ones, none, and a viewer who may
- * open but their own. Policy is not in it: a decision has a bench of its own (`decide`), and a page asks for 500 at most.
+ * open but their own. Policy is not in it: a decision has a bench of its own (`decide`), and a page asks
+ * once for each recording that holds the words, until it is full.
  */
 const texts = Number(process.argv[2] ?? 1_000_000)
 const recordings = Number(process.argv[3] ?? 10_000)
