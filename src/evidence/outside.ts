@@ -45,8 +45,8 @@ export interface OutsideOptions {
 
 /**
  * What is kept outside, for bundles: the copy, what the readable places of `audit.places` hold now, and the newest
- * checkpoint that witnesses cosigned. A place that does not answer is left out. Places are read one after the other and
- * for all bundles of half a minute at once: their repositories admit one reader.
+ * checkpoint that witnesses cosigned. A place that does not answer is left out. Places are read for
+ * all bundles of half a minute at once: a repository admits one reader.
  */
 export class OutsideCheckpoints {
   readonly #options: OutsideOptions
@@ -83,16 +83,18 @@ export class OutsideCheckpoints {
   }
 
   async #look(): Promise<{ place: string; note: string }[]> {
-    const held: { place: string; note: string }[] = []
-    for (const { name, kind, latest } of this.#options.places) {
-      try {
-        const there = await inTime(latest?.(AbortSignal.timeout(patience_ms)))
-        if (there) held.push({ place: `${name} (${kind})`, note: there.note })
-      } catch (error) {
-        log.warn({ place: name, err: faultMessage(error) }, 'an outside place was not read for a bundle')
-      }
-    }
-    return held
+    const held = await Promise.all(
+      this.#options.places.map(async ({ name, kind, latest }) => {
+        try {
+          const there = await inTime(latest?.(AbortSignal.timeout(patience_ms)))
+          return there ? [{ place: `${name} (${kind})`, note: there.note }] : []
+        } catch (error) {
+          log.warn({ place: name, err: faultMessage(error) }, 'an outside place was not read for a bundle')
+          return []
+        }
+      }),
+    )
+    return held.flat()
   }
 }
 
