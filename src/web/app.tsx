@@ -92,6 +92,7 @@ function Signed({ me }: { me: Me }) {
                   color="gray"
                   size="compact-md"
                   px={4}
+                  style={{ flexShrink: 0 }}
                   aria-label={`Menu of ${me.subject.name}`}
                 >
                   <Avatar name={me.subject.name} color="initials" size={28} />
