@@ -73,7 +73,7 @@ export interface EventQuery {
 }
 
 /** Of these kinds the body names the request or the grant. */
-const aboutRequests = eventTypes.filter(type => /^(?:request|vote|grant|review|ticket)\./.test(type))
+const aboutRequests = eventTypes.filter(type => /^(?:action|request|vote|grant|review|ticket)\./.test(type))
 
 /** The events that are about what is in a bundle, in the order of the log. */
 export async function eventsAbout(sql: Sql, query: EventQuery, most: number): Promise<EventRow[]> {
