@@ -20,7 +20,7 @@ function following(source: string, poll_s: number): Following {
   const process_id = newId('prc')
   return new Following({
     database: db.database,
-    notices: { listen: () => {} },
+    notices: { listen: () => ({ [Symbol.dispose]() {} }) },
     url: db.url,
     audit: createAuditWriter({ database: db.database, process_id }),
     engine: newEngine(),
