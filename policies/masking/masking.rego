@@ -60,4 +60,5 @@ masked(class) if {
 	not sees[input.role][class]
 	not input.resource.labels.class == "synthetic" # made-up data is nobody's
 	not input.resource.protocol == "ssh" # has no columns, and a session with rules that cannot be carried out is refused
+	not input.resource.protocol == "git" # the same
 }

@@ -67,6 +67,9 @@ function welcome(world: World, seconds: number): string[] {
     '',
     `  npx sallyport login --origin ${world.origin}`,
     '  npx sallyport connect shop-db --role reader --reason "look into order 1001"',
+    ...(world.web === undefined
+      ? []
+      : ['  npx sallyport connect forge --role writer --reason "try git" -- clone team/app']),
     '',
     'Ctrl-C stops everything; what happened is kept.',
   ]

@@ -13,6 +13,8 @@ const shopEntry = /^shop-db:\n(?: .*\n)+/m
 export interface Targets {
   readonly shopPort: number
   readonly web: Pick<Web, 'port' | 'hostKey' | 'login'> | undefined
+  /** Where the demo server has a git repository. */
+  readonly forge?: string | undefined
 }
 
 /** `offered`: newer starter policies lie on the branch `starter`, for whoever changed theirs to merge. */
@@ -32,11 +34,16 @@ export function makePolicyRepository(folder: string, starter: string, targets: T
   rmSync(draft, { recursive: true, force: true })
   cpSync(starter, draft, { recursive: true })
   const resources = join(draft, 'resources/data.yaml')
-  const { shopPort, web } = targets
+  const { shopPort, web, forge } = targets
   const shopText = withProduction(readFileSync(resources, 'utf8')).replaceAll(shopAddress, `127.0.0.1:${shopPort}`)
-  writeFileSync(resources, web === undefined ? shopText.replace(webEntry, '') : withWeb(shopText, web))
+  const webText = web === undefined ? shopText.replace(webEntry, '') : withWeb(shopText, web)
+  const hasForge = web !== undefined && forge !== undefined
+  writeFileSync(resources, hasForge ? `${webText}${forgeEntry(web, forge)}` : webText)
   const roles = join(draft, 'roles/data.yaml')
-  if (existsSync(roles)) writeFileSync(roles, openInProduction(readFileSync(roles, 'utf8')))
+  if (existsSync(roles)) {
+    const open = openInProduction(readFileSync(roles, 'utf8'))
+    writeFileSync(roles, hasForge ? openForge(open) : open)
+  }
   try {
     if (exists) return renew(folder, draft)
     git(draft, 'init', '--quiet', '--initial-branch=main')
@@ -91,6 +98,33 @@ function openInProduction(text: string): string {
       /^ {4}- labels: \{ env: staging, class: customer-data \}\n {6}max_s: (\d+)\n/gm,
       '$&    - labels: { env: production }\n      max_s: $1\n',
     )
+}
+
+/** Git over the same demo server: whoever writes to the shop may ask to push here. */
+function forgeEntry({ port, hostKey, login }: Pick<Web, 'port' | 'hostKey' | 'login'>, path: string): string {
+  return `
+forge:
+  protocol: git
+  address: 127.0.0.1:${port}
+  labels:
+    env: staging
+    class: repository
+  options:
+    carrier: # how the server is reached: as a resource of ssh
+      host_keys:
+        - ${hostKey}
+      login: { reader: ${login}, writer: ${login}, admin: ${login} }
+      auth: { kind: certificate }
+    repositories: # name → where the server has it; nothing else can be reached
+      team/app: { path: ${path} }
+`
+}
+
+function openForge(text: string): string {
+  return text.replaceAll(
+    /^ {2}(writer|admin):\n/gm,
+    '$&    - labels: { env: staging, class: repository }\n      max_s: 14400\n',
+  )
 }
 
 /** Nobody but root may log others in, so that on most machines every role is the one login. */

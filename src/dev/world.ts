@@ -8,6 +8,7 @@ import { migrate, type RoleUrls } from '../db/migrate.ts'
 import { takeOwnership } from '../db/owner.ts'
 import { packageRoot } from '../db/package-root.ts'
 import { findOpa } from '../policy/opa-binary.ts'
+import { makeForge } from './forge.ts'
 import { type DevIdentityProvider, startIdentityProvider } from './idp/provider.ts'
 import { type Ports, portsOf, settlePorts } from './ports.ts'
 import { makeMirror, makePolicyRepository } from './repository.ts'
@@ -111,7 +112,8 @@ async function compose(
       startPeople(tree, secrets, dataDir, ports.idp, origin, done),
       startChat(tree, secrets, dataDir, ports.slack, origin, done),
     ])
-    const made = makePolicyRepository(policies, join(packageRoot(), 'policies'), { shopPort: ports.shop, web })
+    const forge = web === undefined ? undefined : makeForge(join(dataDir, 'forge'))
+    const made = makePolicyRepository(policies, join(packageRoot(), 'policies'), { shopPort: ports.shop, web, forge })
     if (made === 'made') done(`policy repository made in ${policies}`)
     if (made === 'updated') done(`policy repository in ${policies}, which nobody changed, is up to date again`)
     if (made === 'offered') done(`policies: yours are kept; to take what is new: git -C ${policies} merge starter`)

@@ -33,9 +33,6 @@ export interface Coverage {
 
 const mostUnformatted = 20
 const atOnce = 4
-const longestRun_ms = 60_000
-/** Of all runs for one commit: what waits behind it, a rollback maybe, does not wait for hours. */
-const longest_ms = 300_000
 const known = new Map<string, Promise<OpaFacts>>()
 
 /** Version and capabilities of the `opa` command; asked once for each path. */
@@ -71,11 +68,9 @@ export class Workspace {
   readonly opa: OpaFacts
   readonly #folder: string
   readonly #root: string
-  readonly #until: number
 
-  constructor(opa: OpaFacts, sources: Sources, limit_ms = longest_ms) {
+  constructor(opa: OpaFacts, sources: Sources) {
     this.opa = opa
-    this.#until = performance.now() + limit_ms
     this.#folder = mkdtempSync(join(tmpdir(), 'sallyport-policy-'))
     this.#root = join(this.#folder, 'root')
     try {
@@ -89,14 +84,6 @@ export class Workspace {
 
   [Symbol.dispose](): void {
     rmSync(this.#folder, { recursive: true, force: true })
-  }
-
-  /** Asked between steps that are many. @throws Refused where this commit has taken too long. */
-  goOn(): number {
-    const left_ms = this.#until - performance.now()
-    if (left_ms > 0) return left_ms
-    const message = 'these policies take longer to check than a commit may: make their files and tests fewer or simpler'
-    throw new Refused([{ code: 'opa_limits', message }])
   }
 
   /** `opa check --strict` of some folders against one schema. @returns the problems. */
@@ -214,11 +201,10 @@ export class Workspace {
     return answer.result?.[0]?.expressions[0]?.value
   }
 
-  async #opa([command = '', ...args]: readonly string[], restricted = true, input?: string): Promise<ChildResult> {
-    const timeoutMs = Math.min(longestRun_ms, this.goOn())
+  #opa([command = '', ...args]: readonly string[], restricted = true, input?: string): Promise<ChildResult> {
     const caps = restricted ? ['--capabilities', join(this.#folder, 'caps.json')] : []
     const stdin = input === undefined ? {} : { input }
-    return runChild([this.opa.path, command, ...caps, ...args], { cwd: this.#root, timeoutMs, ...stdin })
+    return runChild([this.opa.path, command, ...caps, ...args], { cwd: this.#root, timeoutMs: 60_000, ...stdin })
   }
 }
 

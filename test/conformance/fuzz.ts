@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import fc from 'fast-check'
+import { targets as git } from '../fuzz/git/targets.ts'
 import { targets as postgres } from '../fuzz/postgres/targets.ts'
 import { targets as ssh } from '../fuzz/ssh/targets.ts'
 
@@ -10,6 +11,7 @@ import { targets as ssh } from '../fuzz/ssh/targets.ts'
  */
 const fuzz = resolve(import.meta.dirname, '../fuzz')
 const targets = [
+  ...git.map(target => ({ ...target, regression: join(fuzz, 'git/regression') })),
   ...postgres.map(target => ({ ...target, regression: join(fuzz, 'postgres/regression') })),
   ...ssh.map(target => ({ ...target, regression: join(fuzz, 'ssh/regression') })),
 ]

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { generateX25519Identity, identityToRecipient } from 'age-encryption'
@@ -10,6 +10,7 @@ import { starterHostKey, startWeb } from '../../src/dev/web/start.ts'
 import { CertificateAuthority } from '../../src/gateway/certificates.ts'
 import { Gateway } from '../../src/gateway/gateway.ts'
 import { defaultLimits } from '../../src/gateway/ground.ts'
+import type { CommandHandler, KeyPair, RidingProtocol } from '../../src/gateway/protocol.ts'
 import { Registry } from '../../src/gateway/registry.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
 import { allProtocols } from '../../src/protocols/all.ts'
@@ -44,6 +45,17 @@ const schema = (password: string) => `
   create role ${maker} login createrole noinherit password '${password}';
   grant shop_reader, shop_writer, shop_admin to ${maker} with admin true, inherit false, set false;
 `
+
+/** As a worker makes them; one folder each. */
+function handlersIn(folder: string, keys: (protocol: string, purpose: string) => KeyPair): Map<string, CommandHandler> {
+  const riding = allProtocols.filter(each => each.listener.kind === 'rides-on') as RidingProtocol[]
+  return new Map(
+    riding.map(each => {
+      mkdirSync(join(folder, each.name), { recursive: true })
+      return [each.name, each.handler({ folder: join(folder, each.name), keys: purpose => keys(each.name, purpose) })]
+    }),
+  )
+}
 
 /** A target, a control side, and gateway workers in this process, all on real parts. */
 export async function createGatewayWorld(options: { readonly web?: readonly string[] } = {}) {
@@ -129,7 +141,7 @@ export async function createGatewayWorld(options: { readonly web?: readonly stri
         leases,
         journal,
         registry: new Registry(allProtocols),
-        handlers: new Map(),
+        handlers: handlersIn(join(folder, 'handlers'), keys),
         targets: {
           secrets: {
             'shop-gateway': { from: `file:${passwordFile}`, hosts: ['127.0.0.1'] },

@@ -3,7 +3,9 @@ import { eq } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { listRequests } from '../../src/approvals/view.ts'
 import type { Protocol } from '../../src/gateway/protocol.ts'
+import { Registry } from '../../src/gateway/registry.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
+import { allProtocols } from '../../src/protocols/all.ts'
 import { sessions } from '../../src/sessions/schema.ts'
 import type { Edit } from '../approvals/world.ts'
 import { createGatewayWorld, type GatewayWorld } from '../gateway/world.ts'
@@ -40,6 +42,7 @@ export interface ConformanceKit {
 
 /** Behaviour that every registered protocol owes (design: whatever the wire, these hold). */
 export function describeConformance(protocol: Protocol, kit: ConformanceKit): void {
+  const wire = new Registry(allProtocols).wireOf(protocol).name
   describe(`${protocol.name} keeps the gateway's promises`, () => {
     let world: GatewayWorld
     let gateway: Awaited<ReturnType<GatewayWorld['gateway']>>
@@ -58,13 +61,13 @@ export function describeConformance(protocol: Protocol, kit: ConformanceKit): vo
       (await world.db.select().from(sessions).where(eq(sessions.ticket_id, issued.id)))[0]!
 
     test('the real client gets its answer', async () => {
-      expect(await kit.run(world, gateway.portOf(protocol.name), await ticket(), kit.allowed.action)).toContain(
+      expect(await kit.run(world, gateway.portOf(wire), await ticket(), kit.allowed.action)).toContain(
         kit.allowed.answers,
       )
     })
 
     test('the real client reads the denial: rule, place, decision, and what to do', async () => {
-      const words = await kit.run(world, gateway.portOf(protocol.name), await ticket(), kit.denied.action)
+      const words = await kit.run(world, gateway.portOf(wire), await ticket(), kit.denied.action)
       expect(words).toMatch(/\w+\.rego:\d+@[0-9a-f]+/)
       expect(words).toMatch(/dec_[0-9a-z]{26}/)
       expect(words).toContain('ask for')
@@ -75,7 +78,7 @@ export function describeConformance(protocol: Protocol, kit: ConformanceKit): vo
       'an action for which policy asks waits, and its person reads where it is decided and how: %s',
       async answer => {
         const issued = await ticket()
-        const running = kit.run(world, gateway.portOf(protocol.name), issued, kit.held.action)
+        const running = kit.run(world, gateway.portOf(wire), issued, kit.held.action)
         const pending = async () =>
           (await listRequests(world.db, { state: 'pending', limit: 1 })).find(request => request.kind === 'hold')
         await expect.poll(pending, { timeout: 10_000 }).toBeDefined()
@@ -93,21 +96,21 @@ export function describeConformance(protocol: Protocol, kit: ConformanceKit): vo
     )
 
     test('what is not understood is not forwarded', async () => {
-      const { act } = await kit.open(world, gateway.portOf(protocol.name), await ticket())
+      const { act } = await kit.open(world, gateway.portOf(wire), await ticket())
       await expect(act(kit.notUnderstood)).rejects.toThrow()
     })
 
     test('hostile bytes crash nothing and open nothing', async () => {
       for (const bytes of kit.hostile) {
         await new Promise<void>(resolve => {
-          const socket = connect(gateway.portOf(protocol.name), '127.0.0.1', () => socket.end(bytes))
+          const socket = connect(gateway.portOf(wire), '127.0.0.1', () => socket.end(bytes))
           socket.on('error', () => {}).on('close', () => resolve())
           socket.resume()
         })
       }
       const fresh = await world.gateway() // the address may be throttled by now, which is right
       await world.activate(...(kit.edits ?? []))
-      expect(await kit.run(world, fresh.portOf(protocol.name), await ticket(), kit.allowed.action)).toContain(
+      expect(await kit.run(world, fresh.portOf(wire), await ticket(), kit.allowed.action)).toContain(
         kit.allowed.answers,
       )
       await fresh.close()
@@ -116,7 +119,7 @@ export function describeConformance(protocol: Protocol, kit: ConformanceKit): vo
     test('without its journal nothing is answered, and the session ends with the reason', async () => {
       const short = await world.gateway()
       await world.activate(...(kit.edits ?? []))
-      const { act, ended } = await kit.open(world, short.portOf(protocol.name), await ticket())
+      const { act, ended } = await kit.open(world, short.portOf(wire), await ticket())
       await short.journal.close(100)
       const words = await Promise.race([act(kit.allowed.action).catch((error: Error) => error.message), ended])
       expect(words).toContain('can no longer be recorded')
@@ -126,7 +129,7 @@ export function describeConformance(protocol: Protocol, kit: ConformanceKit): vo
 
     test('the session dies with its grant, within a second, with the reason', async () => {
       const issued = await ticket()
-      const { ended } = await kit.open(world, gateway.portOf(protocol.name), issued)
+      const { ended } = await kit.open(world, gateway.portOf(wire), issued)
       const since = Date.now()
       const { grant_id } = await sessionOf(issued)
       const revoked = await world.approvals.revoke({ grant_id, by: person, reason: 'the ship is sinking' } as never)
@@ -137,7 +140,7 @@ export function describeConformance(protocol: Protocol, kit: ConformanceKit): vo
 
     test('what waited and who approved it stand in the recording', async () => {
       const issued = await ticket()
-      const running = kit.run(world, gateway.portOf(protocol.name), issued, kit.held.action)
+      const running = kit.run(world, gateway.portOf(wire), issued, kit.held.action)
       const pending = async () =>
         (await listRequests(world.db, { state: 'pending', limit: 1 })).find(request => request.kind === 'hold')
       await expect.poll(pending, { timeout: 10_000 }).toBeDefined()
@@ -156,7 +159,7 @@ export function describeConformance(protocol: Protocol, kit: ConformanceKit): vo
 
     test('the recording replays what was said and answered', async () => {
       const issued = await ticket()
-      await kit.run(world, gateway.portOf(protocol.name), issued, kit.allowed.action)
+      await kit.run(world, gateway.portOf(wire), issued, kit.allowed.action)
       const { id } = await sessionOf(issued)
       const kinds = async () => {
         const seen: string[] = []

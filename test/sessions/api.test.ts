@@ -126,6 +126,7 @@ describe('the API of requests', () => {
       {
         name: 'shop-db',
         protocol: 'postgres',
+        via: 'postgres',
         labels: { class: 'customer-data', env: 'staging' },
         roles: [
           { role: 'admin', max_s: 1800 },
@@ -136,6 +137,7 @@ describe('the API of requests', () => {
       {
         name: 'web-1',
         protocol: 'ssh',
+        via: 'ssh',
         labels: { class: 'server', env: 'staging' },
         roles: [
           { role: 'operator', max_s: 3600 },

@@ -10,6 +10,7 @@ const needed = {
   pgbench: 'postgresql',
   chromium: 'chromium',
   git: 'git',
+  gitolite: 'gitolite3',
   ps: 'procps',
   ssh: 'openssh-client',
   'ssh-keygen': 'openssh-client',

@@ -61,7 +61,7 @@ export async function startWeb(options: {
     'StrictModes no',
     'PermitRootLogin prohibit-password',
     'PermitUserEnvironment no',
-    'AcceptEnv LANG LC_*',
+    'AcceptEnv LANG LC_* GIT_PROTOCOL',
     'SetEnv SHLVL=1', // a command then does not begin with the developer's own ~/.bashrc, as bash would have it of sshd
     'Subsystem sftp internal-sftp',
     'MaxStartups 200:30:400',

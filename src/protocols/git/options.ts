@@ -3,11 +3,11 @@ import type { Resource } from '../../gateway/protocol.ts'
 
 const closed = { additionalProperties: false }
 
-/** As the server has it, without a leading slash: exactly these characters, no empty part, none that begins with a dot. */
+/** As the server has it: exactly these characters, no empty part, and no `.` or `..`. */
 const Path = T.String({
-  pattern: '^~?/?[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$',
+  pattern: '^~?/?(?!\\.{1,2}(/|$))[A-Za-z0-9_.][A-Za-z0-9_.+-]*(/(?!\\.{1,2}(/|$))[A-Za-z0-9_.][A-Za-z0-9_.+-]*)*$',
   maxLength: 512,
-  description: 'must be a path of letters, digits, `_ . + -` and single slashes, and no part of it begins with a dot',
+  description: 'must be a path of letters, digits, `_ . + -` and single slashes, without `.` and `..`',
 })
 const Name = T.String({
   pattern: '^[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*$',
@@ -32,7 +32,7 @@ const RepositoryOptions = T.Object(
 /** `options` of a resource, beside the carrier's. */
 export const Options = T.Object(
   {
-    /** canonical name → repository. What does not stand here cannot be reached. `path: "{name}"` for all below a prefix is not there: no guessing. */
+    /** canonical name → repository. What does not stand here cannot be reached. */
     repositories: T.Record(Name, RepositoryOptions, { minProperties: 1, maxProperties: 10_000 }),
     /** Namespaces in which refs may be changed. */
     namespaces: T.Optional(T.Array(T.String({ pattern: '^refs/([A-Za-z0-9_-]+/)+$' }), { minItems: 1, maxItems: 32 })),

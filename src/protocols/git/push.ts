@@ -8,7 +8,13 @@ import type { Repository } from './repositories.ts'
  */
 export interface Mirrors {
   /** A place for one push. It rejects with a `PushFault` where there is no room for one more. */
-  quarantine(repository: Repository, target: TargetSide): Promise<Quarantine>
+  quarantine(repository: Repository, target: TargetSide, by: Pusher): Promise<Quarantine>
+}
+
+/** Whose push it is, for what is kept of it. */
+export interface Pusher {
+  readonly session_id: string
+  readonly subject: string
 }
 
 /** The repository on the target, over the session's own connection and login. */
@@ -37,6 +43,8 @@ export interface Quarantine {
   readonly whole: Promise<{ readonly bytes: number; readonly objects: number }>
   /** Once it is whole; at once for a push of deletions alone, which has no pack. In the order of the updates. */
   judge(updates: readonly RefUpdate[]): Promise<readonly UpdateFacts[]>
+  /** Before anything goes on, also of deletions alone: what these updates will lose is kept, while the target still has it. */
+  preserve(accepted: readonly RefUpdate[]): Promise<void>
   /** What the target gets: the same bytes where all of its updates go on, else a pack of what these need. */
   pass(accepted: readonly RefUpdate[]): Readable
   /** What the target took. The mirror keeps what was lost by it. */

@@ -28,6 +28,31 @@ export function client(ticket: IssuedTicket, args: readonly string[]): ClientCom
   }
 }
 
+/** For programs that start ssh themselves and name the resource as a host: its settings first, the person's own for other hosts. */
+export function through(ticket: IssuedTicket, name: string): readonly string[] {
+  const { known_hosts, key, certificate } = writeFiles(ticket)
+  const settings = [
+    `Host ${name}`,
+    `  HostName ${ticket.host}`,
+    `  Port ${ticket.port}`,
+    `  User ${ticket.id}`,
+    `  UserKnownHostsFile "${known_hosts}"`,
+    '  GlobalKnownHostsFile /dev/null',
+    '  StrictHostKeyChecking yes',
+    '  UpdateHostKeys no',
+    '  IdentitiesOnly yes',
+    '  IdentityAgent none',
+    '  ProxyCommand none',
+    ...(key === undefined ? [] : [`  IdentityFile "${key}"`, `  CertificateFile "${certificate}"`]),
+    '',
+    'Match all',
+    '  Include ~/.ssh/config',
+  ]
+  const file = join(ticket.folder, 'config')
+  writeFileSync(file, `${settings.join('\n')}\n`, { mode: 0o600 })
+  return ['ssh', '-F', file]
+}
+
 export interface ClientFiles {
   readonly known_hosts: string
   /** Absent where the ticket came without an offer: its secret is the proof then. */

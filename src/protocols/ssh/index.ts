@@ -2,7 +2,7 @@ import type { ListeningProtocol } from '../../gateway/protocol.ts'
 import { accept } from './accept.ts'
 import { ActionSchema } from './actions.ts'
 import { commands } from './cli/commands.ts'
-import { client } from './client.ts'
+import { client, through } from './client.ts'
 import { checkLibrary, nativeCrypto, ssh2Version } from './inside.ts'
 import { publish } from './keys.ts'
 import { lease } from './lease.ts'
@@ -27,6 +27,7 @@ export const ssh: ListeningProtocol = {
   accept,
   lease,
   client,
+  through,
 }
 
 /** ssh2 falls back to JavaScript without a word where its ciphers could not be compiled. */

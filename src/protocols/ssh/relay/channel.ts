@@ -17,6 +17,8 @@ export interface Inspector {
   fromTarget(bytes: Buffer, code: number | null): void
   /** One side will send nothing more. */
   ended(side: Side): void
+  /** It tells the target itself that the client ended. */
+  readonly endsTarget?: true
   /** The channel is gone. */
   closed(): void
 }
@@ -51,6 +53,8 @@ export class Channel {
   readonly bytes: Record<Side, number> = { client: 0, target: 0 }
   pty = false
   term = ''
+  /** Variables that went on. */
+  readonly env = new Map<string, string>()
   /** What it runs is a subsystem. */
   subsystem = false
 

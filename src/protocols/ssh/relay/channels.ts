@@ -165,6 +165,7 @@ export class Channels {
     if (channel.eofSeen[side]) return
     channel.eofSeen[side] = true
     channel.inspector?.ended(side)
+    if (side === 'client' && channel.inspector?.endsTarget) return
     const { lanes, legs } = this.#relay
     const to = other(side)
     lanes[side].push(() =>
@@ -227,7 +228,13 @@ export class Channels {
     const bytes = Buffer.from(words)
     if (bytes.length <= channel.toClient.credit) client.send(dataMessage(to, bytes, stderr))
     client.send(requestMessage(to, 'exit-status', false, Buffer.from([0, 0, 0, status])))
-    client.send(plainMessage(M.eof, to))
+    this.finish(channel)
+  }
+
+  /** It is over for both sides, however the program ends. */
+  finish(channel: Channel): undefined {
+    channel.state = 'refused'
+    if (!channel.closeSent.client) this.#relay.legs.client.send(plainMessage(M.eof, channel.numbers.client))
     this.#sendClose(channel, 'client')
     this.#sendClose(channel, 'target')
     this.#forget(channel)

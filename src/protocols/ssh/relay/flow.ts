@@ -35,6 +35,7 @@ export class Flow {
   /** Not granted again yet, so that not every message is followed by a word about its window. */
   #spare = 0
   #receiverClosed = false
+  #roomFor: { readonly bytes: number; readonly run: () => void }[] = []
   #senderClosed = false
 
   constructor(from: Transport, to: Transport) {
@@ -58,12 +59,31 @@ export class Flow {
     return this.#credit
   }
 
+  /** Bytes that wait for the receiver. */
+  get queued(): number {
+    return this.#queued
+  }
+
+  /** Runs when less than so much waits, or nothing of it matters any more: at once where that is so. */
+  whenRoom(bytes: number, run: () => void): void {
+    if (this.#queued < bytes) run()
+    else this.#roomFor.push({ bytes, run })
+  }
+
+  #tellRoom(): void {
+    if (this.#roomFor.length === 0) return
+    const all = this.#roomFor
+    this.#roomFor = all.filter(each => this.#queued >= each.bytes)
+    for (const { bytes, run } of all) if (this.#queued < bytes) run()
+  }
+
   /** The receiver was told CLOSE: what waits for it and what still comes is nothing to it; what comes after that is done. */
   receiverIsClosed(): void {
     if (this.#receiverClosed) return
     this.#receiverClosed = true
     this.#queued = 0
     for (const each of this.#waiting.splice(0)) if (typeof each === 'function') each()
+    this.#tellRoom()
   }
 
   /** The sender was told CLOSE: it needs no window. */
@@ -144,6 +164,7 @@ export class Flow {
     if (this.#credit + bytes > most) throw new FieldError('a window larger than there may be')
     this.#credit += bytes
     this.#flush()
+    this.#tellRoom()
     this.#grant(bytes)
   }
 

@@ -54,6 +54,7 @@ export class Forwarding {
       return wanted === undefined ? this.#refuse(`nobody asked for ${open.type}`) : this.#judge(wanted)
     }
     if (open.type === 'session') return this.#noMoreSessions ? 'no more sessions were to come' : undefined
+    if (this.#relay.opened.commands !== null) return this.#refuse('only commands are carried to this resource')
     const wanted = forwardOf(open)
     return wanted === undefined
       ? this.#refuse(`channels of the type ${open.type} are not opened here`)
@@ -74,7 +75,7 @@ export class Forwarding {
       this.#noMoreSessions = true
       return answer(M.requestSuccess)
     }
-    const wanted = remoteForwardOf(type, fields)
+    const wanted = this.#relay.opened.commands === null ? remoteForwardOf(type, fields) : undefined
     if (wanted === undefined) return answer(M.requestFailure)
     if (wanted.cancels) this.#admitted.delete(wanted.key(wanted.port))
     else {

@@ -7,11 +7,12 @@ import { FieldError } from '../wire/fields.ts'
 import type { Side } from './channel.ts'
 import { Channels } from './channels.ts'
 import { endPrograms } from './ending.ts'
+import type { Errand } from './errand.ts'
 import { Forwarding } from './forwarding.ts'
 import { aboutChannel } from './holding.ts'
 import { Input } from './input.ts'
 import { Lane } from './lane.ts'
-import { dataMessage, M, stderr } from './messages.ts'
+import { dataMessage, M, recipientOf, stderr } from './messages.ts'
 import { Output } from './output.ts'
 import { clientRequest, targetRequest } from './requests.ts'
 import { Watch } from './watch.ts'
@@ -39,6 +40,8 @@ export class Relay {
   readonly channels: Channels
   readonly forwarding: Forwarding
   readonly watch: Watch
+  /** Commands of ours on the target, by our number of their channels. */
+  readonly errands = new Map<number, Errand>()
   #refusals = 0
   #finish: (reason: string) => void = () => {}
   #done = false
@@ -87,7 +90,21 @@ export class Relay {
   }
 
   #read(side: Side, payload: Buffer): undefined {
+    if (side === 'target' && this.errands.size > 0 && this.#ofErrand(payload)) return
     this.#deliver(side, payload, () => this.watch.holds(side, payload))
+  }
+
+  /** What is ours waits for no moderator. */
+  #ofErrand(payload: Buffer): boolean {
+    try {
+      if (this.#done || payload[0]! <= M.open || payload.length < 5) return false
+      const errand = this.errands.get(recipientOf(payload))
+      errand?.message(payload)
+      return errand !== undefined
+    } catch (error) {
+      this.#fault('target', error as Error)
+      return true
+    }
   }
 
   #deliver(side: Side, payload: Buffer, holds: () => boolean = () => false): undefined {
@@ -215,6 +232,8 @@ export class Relay {
     this.watch[Symbol.dispose]()
     this.output.record()
     for (const channel of this.channels) this.channels.tellEnd(channel)
+    for (const errand of this.errands.values()) errand.cut()
+    this.errands.clear()
     const { target } = this.legs
     if (!this.opened.ended.aborted) {
       target.disconnect('')

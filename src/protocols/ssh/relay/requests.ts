@@ -1,22 +1,25 @@
-import type { Verdict, Waits } from '../../../gateway/protocol.ts'
+import type { CommandHandler, Verdict, Waits } from '../../../gateway/protocol.ts'
 import type { ActionFacts } from '../../../policy/points.ts'
 import { action } from '../actions.ts'
 import { denial, refusedStatus } from '../deny.ts'
-import { FieldError } from '../wire/fields.ts'
+import { FieldError, field } from '../wire/fields.ts'
 import type { Channel } from './channel.ts'
 import { Holding } from './holding.ts'
-import { type ChannelRequest, M, plainMessage, readRequest, stderr } from './messages.ts'
+import { type ChannelRequest, M, plainMessage, readRequest, requestMessage, stderr } from './messages.ts'
 import type { Relay } from './relay.ts'
-import { type Start, startOf } from './starts.ts'
+import { commandOf, type Start, startOf } from './starts.ts'
 
 const mostOwed = 256
 const mostCommand = 64 * 1024
+const mostVariables = 16
 
 /** What a client asks of a session. INVARIANT: what is not known here is refused, and what is known is judged. */
 export function clientRequest(relay: Relay, channel: Channel, payload: Buffer): undefined {
   const request = readRequest(payload)
   if (channel.owed.length >= mostOwed) throw new FieldError('more requests than are answered')
   if (channel.type !== 'session') return refuse(relay, channel, request)
+  const { commands } = relay.opened
+  if (commands !== null) return carriedRequest(relay, channel, payload, request, commands)
   switch (request.type) {
     case 'shell':
       return start(relay, channel, payload, request, startOf(channel, { kind: 'shell' }))
@@ -64,6 +67,35 @@ export function clientRequest(relay: Relay, channel: Channel, payload: Buffer): 
   }
 }
 
+/** Of a resource whose protocol rides on this one: a command for its handler, and variables that this admits. */
+function carriedRequest(
+  relay: Relay,
+  channel: Channel,
+  payload: Buffer,
+  request: ChannelRequest,
+  commands: CommandHandler,
+): undefined {
+  switch (request.type) {
+    case 'exec': {
+      const line = request.fields.text(mostCommand)
+      return start(relay, channel, payload, request, commandOf(relay, channel, commands, line))
+    }
+    case 'shell':
+      return start(relay, channel, payload, request, commandOf(relay, channel, commands, ''))
+    case 'env': {
+      const name = request.fields.text(256)
+      const value = request.fields.text(16_384)
+      request.fields.end()
+      const admitted = channel.state === 'fresh' && channel.env.size < mostVariables && commands.admits(name, value)
+      if (!admitted) return answer(relay, channel, request, M.failure) // clients send many that nobody needs
+      channel.env.set(name, value)
+      return pass(relay, channel, payload, request)
+    }
+    default:
+      return refuse(relay, channel, request)
+  }
+}
+
 /** What a target says of a session: how it ended. */
 export function targetRequest(relay: Relay, channel: Channel, payload: Buffer): undefined {
   const { type, wantReply, fields } = readRequest(payload)
@@ -103,7 +135,7 @@ function start(relay: Relay, channel: Channel, payload: Buffer, request: Channel
   const mangled = channel.pty && request.type === 'subsystem'
   if (channel.state !== 'fresh' || mangled) return refuse(relay, channel, request)
   const extra = { channel: channel.id, request: request.type, ...(channel.pty ? { term: channel.term } : {}) }
-  const refusal = wanted.refused === undefined ? undefined : refusedStart(relay, wanted.refused, wanted.text)
+  const refusal = wanted.refused === undefined ? undefined : refusedStart(relay, wanted.refused, wanted)
   const verdict = refusal ?? relay.judge(wanted.actions, { text: wanted.text, extra }, waitsOf(wanted))
   if ('held' in verdict && verdict.held !== undefined) {
     channel.state = 'held'
@@ -138,7 +170,8 @@ function answered(
   channel.state = 'running'
   channel.subsystem = request.type === 'subsystem'
   channel.inspector = wanted.inspect?.(relay, channel) ?? null
-  pass(relay, channel, payload, request)
+  const instead = wanted.line === undefined ? payload : requestMessage(0, 'exec', request.wantReply, field(wanted.line))
+  pass(relay, channel, instead, request)
 }
 
 /** What approvers see, besides the command line, where policy lets that be recorded. */
@@ -150,9 +183,9 @@ function waitsOf({ actions }: Start): Waits {
   return { title: names.join(', '), shown: () => [] }
 }
 
-function refusedStart(relay: Relay, message: string, text: string | null) {
-  relay.refuse({ rule: 'ssh.start', message, text })
-  return { allowed: false, message: `refused by the gateway: ${message}`, detail: '', remedy: '' } as const
+function refusedStart(relay: Relay, message: string, { text, rule = 'ssh.start', remedy = '' }: Start) {
+  relay.refuse({ rule, message, text })
+  return { allowed: false, message: `refused by the gateway: ${message}`, detail: '', remedy } as const
 }
 
 function pty(relay: Relay, channel: Channel, payload: Buffer, request: ChannelRequest): undefined {

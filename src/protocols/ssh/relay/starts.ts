@@ -1,9 +1,11 @@
 import { posix } from 'node:path'
+import type { CommandHandler } from '../../../gateway/protocol.ts'
 import type { ActionFacts } from '../../../policy/points.ts'
 import { action } from '../actions.ts'
 import { parseCommand } from '../command.ts'
 import { parseScp } from '../scp.ts'
 import type { Channel, Inspector } from './channel.ts'
+import { HandledCommand } from './handled.ts'
 import type { Relay } from './relay.ts'
 import { ScpInspector } from './scp.ts'
 import { SftpInspector } from './sftp.ts'
@@ -18,8 +20,12 @@ export interface Start {
   readonly actions: readonly ActionFacts[]
   /** As it stands in the recording. */
   readonly text: string | null
-  /** Why it does not start whatever policy says. */
+  /** Why it does not start whatever policy says, by which rule of the protocol, and what to do. */
   readonly refused?: string
+  readonly rule?: string
+  readonly remedy?: string
+  /** The command that the target gets in the place of the client's. */
+  readonly line?: string
   /** Absent: bytes go on as they are. */
   readonly inspect?: (relay: Relay, channel: Channel) => Inspector
 }
@@ -35,6 +41,23 @@ export function startOf(channel: Channel, wanted: Wanted): Start {
       const actions = [action('subsystem', 'session', { name })]
       return { actions, text: `subsystem ${name}`, ...(name === 'sftp' ? { inspect: sftp } : {}) }
     }
+  }
+}
+
+/** A command of a resource whose protocol rides on this one, as its handler understands it. */
+export function commandOf(relay: Relay, channel: Channel, commands: CommandHandler, line: string): Start {
+  const taken = commands.take({ line, env: channel.env }, relay.opened)
+  const text = line === '' ? 'shell' : line
+  if (taken.refused) {
+    const { message, rule, remedy } = taken
+    return { actions: [], text, refused: message, rule, remedy }
+  }
+  const { start } = taken
+  return {
+    actions: taken.actions,
+    text: taken.text,
+    line: taken.line,
+    ...(start !== undefined && { inspect: (its, on) => new HandledCommand(its, on, start) }),
   }
 }
 

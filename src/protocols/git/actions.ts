@@ -1,0 +1,77 @@
+import { type Static, Type as T } from 'typebox'
+import type { ActionFacts } from '../../policy/points.ts'
+import { UpdateFacts } from './facts.ts'
+
+const closed = { additionalProperties: false }
+const Text = T.String()
+const Nullable = <S extends T.TSchema>(schema: S) => T.Union([schema, T.Null()])
+
+/** What policy is told of each kind of action, as `input.action.facts`. `repository` is always the canonical name. */
+export const facts = {
+  /** A client begins to talk with a repository, and sees the names of its refs. */
+  open: T.Object({ repository: Text, service: Text }, closed),
+  /** `objects`: ids that it wants and no ref is known for; a partial clone fetches what it needs so. */
+  fetch: T.Object(
+    {
+      repository: Text,
+      refs: T.Array(Text),
+      refs_total: T.Integer(),
+      objects: T.Array(Text),
+      objects_total: T.Integer(),
+      /** Of a shallow clone: how many commits deep; 0 where it is cut in another way. */
+      depth: Nullable(T.Integer()),
+      /** Of a partial clone. */
+      filter: Nullable(Text),
+    },
+    closed,
+  ),
+  archive: T.Object({ repository: Text, tree: Text, paths: T.Array(Text), format: Text }, closed),
+  /** One for each ref. `asked` is the name that the client used, where that is a symref to `ref`. */
+  push: T.Object(
+    {
+      repository: Text,
+      administration: T.Boolean(),
+      asked: Text,
+      atomic: T.Boolean(),
+      options: T.Array(Text),
+      pack_bytes: T.Integer(),
+      ...UpdateFacts.properties,
+    },
+    closed,
+  ),
+  /** Large files: `operation` is upload or download; `program` hands out a credential of another server, or carries them itself. */
+  lfs: T.Object({ repository: Text, operation: Text, program: Text }, closed),
+  /** The server's own commands. */
+  exec: T.Object({ program: Text, argv: T.Array(Text) }, closed),
+} as const
+
+export type Kind = keyof typeof facts
+export type Verb = ActionFacts['verb']
+export type PushAction = Static<typeof facts.push>
+
+/** Every action of this protocol: a kind, its verb, and the facts of that kind. */
+export const ActionSchema = T.Union(
+  Object.entries(facts).map(([kind, schema]) =>
+    T.Object(
+      {
+        kind: T.Literal(kind),
+        protocol: T.Literal('git'),
+        verb: Text,
+        reads: T.Array(T.Never()),
+        writes: T.Array(T.Never()),
+        functions: T.Array(T.Never()),
+        facts: schema,
+      },
+      closed,
+    ),
+  ),
+)
+
+export function action<K extends Kind>(kind: K, verb: Verb, about: Static<(typeof facts)[K]>): ActionFacts {
+  return { kind, verb, protocol: 'git', reads: [], writes: [], functions: [], facts: about as Record<string, unknown> }
+}
+
+/** What takes something away, or changes who may do what, is more than writing. */
+export function verbOf({ kind }: Pick<UpdateFacts, 'kind'>, administration: boolean): Verb {
+  return kind === 'create' || kind === 'fast-forward' ? (administration ? 'admin' : 'write') : 'admin'
+}

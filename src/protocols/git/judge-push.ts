@@ -1,0 +1,137 @@
+import type { CommandChannel, Hold, Shown, Verdict } from '../../gateway/protocol.ts'
+import type { ActionFacts } from '../../policy/points.ts'
+import { action, verbOf } from './actions.ts'
+import type { UpdateFacts } from './facts.ts'
+import type { PushRequest } from './pack/commands.ts'
+import type { Repository } from './repositories.ts'
+import type { Update } from './updates.ts'
+
+const mostLines = 40
+
+export interface PushKnown {
+  readonly request: PushRequest
+  readonly updates: readonly Update[]
+  /** In the order of the updates. */
+  readonly facts: readonly UpdateFacts[]
+  readonly pack_bytes: number
+  /** Approvers were asked: whoever waits tells the person. */
+  begun(hold: Hold): void
+}
+
+/** One verdict for each update: each on its own, or all of an atomic push together. Resolves when nothing waits any more. */
+export async function judgePush(
+  channel: CommandChannel,
+  repository: Repository,
+  known: PushKnown,
+): Promise<readonly Verdict[]> {
+  const { updates, facts, request } = known
+  const actions = updates.map((update, i) => actionsOf(repository, update, facts[i]!, known))
+  for (const [i, update] of updates.entries()) record(channel, repository, update, facts[i]!)
+  const one = (indices: readonly number[]): Verdict =>
+    channel.opened.gate.judge(
+      indices.flatMap(i => actions[i]!),
+      {
+        text: indices.map(i => wordsOf(repository, updates[i]!, facts[i]!)).join('\n'),
+        extra: { channel: channel.id },
+      },
+      {
+        title: titleOf(
+          repository,
+          indices.map(i => updates[i]!),
+        ),
+        shown: () => indices.flatMap(i => shownOf(updates[i]!, facts[i]!)),
+      },
+    )
+  const all = updates.map((_, i) => i)
+  const verdicts = request.capabilities.has('atomic') ? [one(all)] : all.map(i => one([i]))
+  for (const { held } of verdicts) if (held !== undefined) known.begun(held)
+  const settled = await Promise.all(verdicts.map(verdict => verdict.held?.settled ?? verdict))
+  return settled.length === updates.length ? settled : updates.map(() => settled[0]!)
+}
+
+/** A ref that may be another name of others is judged as each of them. */
+function actionsOf(
+  { name, administration }: Repository,
+  { asked, perhaps }: Update,
+  facts: UpdateFacts,
+  { request, pack_bytes }: PushKnown,
+): ActionFacts[] {
+  const about = {
+    repository: name,
+    administration,
+    asked,
+    atomic: request.capabilities.has('atomic'),
+    options: [...request.options],
+    pack_bytes,
+    ...facts,
+  }
+  const verb = verbOf(facts, administration)
+  return [facts.ref, ...perhaps].map(ref => action('push', verb, { ...about, ref }))
+}
+
+const short = (id: string | null) => id?.slice(0, 12) ?? 'nothing'
+
+function wordsOf({ name }: Repository, { asked }: Update, facts: UpdateFacts): string {
+  const { ref, old, new: next, kind, commits_total, lost_total, paths_total } = facts
+  const alias = asked === ref ? '' : ` (asked as ${asked})`
+  return `push ${name} ${ref}${alias}: ${kind} ${short(old)} → ${short(next)}, ${commits_total} commits, ${paths_total} paths, ${lost_total} lost`
+}
+
+function titleOf({ name }: Repository, updates: readonly Update[]): string {
+  const refs = updates.map(each => each.ref.replace(/^refs\/(?:heads|tags)\//, ''))
+  return `push to ${refs.slice(0, 3).join(', ')}${refs.length > 3 ? ` and ${refs.length - 3} more` : ''} of ${name}`
+}
+
+/** What an approver reads: commits, paths and what is lost. */
+function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
+  const cut = (label: string, lines: readonly string[], total: number): Shown[] => {
+    const some = lines.slice(0, mostLines)
+    return lines.length === 0 ? [] : [{ label: `${ref}: ${label}`, lines: some, more: total - some.length }]
+  }
+  const commits = facts.commits.map(
+    each => `${each.id.slice(0, 10)} ${each.author.name} <${each.author.email}> ${each.subject}`,
+  )
+  const paths = facts.paths.map(({ path, change, added, removed }) => {
+    const stat = added === null || removed === null ? '' : ` +${added} −${removed}`
+    return `${change.slice(0, 1).toUpperCase()} ${path}${stat}`
+  })
+  return [
+    { label: ref, lines: [`${facts.kind}: ${short(facts.old)} → ${short(facts.new)}`] },
+    ...cut('commits', commits, facts.commits_total),
+    ...cut('paths', paths, facts.paths_total),
+    ...cut('commits that are lost', facts.lost, facts.lost_total),
+    ...cut(
+      'secrets',
+      facts.secrets.map(each => `${each.detector} in ${each.path}:${each.line}`),
+      facts.secrets.length,
+    ),
+  ]
+}
+
+/** The timeline's entry: what was asked, before it is decided. */
+function record(channel: CommandChannel, { name }: Repository, { asked }: Update, facts: UpdateFacts): void {
+  const { ref, old, new: next, kind, commits, commits_total, lost, lost_total, paths, paths_total, secrets } = facts
+  const full = channel.opened.gate.settings.level === 'full'
+  channel.opened.gate.record('git_push', {
+    channel: channel.id,
+    repository: name,
+    ref,
+    ...(asked === ref ? {} : { asked }),
+    old,
+    new: next,
+    kind,
+    commits: commits.map(({ id, author, committer, subject, signature }) => ({
+      id,
+      author: author.email,
+      committer: committer.email,
+      ...(full ? { subject } : {}),
+      signed: signature?.status ?? null,
+    })),
+    commits_total,
+    lost,
+    lost_total,
+    ...(full ? { paths: paths.map(({ path, change, added, removed }) => ({ path, change, added, removed })) } : {}),
+    paths_total,
+    secrets: secrets.length,
+  })
+}

@@ -1,0 +1,58 @@
+import { type Capabilities, onlyKnown, parseCapabilities, symrefsOf } from './capabilities.ts'
+import { textOf } from './lines.ts'
+import { dataLine, type Pkt, WireError } from './pkt-line.ts'
+import { idOf } from './refs.ts'
+
+const mostRefs = 500_000
+const mostBytes = 64 * 1024 * 1024
+
+/**
+ * What a server says first in versions 0 and 1 (gitprotocol-pack(5)): each ref with its object, and on the first line what it
+ * can do. Without input or output: `line` takes one and gives what goes on in its place.
+ */
+export class Advertisement {
+  readonly #known: ReadonlySet<string>
+  readonly #added: string
+  readonly refs = new Map<string, string>()
+  readonly shallow: string[] = []
+  symrefs: ReadonlyMap<string, string> = new Map()
+  capabilities: Capabilities = new Map()
+  #first = true
+  #bytes = 0
+
+  /** Capabilities that are not `known` are left out; `added` are ours. */
+  constructor(known: ReadonlySet<string>, added = '') {
+    this.#known = known
+    this.#added = added
+  }
+
+  get objectFormat(): 'sha1' | 'sha256' {
+    return this.capabilities.get('object-format') === 'sha256' ? 'sha256' : 'sha1'
+  }
+
+  /** @returns the line that the client gets. @throws WireError */
+  line(pkt: Extract<Pkt, { kind: 'data' }>): Buffer {
+    this.#bytes += pkt.payload.length
+    if (this.#bytes > mostBytes || this.refs.size >= mostRefs) throw new WireError('more refs than are read here')
+    const nul = pkt.payload.indexOf(0)
+    const text = textOf(nul < 0 ? pkt.payload : pkt.payload.subarray(0, nul))
+    if (nul < 0 && (text === 'version 1' || text.startsWith('ERR '))) return dataLine(pkt.payload)
+    if (text.startsWith('shallow ')) this.shallow.push(idOf(text.slice(8)))
+    else this.#ref(text)
+    if (nul < 0) return dataLine(pkt.payload)
+    if (!this.#first) throw new WireError('capabilities on a line that is not the first')
+    const words = textOf(pkt.payload.subarray(nul + 1))
+    this.capabilities = parseCapabilities(words)
+    this.symrefs = symrefsOf(words)
+    this.#first = false
+    return dataLine(`${text}\0${onlyKnown(`${words} ${this.#added}`, this.#known)}\n`)
+  }
+
+  #ref(text: string): undefined {
+    const [, id, name] = /^([0-9a-f]+) (.+)$/.exec(text) ?? []
+    if (name === undefined) throw new WireError('a line that is no ref')
+    idOf(id!)
+    if (name === 'capabilities^{}' || name === '.have') return
+    this.refs.set(name, id!)
+  }
+}

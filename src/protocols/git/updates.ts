@@ -1,0 +1,60 @@
+import type { Resource } from '../../gateway/protocol.ts'
+import { defaultNamespaces, optionsOf } from './options.ts'
+import type { RefCommand } from './pack/commands.ts'
+
+/** One command of a push, and what it really changes. */
+export interface Update extends RefCommand {
+  /** As the client named it. */
+  readonly asked: string
+  /** Refs that it may be another name of, where the target does not say: judged as if it were. */
+  readonly perhaps: readonly string[]
+}
+
+/** Why a ref may not be changed by anybody (GI7): only listed namespaces, and no name that git reads as something else. */
+export function whyNotRef(resource: Resource, ref: string): string | undefined {
+  const namespaces = optionsOf(resource).namespaces ?? defaultNamespaces
+  if (!namespaces.some(each => ref.startsWith(each) && ref.length > each.length))
+    return `refs are changed below ${namespaces.join(', ')} only`
+  const last = ref.slice(ref.lastIndexOf('/') + 1)
+  if (/^(?:HEAD|FETCH_HEAD|ORIG_HEAD|MERGE_HEAD)$/.test(last) || ref.split('/').some(part => part.startsWith('-')))
+    return 'git reads this name as something else'
+  return undefined
+}
+
+/** Others that hold the same object: an alias always does. */
+export function twinsOf(refs: ReadonlyMap<string, string>, { ref, old }: RefCommand): string[] {
+  if (old === null) return []
+  return [...refs].filter(([name, id]) => id === old && name !== ref).map(([name]) => name)
+}
+
+const mostPerhaps = 16
+
+/**
+ * What each command changes (GI6). `symrefs`: undefined where they are not known.
+ * @returns a reason in the place of an update that cannot be judged.
+ */
+export function resolve(
+  commands: readonly RefCommand[],
+  refs: ReadonlyMap<string, string>,
+  symrefs: ReadonlyMap<string, string> | undefined,
+): (Update | { readonly asked: string; readonly why: string })[] {
+  const seen = new Set<string>()
+  return commands.map(command => {
+    const { ref: asked, old } = command
+    if ((refs.get(asked) ?? null) !== old) return { asked, why: 'it is something else on the server now: fetch first' }
+    let ref = asked
+    for (let step = 0; symrefs?.has(ref) === true; step++) {
+      if (step > 4) return { asked, why: 'it leads from one name to another without end' }
+      ref = symrefs.get(ref)!
+    }
+    if (seen.has(ref)) return { asked, why: `it is another name of ${ref}, which this push changes too` }
+    seen.add(ref)
+    const perhaps = symrefs === undefined ? twinsOf(refs, command) : []
+    if (perhaps.length > mostPerhaps)
+      return {
+        asked,
+        why: 'the server does not say whether it is another name of one of many refs (options.repositories.NAME.symrefs can)',
+      }
+    return { ...command, ref, asked, perhaps }
+  })
+}

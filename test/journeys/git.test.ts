@@ -1,0 +1,262 @@
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { listRequests } from '../../src/approvals/view.ts'
+import { createGitWorld, type GitWorld, gitEnv, run, type Said } from '../protocols/git/world.ts'
+
+/** The real git through the gateway, to Debian's own servers: git-shell and gitolite behind sshd. */
+let world: GitWorld
+let bare: string
+let made = 0
+
+/** What sshd runs: gitolite where the repository is one of its, a stand-in where large files are asked for, else git-shell. */
+const serve = (folder: string) => `#!/bin/sh
+case "$SSH_ORIGINAL_COMMAND" in
+  info* | *"'gitolite-admin'" | *"'testing'") HOME=${folder}/gitolite exec /usr/share/gitolite3/gitolite-shell ada ;;
+  git-lfs-*) echo "asked: $SSH_ORIGINAL_COMMAND" ;;
+  *) exec git-shell -c "$SSH_ORIGINAL_COMMAND" ;;
+esac
+`
+
+beforeAll(async () => {
+  world = await createGitWorld(
+    folder => [
+      { name: 'forge', options: `repositories:\n  team/app: { path: ${folder}/app.git, also: [old/app] }\n` },
+      {
+        name: 'gitolite',
+        options:
+          'repositories:\n  gitolite-admin: { path: gitolite-admin, administration: true }\n  testing: { path: testing }\ncommands: [info]\n',
+      },
+    ],
+    serve,
+  )
+  bare = join(world.folder, 'app.git')
+  await direct(world.folder, 'init', '--quiet', '--bare', bare)
+  for (const key of ['receive.advertisePushOptions', 'uploadpack.allowFilter', 'uploadpack.allowAnySHA1InWant'])
+    await direct(bare, 'config', key, 'true')
+  const seed = join(world.folder, 'seed')
+  await direct(world.folder, 'clone', '--quiet', bare, seed)
+  await commit(seed, 'README', 'one\n')
+  await commit(seed, 'README', 'two\n')
+  await direct(seed, 'push', '--quiet', bare, 'HEAD:main')
+  await direct(bare, 'symbolic-ref', 'refs/heads/alias', 'refs/heads/main')
+  await gitolite()
+}, 120_000)
+afterAll(() => world?.close())
+
+const env = () => gitEnv(world.folder)
+const direct = async (cwd: string, ...args: string[]) => {
+  const said = await run(['git', ...args], cwd, env())
+  if (said.code !== 0) throw new Error(`git ${args.join(' ')}: ${said.stderr}`)
+  return said.stdout.trim()
+}
+async function commit(folder: string, name: string, text: string): Promise<string> {
+  writeFileSync(join(folder, name), text)
+  await direct(folder, 'add', '.')
+  await direct(folder, 'commit', '--quiet', '-m', `${name}: ${text.trim()}`)
+  return direct(folder, 'rev-parse', 'HEAD')
+}
+async function gitolite(): Promise<void> {
+  const home = join(world.folder, 'gitolite')
+  mkdirSync(home)
+  const key = join(world.folder, 'ada')
+  await run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key], world.folder, env())
+  const said = await run(['gitolite', 'setup', '-pk', `${key}.pub`], home, { ...gitEnv(home), USER: 'git' })
+  if (said.code !== 0) throw new Error(`gitolite setup: ${said.stderr}`)
+}
+const refs = () => direct(bare, 'for-each-ref', '--format=%(refname) %(objectname)')
+const at = (ref: string) => direct(bare, 'rev-parse', '--verify', '--quiet', ref).catch(() => null)
+const place = () => join(mkdtempSync(join(world.folder, `work-${made++}-`)), 'work')
+const ok = (said: Said) => expect(said.code, said.stderr).toBe(0)
+
+/** A clone of the repository, and git with a ticket. */
+async function cloned(role = 'writer', resource = 'forge', url = 'team/app') {
+  const git = await world.git(resource, role)
+  const work = place()
+  ok(await git(world.folder, 'clone', '--quiet', url, work))
+  return { git, work, in: (...args: string[]) => git(work, ...args) }
+}
+async function eventsOf(issued: { readonly id: string }, kind: string) {
+  const seen: Record<string, unknown>[] = []
+  for await (const event of world.world.reader.events(await world.sessionOf(issued)))
+    if (event.kind === kind) seen.push({ ...event })
+  return seen
+}
+
+describe('fetching', () => {
+  test.each(['0', '1', '2'])(
+    'in protocol version %s a clone is the repository, whole, shallow or partial',
+    async version => {
+      const git = await world.git('forge', 'reader')
+      const as = (...args: string[]) => git(world.folder, '-c', `protocol.version=${version}`, ...args)
+      const listed = await as('ls-remote', 'forge:team/app.git')
+      expect(listed.stdout).toContain(`${await at('main')}\trefs/heads/main`)
+      const [whole, shallow, partial] = [place(), place(), place()]
+      ok(await as('clone', '--quiet', 'forge:team/app.git', whole))
+      expect(readFileSync(join(whole, 'README'), 'utf8')).toBe('two\n')
+      ok(await as('clone', '--quiet', '--depth=1', 'forge:/team/app', shallow))
+      expect(await direct(shallow, 'rev-list', '--count', 'HEAD')).toBe('1')
+      ok(await as('clone', '--quiet', '--filter=blob:none', 'forge:old/app', partial))
+      const again = await git(partial, '-c', `protocol.version=${version}`, 'show', 'HEAD~1:README')
+      expect(again.stdout, again.stderr).toBe('one\n')
+      ok(await git(whole, '-c', `protocol.version=${version}`, 'fetch', '--quiet'))
+      await expect
+        .poll(() => eventsOf(git.issued, 'git_fetch'), { timeout: 10_000 })
+        .toEqual(
+          expect.arrayContaining([
+            expect.objectContaining({
+              repository: 'team/app',
+              refs: expect.arrayContaining(['refs/heads/main']),
+              effect: 'allow',
+            }),
+            expect.objectContaining({ depth: 1 }),
+            expect.objectContaining({ filter: 'blob:none', objects_total: 1 }),
+          ]),
+        )
+    },
+  )
+
+  test('GI4: an archive passes the same gate', async () => {
+    const git = await world.git('forge', 'reader')
+    const tar = await git(world.folder, 'archive', '--remote=forge:team/app.git', 'main', 'README')
+    expect(tar.stdout, tar.stderr).toContain('two\n')
+    const none = await git(world.folder, 'archive', '--remote=forge:team/app.git', '--format=tar', '--remote=x', 'main')
+    expect(none.code).not.toBe(0)
+  })
+
+  test('what is no command of git, no repository, or a shell is refused in words', async () => {
+    const git = await world.git('forge', 'reader')
+    for (const [line, words] of [
+      ['id', 'none of the commands'],
+      ["git-upload-pack '/etc'; id", 'none of the commands'],
+      ["git-upload-pack 'team/lib.git'", 'those are: team/app'],
+      ["git-receive-pack '//team/app.git'", 'no repository'],
+      ["git-receive-pack 'team/app.git'", 'a reader does not push'],
+      ['git-lfs-authenticate team/app.git upload', 'a reader does not push'],
+    ] as const)
+      expect(await git.ssh('forge', line), line).toMatchObject({ code: 126, stderr: expect.stringContaining(words) })
+    expect(await git.ssh('forge')).toMatchObject({ code: 126, stderr: expect.stringContaining('gives no shell') })
+    expect(await git.ssh('forge', 'git-lfs-authenticate team/app.git download')).toMatchObject({
+      code: 0,
+      stdout: `asked: git-lfs-authenticate ${bare} download\n`,
+    })
+    expect((await git.ssh('-W', '127.0.0.1:22', 'forge')).stderr).toContain('only commands')
+  })
+})
+
+describe('pushing', () => {
+  test('own branches are made, rewritten and deleted; the recording tells each step', async () => {
+    const { git, work, in: here } = await cloned()
+    const first = await commit(work, 'topic', 'first\n')
+    ok(await here('push', '-o', 'ci.skip', 'origin', 'HEAD:refs/heads/topic'))
+    expect(await at('topic')).toBe(first)
+    await direct(work, 'reset', '--quiet', '--hard', 'HEAD~1')
+    const second = await commit(work, 'topic', 'second\n')
+    ok(await here('push', '--force', 'origin', 'HEAD:topic'))
+    expect(await at('topic')).toBe(second)
+    ok(await here('push', 'origin', ':topic'))
+    expect(await at('topic')).toBeNull()
+    const told = async () =>
+      (await eventsOf(git.issued, 'git_push')).map(({ kind: _, ref, lost, ...rest }) => [ref, rest['new'], lost])
+    await expect.poll(told, { timeout: 10_000 }).toEqual([
+      ['refs/heads/topic', first, []],
+      ['refs/heads/topic', second, [first]],
+      ['refs/heads/topic', null, [second]],
+    ])
+    expect((await eventsOf(git.issued, 'git_ref')).map(each => each['done'])).toEqual([true, true, true])
+  })
+
+  test('what is protected is refused per ref, in words with rule and place; what is not goes on', async () => {
+    const { work, in: here } = await cloned()
+    const before = await at('main')
+    const own = await commit(work, 'unsigned', 'x\n')
+    const said = await here('push', 'origin', 'HEAD:main', 'HEAD:refs/heads/fine')
+    expect(said.code).toBe(1)
+    expect(said.stderr).toMatch(
+      /! \[remote rejected\]\s+HEAD -> main \(refused by policy: 1 commits .* bear no signature/,
+    )
+    expect(said.stderr).toMatch(/remote: sallyport: rule action\.git-unsigned \(\S*action\/git\.rego:\d+@[0-9a-f]+/)
+    expect(said.stderr).toContain('remote: sallyport: →')
+    expect([await at('main'), await at('fine')]).toEqual([before, own])
+    const atomic = await here('push', '--atomic', 'origin', 'HEAD:main', 'HEAD:refs/heads/never')
+    expect(atomic.code).toBe(1)
+    expect([await at('main'), await at('never')]).toEqual([before, null])
+  })
+
+  test('GI5, GI6: main is neither rewritten nor deleted, under whatever name', async () => {
+    const { work, in: here } = await cloned()
+    const before = await refs()
+    await direct(work, 'reset', '--quiet', '--hard', 'HEAD~1')
+    for (const args of [
+      ['--force', 'origin', 'HEAD:main'],
+      ['--force', 'origin', 'HEAD:alias'],
+      ['origin', ':main'],
+      ['origin', ':alias'],
+    ]) {
+      const said = await here('push', ...args)
+      expect(said.code, args.join(' ')).toBe(1)
+      expect(said.stderr).toContain('rule action.git-force')
+    }
+    expect(await refs()).toBe(before)
+  })
+
+  test('GI7, GI8: other namespaces and push options that are more than text are refused', async () => {
+    const { in: here } = await cloned()
+    const before = await refs()
+    for (const ref of ['refs/notes/x', 'refs/replace/x', 'refs/heads/HEAD', 'refs/heads/-x']) {
+      const said = await here('push', 'origin', `HEAD:${ref}`)
+      expect(said.code, ref).toBe(1)
+      expect(said.stderr).toContain('refused by the gateway')
+    }
+    const said = await here('push', '-o', 'a;b', 'origin', 'HEAD:refs/heads/opt')
+    expect(said.stderr).toContain('semicolon')
+    expect(await refs()).toBe(before)
+  })
+
+  test('who gives up while a pack is on its way leaves nothing', async () => {
+    const { git, work } = await cloned()
+    const before = await refs()
+    const zero = '0'.repeat(40)
+    const line = (text: string) => `${(text.length + 4).toString(16).padStart(4, '0')}${text}`
+    const head = await direct(work, 'rev-parse', 'HEAD')
+    const input = `${line(`${zero} ${head} refs/heads/cut\0 report-status side-band-64k`)}0000PACK\0\0\0\x02\0\0\0\x05garbage`
+    const said = await run([...git.words, 'forge', "git-receive-pack 'team/app.git'"], work, git.env, input)
+    expect(said.stdout + said.stderr).toContain('sallyport:')
+    expect(await refs()).toBe(before)
+  })
+})
+
+describe('gitolite', () => {
+  test('its repositories are pushed to, and its commands run where the resource lists them', async () => {
+    const git = await world.git('gitolite', 'writer')
+    const work = place()
+    ok(await git(world.folder, 'clone', '--quiet', 'testing', work))
+    await commit(work, 'x', 'x\n')
+    ok(await git(work, 'push', 'origin', 'HEAD:refs/heads/x'))
+    const admin = await world.git('gitolite', 'admin')
+    expect((await admin.ssh('gitolite', 'info')).stdout).toContain('testing')
+    expect(await admin.ssh('gitolite', 'perms x')).toMatchObject({ code: 126 })
+    expect(await git.ssh('gitolite', 'info')).toMatchObject({ code: 126, stderr: expect.stringContaining('.rego:') })
+  })
+
+  test('a push to its administration repository waits for somebody else, who sees which file changes', async () => {
+    const { git, work } = await cloned('admin', 'gitolite', 'gitolite-admin')
+    const conf = join(work, 'conf/gitolite.conf')
+    writeFileSync(conf, `${readFileSync(conf, 'utf8')}\nrepo secret\n    RW+ = ada\n`)
+    await direct(work, 'commit', '--quiet', '-am', 'one more repository')
+    const pushing = git(work, 'push', 'origin', 'HEAD:refs/heads/proposed')
+    const pending = async () =>
+      (await listRequests(world.world.db, { state: 'pending', limit: 1 })).find(each => each.kind === 'hold')
+    await expect.poll(pending, { timeout: 15_000 }).toBeDefined()
+    const request = (await pending())!
+    expect(JSON.stringify(request)).toContain('conf/gitolite.conf')
+    const approver = await world.world.person('sec', ['security-admins'])
+    const vote = { request_id: request.id, answer: 'approve' as const, via: 'web', expected_hash: request.hash }
+    expect((await world.world.approvals.vote({ ...vote, approver })).refused).toBe(false)
+    const said = await pushing
+    expect(said.stderr).toMatch(new RegExp(`remote: sallyport: .*/requests/${request.id}`))
+    ok(said)
+    const proposed = join(world.folder, 'gitolite/repositories/gitolite-admin.git')
+    expect(await direct(proposed, 'rev-parse', 'proposed')).toBe(await direct(work, 'rev-parse', 'HEAD'))
+  })
+})

@@ -1,0 +1,265 @@
+import { describe, expect, test } from 'vitest'
+import { Advertisement } from '../../../src/protocols/git/pack/advertisement.ts'
+import { pushCapabilities } from '../../../src/protocols/git/pack/capabilities.ts'
+import { PushCommands, type PushRequest, pushRequestLines } from '../../../src/protocols/git/pack/commands.ts'
+import { FetchRequest, FetchRequests2, offeredLine } from '../../../src/protocols/git/pack/fetch-request.ts'
+import { dataLine, type Pkt, PktReader, WireError } from '../../../src/protocols/git/pack/pkt-line.ts'
+import { refName } from '../../../src/protocols/git/pack/refs.ts'
+import { Report } from '../../../src/protocols/git/pack/report.ts'
+import { PktSkipper } from '../../../src/protocols/git/pack/skip.ts'
+import { resolve, whyNotRef } from '../../../src/protocols/git/updates.ts'
+
+const id = (digit: string) => digit.repeat(40)
+const zero = id('0')
+const line = (text: string | Buffer): Pkt => ({ kind: 'data', payload: Buffer.from(text as string) })
+const flush: Pkt = { kind: 'flush' }
+
+function push(...pkts: Pkt[]): PushRequest | undefined {
+  const commands = new PushCommands()
+  let request: PushRequest | undefined
+  for (const pkt of pkts) request = commands.read(pkt) ?? request
+  return request
+}
+
+describe('the commands of a push', () => {
+  const caps = ' report-status-v2 side-band-64k atomic push-options object-format=sha1 agent=git/2.39'
+
+  test('GI9: all are read to the flush, behind shallow lines too, however the bytes are split', () => {
+    const wire = Buffer.concat([
+      dataLine(`shallow ${id('9')}`),
+      dataLine(`${id('1')} ${id('2')} refs/heads/main\0${caps}`),
+      dataLine(`${zero} ${id('3')} refs/heads/new\n`),
+      Buffer.from('0000'),
+      dataLine('ci.skip'),
+      Buffer.from('0000'),
+      Buffer.from('PACK'),
+    ])
+    for (let at = 0; at <= wire.length; at++) {
+      const [reader, commands] = [new PktReader(), new PushCommands()]
+      let request: PushRequest | undefined
+      let rest = Buffer.alloc(0)
+      for (const chunk of [wire.subarray(0, at), wire.subarray(at)]) {
+        if (commands.isDone) rest = Buffer.concat([rest, chunk])
+        else
+          rest = Buffer.from(
+            reader.read(chunk, pkt => {
+              request = commands.read(pkt)
+              return commands.isDone ? 'stop' : undefined
+            }) ?? [],
+          )
+      }
+      expect(rest.toString()).toBe('PACK')
+      expect(request).toMatchObject({
+        shallow: [id('9')],
+        options: ['ci.skip'],
+        commands: [
+          { ref: 'refs/heads/main', old: id('1'), new: id('2') },
+          { ref: 'refs/heads/new', old: null, new: id('3') },
+        ],
+      })
+      expect(
+        Buffer.concat([pushRequestLines(request!, request!.commands, 'sha1'), Buffer.from('PACK')]).toString(),
+      ).toContain(`refs/heads/main\0 ${caps.trim()}`)
+    }
+  })
+
+  test.each([
+    ['a signed push', [line('push-cert\0atomic')]],
+    ['a capability that was not offered', [line(`${zero} ${id('1')} refs/heads/a\0push-cert=x`)]],
+    ['a NUL in a later name', [line(`${zero} ${id('1')} refs/heads/a\0`), line(`${zero} ${id('1')} refs/heads/b\0x`)]],
+    ['a newline in a name', [line(`${zero} ${id('1')} refs/heads/a\nb\n`)]],
+    [
+      'bytes that are no UTF-8',
+      [{ kind: 'data', payload: Buffer.from(`${zero} ${id('1')} refs/heads/\xff`, 'latin1') } as Pkt],
+    ],
+    ['the same ref twice', [line(`${zero} ${id('1')} refs/heads/a`), line(`${zero} ${id('2')} refs/heads/a`)]],
+    ['shallow behind a command', [line(`${zero} ${id('1')} refs/heads/a`), line(`shallow ${id('1')}`)]],
+    ['ids of two formats', [line(`${zero} ${'1'.repeat(64)} refs/heads/a`)]],
+    ['nothing to nothing', [line(`${zero} ${zero} refs/heads/a`)]],
+    ['a short id', [line(`${zero} 123 refs/heads/a`)]],
+    ['no command', [line('hello')]],
+    ['a delimiter', [{ kind: 'delim' } as Pkt]],
+  ])('%s is refused', (_what, pkts) => {
+    expect(() => push(...pkts, flush)).toThrow(WireError)
+  })
+
+  test.each(['a;b', 'a\nb', 'a\0b', 'a\x1b[0m', 'x'.repeat(5000)])('GI8: the push option %j is refused', option => {
+    expect(() => push(line(`${zero} ${id('1')} refs/heads/a\0push-options`), flush, line(option), flush)).toThrow(
+      WireError,
+    )
+  })
+
+  test('lists without end are refused', () => {
+    const commands = new PushCommands()
+    const send = () => {
+      for (let i = 0; i < 10_001; i++) commands.read(line(`${zero} ${id('1')} refs/heads/b${i}`))
+    }
+    expect(send).toThrow('more than 10000 refs')
+  })
+
+  test.each([
+    'refs/heads/..',
+    'refs/heads/a..b',
+    'refs/heads/a.lock',
+    'refs/heads/.a',
+    'refs/heads/a/',
+    'refs/heads//a',
+    'refs/heads/a@{1}',
+    'refs/heads/a b',
+    'refs/heads/a~1',
+    'refs/heads/a\u202eb',
+    'main',
+    '-d',
+    'refs',
+    '',
+    'refs/heads/a\x7f',
+    '@',
+  ])('%j is no name of a ref', name => {
+    expect(() => refName(Buffer.from(name))).toThrow(WireError)
+  })
+})
+
+describe('what a ref really is', () => {
+  const refs = new Map([
+    ['refs/heads/main', id('1')],
+    ['refs/heads/alias', id('1')],
+    ['refs/heads/topic', id('2')],
+  ])
+  const update = (ref: string, old: string | null) => ({ ref, old, new: id('5') })
+
+  test('GI6: an alias is judged as what it leads to', () => {
+    const symrefs = new Map([['refs/heads/alias', 'refs/heads/main']])
+    expect(resolve([update('refs/heads/alias', id('1'))], refs, symrefs)).toMatchObject([
+      { ref: 'refs/heads/main', asked: 'refs/heads/alias' },
+    ])
+    expect(
+      resolve([update('refs/heads/alias', id('1')), update('refs/heads/main', id('1'))], refs, symrefs)[1],
+    ).toMatchObject({
+      why: expect.stringContaining('another name of refs/heads/main'),
+    })
+    const circle = new Map([
+      ['refs/heads/alias', 'refs/heads/topic'],
+      ['refs/heads/topic', 'refs/heads/alias'],
+    ])
+    expect(resolve([update('refs/heads/alias', id('1'))], refs, circle)[0]).toHaveProperty('why')
+  })
+
+  test('GI6: where the server does not say, a ref is judged as each of which it may be a name', () => {
+    expect(resolve([update('refs/heads/alias', id('1'))], refs, undefined)).toMatchObject([
+      { perhaps: ['refs/heads/main'] },
+    ])
+    expect(resolve([update('refs/heads/topic', id('2'))], refs, undefined)).toMatchObject([{ perhaps: [] }])
+  })
+
+  test('what moved since is refused', () => {
+    expect(resolve([update('refs/heads/main', id('7'))], refs, new Map())[0]).toMatchObject({
+      why: expect.stringContaining('fetch first'),
+    })
+    expect(resolve([update('refs/heads/main', null)], refs, new Map())[0]).toHaveProperty('why')
+  })
+
+  test('GI7: only listed namespaces, and no name that git reads otherwise', () => {
+    const resource = { options: { repositories: {} } } as never
+    for (const ref of ['refs/heads/main', 'refs/tags/v1', 'refs/heads/feature/x'])
+      expect(whyNotRef(resource, ref)).toBeUndefined()
+    for (const ref of [
+      'HEAD',
+      'refs/replace/x',
+      'refs/notes/commits',
+      'refs/heads/HEAD',
+      'refs/heads/-x',
+      'refs/heads/',
+      'refs/pull/1/head',
+    ])
+      expect(whyNotRef(resource, ref), ref).toBeDefined()
+  })
+})
+
+describe('what a client wants', () => {
+  test('version 0: wants, depth and filter to the flush; then only what it has', () => {
+    const request = new FetchRequest()
+    request.read(line(`want ${id('1')} side-band-64k ofs-delta filter`))
+    request.read(line(`want ${id('2')}\n`))
+    request.read(line('deepen 3'))
+    request.read(line('filter blob:none'))
+    expect(request.read(flush)).toEqual({ ids: [id('1'), id('2')], refs: [], depth: 3, filter: 'blob:none' })
+    expect(request.read(line(`have ${id('3')}`))).toBeUndefined()
+    expect(() => request.read(line(`want ${id('4')}`))).toThrow(WireError)
+    request.read(line('done\n'))
+    expect(() => request.read(line(`have ${id('3')}`))).toThrow(WireError)
+    expect(new FetchRequest().read(flush)).toBe('none')
+    expect(() => new FetchRequest().read(line(`want ${id('1')} unheard-of`))).toThrow('not offered')
+  })
+
+  test('version 2: each request whole, and nothing that was not offered', () => {
+    const requests = new FetchRequests2()
+    const say = (...pkts: Pkt[]) => pkts.map(pkt => requests.read(pkt)).at(-1)
+    const delim: Pkt = { kind: 'delim' }
+    expect(
+      say(line('command=ls-refs'), line('agent=git/2'), delim, line('symrefs'), line('ref-prefix refs/heads/'), flush),
+    ).toEqual({ command: 'ls-refs' })
+    expect(
+      say(
+        line('command=fetch'),
+        delim,
+        line('thin-pack'),
+        line(`want ${id('1')}`),
+        line('want-ref refs/heads/x'),
+        line('done'),
+        flush,
+      ),
+    ).toMatchObject({
+      command: 'fetch',
+      wanted: { ids: [id('1')], refs: ['refs/heads/x'] },
+    })
+    expect(say(flush)).toEqual({ command: 'nothing' })
+    for (const wrong of [
+      [line('command=object-info')],
+      [line('command=fetch'), delim, line('packfile-uris https')],
+      [line('server-option=x')],
+      [delim],
+      [line('agent=x'), flush],
+    ])
+      expect(() => wrong.map(pkt => new FetchRequests2().read(pkt) ?? undefined) && say(...wrong)).toThrow(WireError)
+  })
+
+  test('a server offers what is known here, and no more', () => {
+    expect(offeredLine('fetch=shallow packfile-uris filter')).toBe('fetch=shallow filter')
+    expect(offeredLine('bundle-uri')).toBeUndefined()
+    expect(offeredLine('server-option')).toBeUndefined()
+    const refs = new Advertisement(pushCapabilities)
+    const first = line(`${id('1')} refs/heads/main\0report-status push-cert=n0nce atomic unheard-of`)
+    expect(refs.line(first as never).toString()).toContain('\0report-status atomic\n')
+  })
+})
+
+describe('answers', () => {
+  test('a report is told with what the gateway refused beside what the server says', () => {
+    const report = new Report()
+    const own = Buffer.concat([
+      dataLine('unpack ok\n'),
+      dataLine('ok refs/heads/a\n'),
+      dataLine('ng refs/heads/b hook declined\n'),
+      Buffer.from('0000'),
+    ])
+    for (const byte of own) report.read(Buffer.of(byte))
+    expect(report.results).toEqual(
+      new Map([
+        ['refs/heads/a', null],
+        ['refs/heads/b', 'hook declined'],
+      ]),
+    )
+    const text = report.write(new Map([['refs/heads/c', 'refused by policy:\nno']])).toString()
+    expect(text).toContain('ng refs/heads/c refused by policy: no\n')
+    expect(text.endsWith('0000')).toBe(true)
+  })
+
+  test('lines are stepped over to the flush, wherever they are split', () => {
+    const wire = Buffer.concat([dataLine('0000'), Buffer.from('0001'), dataLine('x'.repeat(300)), Buffer.from('0000')])
+    for (let at = 1; at < wire.length; at++) {
+      const skipper = new PktSkipper()
+      expect(skipper.skip(wire.subarray(0, at))).toBeUndefined()
+      expect(skipper.skip(Buffer.concat([wire.subarray(at), Buffer.from('next')]))).toBe(wire.length - at)
+    }
+  })
+})
