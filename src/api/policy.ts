@@ -45,6 +45,12 @@ const Problem = T.Object({
 
 /** Which policy is in force, which came before, and which commits did not pass, with file and line. */
 export function policyRoutes(app: Api, deps: BaseDeps): void {
+  /** Whom people know by a name, with the id that the log has. */
+  const nameOf = async (id: string | null) => {
+    const [found] = id === null ? [] : await deps.identity.listSubjects({ name: id, limit: 1 })
+    return found === undefined ? id : `${found.name} (${found.id})`
+  }
+
   app.get(
     '/api/policy/status',
     {
@@ -92,7 +98,7 @@ export function policyRoutes(app: Api, deps: BaseDeps): void {
           current_at_ms: current_at?.getTime() ?? null,
           problem,
         },
-        held: heldBy(state),
+        held: heldBy(state, await nameOf(state.pinned_by)),
         processes: running,
         history: history.map(({ activated_at, ...row }) => ({ ...row, activated_at_ms: activated_at.getTime() })),
         failures: failures.map(row => ({ commit: row.commit, at_ms: row.at.getTime(), problems: row.problems })),
@@ -101,12 +107,12 @@ export function policyRoutes(app: Api, deps: BaseDeps): void {
   )
 }
 
-function heldBy(state: PolicyState) {
+function heldBy(state: PolicyState, pinnedBy: string | null) {
   const pin = {
     kind: state.pinned_kind ?? 'pinned',
     generation: state.pinned_generation,
     commit: state.pinned,
-    by: state.pinned_by,
+    by: pinnedBy,
     reason: state.pin_reason,
     ends_at_ms: null,
   }

@@ -38,6 +38,10 @@ export async function history(client: Client, options: { limit: string; before?:
 }
 
 export async function pin(client: Client, commit: string, reason: string): Promise<void> {
+  if (!/^[0-9a-f]{7,64}$/.test(commit))
+    throw new SallyportError('bad_request', `'${plain(commit)}' is no commit`, {
+      remedy: 'give its id, or at least the first seven characters of it',
+    })
   held(await client.post<InForce>('/api/policy/pin', { commit, reason }))
 }
 

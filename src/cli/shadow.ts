@@ -32,7 +32,8 @@ export async function policyShadow(client: Client, options: { json?: boolean; li
   }
   const { shadow, active, counts, groups } = answer
   if (shadow === null) {
-    say('No shadow policy is weighed: the setting policy.shadow_ref names one.')
+    say('No shadow policy is weighed. The setting policy.shadow_ref names the ref of one;')
+    say('where it does, that ref was not read yet: the log of control says why.')
     return
   }
   say(`shadow commit ${shadow.commit} (${plain(shadow.subject_line)}), since ${instant(shadow.at_ms)}`)

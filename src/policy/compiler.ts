@@ -33,6 +33,9 @@ export interface Coverage {
 
 const mostUnformatted = 20
 const atOnce = 4
+const longestRun_ms = 60_000
+/** Of all runs for one commit: what waits behind it, a rollback maybe, does not wait for hours. */
+const longest_ms = 300_000
 const known = new Map<string, Promise<OpaFacts>>()
 
 /** Version and capabilities of the `opa` command; asked once for each path. */
@@ -68,9 +71,11 @@ export class Workspace {
   readonly opa: OpaFacts
   readonly #folder: string
   readonly #root: string
+  readonly #until: number
 
-  constructor(opa: OpaFacts, sources: Sources) {
+  constructor(opa: OpaFacts, sources: Sources, limit_ms = longest_ms) {
     this.opa = opa
+    this.#until = performance.now() + limit_ms
     this.#folder = mkdtempSync(join(tmpdir(), 'sallyport-policy-'))
     this.#root = join(this.#folder, 'root')
     try {
@@ -84,6 +89,14 @@ export class Workspace {
 
   [Symbol.dispose](): void {
     rmSync(this.#folder, { recursive: true, force: true })
+  }
+
+  /** Asked between steps that are many. @throws Refused where this commit has taken too long. */
+  goOn(): number {
+    const left_ms = this.#until - performance.now()
+    if (left_ms > 0) return left_ms
+    const message = 'these policies take longer to check than a commit may: make their files and tests fewer or simpler'
+    throw new Refused([{ code: 'opa_limits', message }])
   }
 
   /** `opa check --strict` of some folders against one schema. @returns the problems. */
@@ -201,10 +214,11 @@ export class Workspace {
     return answer.result?.[0]?.expressions[0]?.value
   }
 
-  #opa([command = '', ...args]: readonly string[], restricted = true, input?: string): Promise<ChildResult> {
+  async #opa([command = '', ...args]: readonly string[], restricted = true, input?: string): Promise<ChildResult> {
+    const timeoutMs = Math.min(longestRun_ms, this.goOn())
     const caps = restricted ? ['--capabilities', join(this.#folder, 'caps.json')] : []
     const stdin = input === undefined ? {} : { input }
-    return runChild([this.opa.path, command, ...caps, ...args], { cwd: this.#root, timeoutMs: 60_000, ...stdin })
+    return runChild([this.opa.path, command, ...caps, ...args], { cwd: this.#root, timeoutMs, ...stdin })
   }
 }
 

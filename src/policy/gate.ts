@@ -211,6 +211,7 @@ async function runTests(workspace: Workspace): Promise<TestOutcome[]> {
   const differing: typeof named = []
   for (const test of named) {
     await nextTurn()
+    workspace.goOn()
     if (test.passed !== passedIn(evaluator, test.entry)) differing.push(test)
   }
   refuse(

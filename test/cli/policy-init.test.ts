@@ -79,7 +79,7 @@ describe('a new policy repository', () => {
     expect(Object.keys(github.on)).toContain('pull_request')
     const runs = github.jobs.policy.steps.map(step => step.run ?? '').join('\n')
     expect(runs).toContain('sallyport policy check .')
-    expect(runs).toContain('sallyport policy impact "$BASE..$HEAD"')
+    expect(runs).toContain('sallyport policy impact "$BASE...$HEAD"')
     const gitlab = parse(read('.gitlab-ci.yml')) as { policy: { script: string[] } }
     expect(gitlab.policy.script.join('\n')).toMatch(/policy check \.[\s\S]*policy impact/)
   })
@@ -108,7 +108,10 @@ describe('a new policy repository', () => {
       `${line}`,
       message,
       'word',
+      undefined,
     ])
+    const pattern = new RegExp(tasks[0]!.problemMatcher.pattern.regexp)
+    expect(pattern.exec('a/b.rego:3: the label clas [label] (warning)')?.slice(4)).toEqual(['label', 'warning'])
     writeFileSync(file, before)
   })
 

@@ -210,6 +210,36 @@ deny contains {"rule": rego.metadata.rule().custom.rule, "message": "orders are 
     await psql.close()
   })
 
+  test('impact asks again what was asked under two commits, from the server, and names whom the next one hits under either', async () => {
+    const { erin, ava } = world.person
+    const asked = async () =>
+      (await ava.get('/api/decisions?point=action&effect=allow&text=orders')).body as {
+        items: { id: string; generation: number }[]
+      }
+    const before = world.git('rev-parse', 'HEAD')
+    await world.activate({ 'lib/second.rego': () => 'package sallyport.lib.second\n' }, 'A second revision')
+    const psql = erin.openPsql(await erin.ticket())
+    await expect
+      .poll(
+        async () => {
+          expect((await psql.ask('select count(*) from orders;')).out).toMatch(/\d+/)
+          return new Set((await asked()).items.map(each => each.generation)).size
+        },
+        { timeout: 30_000, interval: 500 },
+      )
+      .toBe(2)
+    await psql.close()
+    const repo = world.git('rev-parse', '--show-toplevel')
+    const json = await ok('ava', 'policy', 'impact', `${before}..next`, '--repo', repo, '--format', 'json')
+    const { groups } = JSON.parse(json) as {
+      groups: { change: string; point: string; resource: string; count: number; examples: string[] }[]
+    }
+    const denied = groups.filter(each => each.point === 'action')
+    const { items } = await asked()
+    expect(denied).toMatchObject([{ change: 'denied', resource: 'shop-db', count: items.length }])
+    expect(new Set(items.filter(each => each.generation > 1).map(each => each.generation))).toEqual(new Set([2]))
+  })
+
   test('a machine works with its token, and with nothing but its scopes, until it is revoked', async () => {
     const issued = await ok(
       'sam',

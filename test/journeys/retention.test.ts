@@ -1,6 +1,9 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Database } from '../../src/db/database.ts'
+import { backup } from '../audit/support.ts'
 import { replaced } from '../support/policy-edits.ts'
 import { startWorld, type TestWorld } from '../support/world.ts'
 
@@ -8,7 +11,7 @@ import { startWorld, type TestWorld } from '../support/world.ts'
 let world: TestWorld
 const kept: Record<'plain' | 'held', string> = { plain: '', held: '' }
 beforeAll(async () => {
-  world = await startWorld({ tuning: { gateway_workers: 1 } })
+  world = await startWorld({ tuning: { gateway_workers: 1, mirror_s: 1 } })
   await world.grant(world.person.erin)
   for (const which of ['plain', 'held'] as const) kept[which] = await recorded(`select 'recording', '${which}';`)
 })
@@ -113,3 +116,38 @@ describe('RT1, RT2: a policy that keeps recordings for a second', () => {
     expect(await world.hostCli('audit', 'verify')).toMatchObject({ code: 0 })
   })
 })
+
+describe('RE4: an old backup is put back, and the copy beside it is cut to fit', () => {
+  test('the mirror, a git repository elsewhere, shows it: `audit verify` names it, and nothing is signed any more', async () => {
+    const { ava } = world.person
+    const copy = join(world.dev.dataDir, 'audit-copy')
+    const mirrored = () => sizeOf(git('cat-file', 'blob', 'main:checkpoint'))
+    const copied = readFileSync(copy)
+    const restore = await backup({ sql: world.owner } as unknown as Database)
+    const size = sizeOf(JSON.parse(copied.toString('utf8').trimEnd().split('\n').at(-1)!).note)
+    await world.until(async () => {
+      await ava.get('/api/audit/events') // each call is decided, and what was decided becomes an entry
+      expect(mirrored()).toBeGreaterThan(size + 1)
+    }, 30_000)
+    expect((await world.hostCli('audit', 'verify')).stdout).toMatch(
+      /outside place mirror: its checkpoint for \d+ entries fits/,
+    )
+
+    await running!.stop()
+    for (const gateway of [world.dev.children.gateway, world.dev.children.replay]) await gateway.stop()
+    await restore()
+    writeFileSync(copy, copied)
+    const verified = await world.hostCli('audit', 'verify')
+    expect(verified.code).toBe(1)
+    expect(verified.stdout).toMatch(/FLAW log_truncated .*mirror knows of \d+ signed entries, the database has \d+/)
+    running = await world.startControl()
+    await world.until(async () => {
+      expect((await ava.cli('status')).stdout).toMatch(/went back by \d+/)
+    }, 20_000)
+    expect(mirrored()).toBeGreaterThan(size + 1)
+  })
+})
+
+const git = (...args: string[]) =>
+  execFileSync('git', ['--git-dir', join(world.dev.dataDir, 'audit-mirror.git'), ...args], { encoding: 'utf8' })
+const sizeOf = (note: string) => Number(note.split('\n')[1])

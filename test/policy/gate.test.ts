@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { bundleDigest, packBundle, unpackBundle } from '../../src/policy/bundle.ts'
+import { opaFacts, Workspace } from '../../src/policy/compiler.ts'
 import { type Compiled, compile, type GateOptions, type ProtocolCheck } from '../../src/policy/gate.ts'
 import { type Problem, Refused } from '../../src/policy/problem.ts'
 import type { Sources } from '../../src/policy/repository/sources.ts'
@@ -254,6 +255,16 @@ describe('the gate', () => {
     expect(near('label')).toMatchObject({ file: 'masking/masking.rego', line: lineWith(labels, 'labels.clas') })
     expect(near('data')).toMatchObject({ file: 'roles/data.yaml', line: lineWith(roles, 'servr') })
     expect(warnings).toHaveLength(3)
+  })
+
+  test('ends with a commit that takes longer than one may, and says so', async () => {
+    using workspace = new Workspace(await opaFacts(opaPath()), lean(), 50)
+    await expect(
+      (async () => {
+        for (;;) await workspace.parse(['action/action.rego'])
+      })(),
+    ).rejects.toMatchObject({ problems: [{ code: 'opa_limits' }] })
+    expect(() => workspace.goOn()).toThrow(Refused)
   })
 
   test('gives a policy the time that it declares to need', async () => {

@@ -183,10 +183,15 @@ describe('impact of a change', () => {
       event('action', { ...orders(0), subject: { ...bob, email: '[masked]' } }, 'dec_4', {
         masked: ['/input/subject/email'],
       }),
+      event('action', orders(0), 'dec_5').replace(
+        '"facts":{',
+        `"facts":{"deep":${'['.repeat(50_000)}${']'.repeat(50_000)},`,
+      ),
+      '['.repeat(1_000_000),
     ]
     const report = await impactOf(lines)
-    expect(report).toMatchObject({ read: 6, judged: 1, partial: 1, same: 0 })
-    expect(report.skipped).toEqual({ unreadable: 3, not_recorded: 1, misfit: 1 })
+    expect(report).toMatchObject({ read: 8, judged: 1, partial: 1, same: 0 })
+    expect(report.skipped).toEqual({ unreadable: 4, not_recorded: 1, misfit: 2 })
     expect(report.changes.denied).toBe(1)
   })
 

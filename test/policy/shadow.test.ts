@@ -135,6 +135,26 @@ describe('a shadow', () => {
     await weighed(shadow, before + 1)
   })
 
+  test('a candidate whose every answer is dear takes a small part of a core all the same', async () => {
+    const endless = `package sallyport.action
+result := {"effect": "allow", "reasons": []} if { xs := numbers.range(1, 3000); some a in xs; some b in xs; a < b; b < a }`
+    await endShadows(db.database)
+    await storeShadow(db.database, keys.privateKey, of, { bundle: await rawBundle({ action: endless }) })
+    const shadow = shadowOf()
+    await shadow.look()
+    const decide = (n: number) => {
+      for (let i = 0; i < 10; i++) engine.decide('action', actionInput({ verb: 'read', facts: { dear: n + i } }))
+    }
+    decide(0)
+    await weighed(shadow, 10)
+    decide(10)
+    await sleep(500)
+    await shadow.look()
+    expect([(await report())!.counts.judged, shadow.waiting]).toEqual([10, 10]) // it rests: ten took a quarter of a second
+    await endShadows(db.database)
+    await storeShadow(db.database, keys.privateKey, of, { bundle: await rawBundle({ action: readOnly }) })
+  })
+
   test('one that is not signed by control as a shadow is not weighed', async () => {
     const { number } = (await newestShadow(db.database.db))!
     const facts = { shadow: number, commit: of.commit, digest: 'a'.repeat(64) }

@@ -24,6 +24,7 @@ interface OpaEvent {
   readonly masked?: unknown
 }
 
+const maxDepth = 128
 const entry = /^\/?sallyport\/([a-z_]+)\/result$/
 
 /** Reads one line of an exported decision log (JSON Lines). It does not throw. */
@@ -38,6 +39,7 @@ export function readEvent(line: string): Recorded | Unusable {
   const point = entry.exec(event.path)?.[1]
   if (point === undefined || !Object.hasOwn(points, point)) return 'unreadable'
   if (event.input === undefined || event.input === null) return 'not_recorded' // the engine refused to read it then
+  if (!isShallow(event.input)) return 'misfit' // the engine would not have read it either
   const hidden = [...inputPaths(event.erased), ...inputPaths(event.masked)]
   const input = withoutClaims(event.input, hidden) ?? event.input
   if (!isInput(point as Point, input)) return 'misfit'
@@ -49,6 +51,14 @@ export function readEvent(line: string): Recorded | Unusable {
     at_ms: Number.isNaN(at_ms) ? 0 : at_ms,
     partial: hidden.length > 0,
   }
+}
+
+/** As deep as canonical JSON may be; what is deeper ends the stack of whoever writes or hides it. */
+function isShallow(value: unknown, depth = 0): boolean {
+  if (typeof value !== 'object' || value === null) return true
+  if (depth > maxDepth) return false
+  for (const member of Object.values(value)) if (!isShallow(member, depth + 1)) return false
+  return true
 }
 
 function inputPaths(paths: unknown): string[] {

@@ -9,13 +9,15 @@ import { candidateOf } from '../impact/revision.ts'
 import type { Point } from '../points.ts'
 import { verifyShadow } from '../signing.ts'
 import { newestShadow, type StoredShadow, shadowBundle, writeWeighed } from './store.ts'
-import type { Observed, Weighed, WeigherOptions } from './weigher.ts'
+import type { Observed, Report, Weighed, WeigherOptions } from './weigher.ts'
 
 const log = logger('policy')
 const capacity = 2_000
 const batchMs = 100
 /** A batch at a time, so that the thread takes at most a small part of a core from whoever serves. */
 const batchSize = 50
+/** And rests so many times as long as a batch took: a candidate that is slow takes no more of it either. */
+const rest = 9
 const lookMs = 2_000
 const keptGroups = 500
 const againAfterMs = 30_000
@@ -49,6 +51,7 @@ export class Shadow implements AsyncDisposable {
   #running: { readonly shadow: StoredShadow; readonly worker: Worker } | undefined
   #failed: { readonly number: number; readonly at: number } | undefined
   #busy = false
+  #restsUntil = 0
   #blind = false
   #underWay = 0
   #skipped = 0
@@ -115,6 +118,7 @@ export class Shadow implements AsyncDisposable {
   #feed(): void {
     const worker = this.#running?.worker
     if (worker === undefined || this.#busy || this.#queue.length === 0) return
+    if (performance.now() < this.#restsUntil) return
     this.#busy = true
     worker.postMessage(this.#queue.splice(0, batchSize).map(each => observedOf(each, this.#hidden.of(each))))
   }
@@ -166,8 +170,9 @@ export class Shadow implements AsyncDisposable {
       ...(execArgv === undefined ? {} : { execArgv: [...execArgv] }),
     })
     worker.unref()
-    worker.on('message', (weighed: Weighed) => {
+    worker.on('message', ({ weighed, took_ms }: Report) => {
       this.#busy = false
+      this.#restsUntil = performance.now() + rest * took_ms
       this.#unwritten.push(weighed)
     })
     worker.on('error', error => this.#fail(shadow, error.message))
@@ -194,6 +199,7 @@ export class Shadow implements AsyncDisposable {
     this.#unwritten = []
     this.#skipped = 0
     this.#busy = false
+    this.#restsUntil = 0
     await running?.worker.terminate()
   }
 

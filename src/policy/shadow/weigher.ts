@@ -38,6 +38,12 @@ export interface Weighed {
   readonly groups: readonly (readonly [number, readonly Group[]])[]
 }
 
+/** What the thread says of one batch. */
+export interface Report {
+  readonly weighed: Weighed
+  readonly took_ms: number
+}
+
 /** Weighs what the active revision decided under a candidate. Nothing that comes of it reaches whoever asked. */
 export class Weigher {
   readonly #ground: Ground
