@@ -40,7 +40,7 @@ describe('from one command', () => {
     expect(readdirSync(join(person.home, 'sallyport/tickets'))).toEqual([])
     const wrong = await person.cli('ssh', 'shop-db')
     expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining("no server 'shop-db'") })
-    expect(wrong.stderr).toContain('those are: web-1')
+    expect(wrong.stderr).toContain('those are: forge, web-1')
   })
 
   test('`ssh harden` prints what makes a target trust the gateways', async () => {

@@ -410,7 +410,9 @@ export class PushReader implements CommandReader {
     this.#given.abort()
     for (const hold of this.#holds) hold.withdraw('the client is gone')
     this.#settle()
-    void this.#open?.drop()
+    this.#open
+      ?.drop()
+      .catch(error => log.error({ err: error }, 'what a push left could not be removed; the next start does it'))
   }
 }
 
