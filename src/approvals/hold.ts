@@ -43,6 +43,8 @@ export interface HoldState {
 /** Writes a hold down as a request. @returns why not: too many wait already. */
 export async function placeHold(ground: Pick<Ground, 'audit'>, tx: Tx, asked: HoldAsked): Promise<string | undefined> {
   const { id, held, title, terms } = asked
+  // Those of one person follow one another: counted at once, each would find room.
+  await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${`holds ${held.subject.id}`}, 0))`)
   const [waiting] = await tx
     .select({ n: count() })
     .from(requests)

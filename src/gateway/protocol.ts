@@ -360,6 +360,8 @@ export interface Shown {
   readonly lines: readonly string[]
   /** Lines that were left out. */
   readonly more?: number
+  /** Part of what would run: where it cannot be shown whole, nobody can approve it. */
+  readonly whole?: true
 }
 
 /** A protocol that can let these actions wait for approvers says so, and what it is about in its own words. */

@@ -12,25 +12,31 @@ export interface Exhibit {
   readonly shown: readonly Shown[]
 }
 
-/** @returns undefined for a text that is too long to be read whole. */
+/** @returns undefined for what is too long to be read whole. */
 export function exhibit(waits: Waits, text: string | null): Exhibit | undefined {
+  if (text !== null && text.length > 2 * mostText) return undefined // before it is looked through
   const shownText = text === null ? null : harmless(text)
   if (shownText !== null && shownText.length > mostText) return undefined
   const parts = waits.shown()
-  if (parts.length > most.parts) return undefined
+  if (parts.length > most.parts || parts.some(isCut)) return undefined
   return {
     title: cut(oneLine(waits.title), most.title) || 'an action',
     text: shownText,
-    shown: parts.map(({ label, lines, more = 0 }) => {
+    shown: parts.map(({ label, lines, more = 0, whole }) => {
       const left = more + Math.max(0, lines.length - most.lines)
       return {
         label: cut(oneLine(label), most.label),
-        lines: lines.slice(0, most.lines).map(line => cut(oneLine(line), most.line)),
+        lines: lines.slice(0, most.lines).map(line => (whole ? oneLine(line) : cut(oneLine(line), most.line))),
         ...(left > 0 ? { more: left } : {}),
       }
     }),
   }
 }
+
+/** Whether something is missing of what must be shown whole. */
+const isCut = ({ lines, more = 0, whole }: Shown): boolean =>
+  whole === true &&
+  (more > 0 || lines.length > most.lines || lines.reduce((sum, line) => sum + line.length, 0) > mostText)
 
 /**
  * Text as it may stand before other people: what would be obeyed, turn the line around or hide is an escape, and what looks

@@ -145,6 +145,8 @@ export class WaitingAction implements Hold {
       this.#store.refused(this.id, why)
       return this.failed(why)
     }
+    while (this.session.moderation.state() === 'waiting' && !this.#over) await this.#watched() // who watched left meanwhile
+    if (this.#over) return this.#store.refused(this.id, 'nobody waited for it any more')
     const { decision, allowed } = this.#gate.again(this.id, votes)
     if (!allowed) return this.#refused(decision)
     this.#say('it goes on')

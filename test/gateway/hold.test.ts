@@ -5,8 +5,10 @@ import { eq, sql } from 'drizzle-orm'
 import type pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Approvals } from '../../src/approvals/approvals.ts'
+import { placeHold } from '../../src/approvals/hold.ts'
 import { holds, requests } from '../../src/approvals/schema.ts'
 import { type RequestView, readRequest } from '../../src/approvals/view.ts'
+import { newId } from '../../src/ids.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
 import { sessions } from '../../src/sessions/schema.ts'
 import { type Edit, granted, refused } from '../approvals/world.ts'
@@ -202,6 +204,57 @@ describe('a statement for which policy asks', () => {
     expect(asked).toHaveLength(1)
     await client.end()
     await refill()
+  })
+
+  test('whose values nobody could read whole waits for nobody, and what is read is all of it', async () => {
+    const { client, session } = await open()
+    const update = 'update orders set total = length($1::text)'
+    expect(await outcome(client.query(update, ['x'.repeat(5000)]))).toContain('too long for anybody to read')
+    const many = Array.from({ length: 70 }, (_, i) => `$${i + 1}::int`).join(' + ')
+    expect(await outcome(client.query(`update orders set total = ${many}`, Array(70).fill(1)))).toContain('too long')
+    const done = outcome(client.query(update, [`${'x'.repeat(900)}tail`]))
+    const request = await waiting(session.id)
+    expect(request.hold?.shown).toContainEqual({ label: 'Parameters', lines: [`$1 = ${'x'.repeat(900)}tail`] })
+    granted(await cast(request, dora, 'deny'))
+    await done
+    await client.end()
+  })
+
+  test('that is long where nobody sees it (masking hides the values) takes no room for a day', async () => {
+    const { client } = await open()
+    expect(await outcome(client.query('update customers set name = $1', ['x'.repeat(4 << 20)]))).toContain(
+      'it is too long to wait',
+    )
+    expect((await client.query('select 1 as one')).rows).toEqual([{ one: 1 }])
+    await client.end()
+  })
+
+  test('finds no more room when many of one person ask at once', async () => {
+    const { client, session } = await open()
+    const done = outcome(client.query(noWhere))
+    const { id } = await waiting(session.id)
+    const [row] = await world.db.select().from(holds).where(eq(holds.request_id, id))
+    const [request] = await world.db.select().from(requests).where(eq(requests.id, id))
+    const dave = await world.person('dave', ['dbas'])
+    const held = { ...row!.held, subject: dave }
+    const { ground } = a.worker
+    const place = () =>
+      world.db.transaction(tx =>
+        placeHold(ground, tx, {
+          ...row!,
+          id: newId('req'),
+          title: 'x',
+          held,
+          terms: request!.terms!,
+          access_decision_id: request!.decision_id,
+          client: request!.client,
+        }),
+      )
+    const answers = await Promise.all(Array.from({ length: 40 }, place))
+    expect(answers.filter(why => why === undefined)).toHaveLength(20)
+    await approvals.cancel({ request_id: id, by: dan })
+    await done
+    await client.end()
   })
 
   test('is shown without the values of what masking covers, nor what looks like a secret', async () => {

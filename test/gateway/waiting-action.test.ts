@@ -128,6 +128,24 @@ describe('an action that waits', () => {
     expect(other.log).not.toContain('released')
   })
 
+  test('does not go on unwatched when its moderator leaves while it is being released', async () => {
+    let go = (_: undefined) => {}
+    const { hold, log, moderation } = waits({
+      moderators: ['security'],
+      release: () => new Promise(resolve => (go = resolve)),
+    })
+    moderation.seen(true, performance.now())
+    hold.look(state('approved'))
+    await sleep(1)
+    moderation.seen(false, performance.now())
+    go(undefined)
+    await sleep(10)
+    expect(log).not.toContain('allowed')
+    moderation.seen(true, performance.now())
+    expect((await hold.settled).allowed).toBe(true)
+    expect(log.filter(line => line === 'released')).toHaveLength(1)
+  })
+
   test('of a session that has ended already is refused at once', async () => {
     const { hold, ended } = waits()
     ended.abort()

@@ -29,15 +29,22 @@ export function textOf(raw: Buffer): string | null {
   }
 }
 
-export function readBind(body: Body): { formats: number[]; parameters: (string | null)[] | null } {
+/** `unread`: parameters of which something is not among those that are shown. */
+export function readBind(body: Body): {
+  formats: number[]
+  parameters: (string | null)[] | null
+  unread: number
+} {
   const codes: number[] = []
   for (let left = count(body); left > 0; left--) codes.push(body.int16())
   const parameters: (string | null)[] = []
   const many = count(body)
+  let unread = 0
   for (let i = 0; i < many; i++) {
     const length = body.int32()
     if (length < -1) throw new BodyError('a parameter has a negative length')
     const value = length === -1 ? null : body.bytes(length)
+    if (i >= maxShown || length > maxParameter) unread++
     if (i >= maxShown) continue
     const binary = (codes.length === 1 ? codes[0] : codes[i]) === 1
     parameters.push(value === null ? null : shown(value, binary))
@@ -45,7 +52,7 @@ export function readBind(body: Body): { formats: number[]; parameters: (string |
   const formats: number[] = []
   for (let left = count(body); left > 0; left--) formats.push(body.int16())
   body.done()
-  return { formats, parameters: parameters.length === 0 ? null : parameters }
+  return { formats, parameters: parameters.length === 0 ? null : parameters, unread }
 }
 
 function shown(value: Buffer, binary: boolean): string {

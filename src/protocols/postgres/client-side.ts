@@ -198,6 +198,7 @@ export class ClientSide implements FrameSink {
         prepared,
         formats: read.formats,
         parameters: read.parameters,
+        unread: read.unread,
         description: null,
         describing: null,
         cursor: null,

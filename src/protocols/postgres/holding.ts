@@ -8,6 +8,8 @@ export interface Held {
   readonly text: string
   /** The values bound, where they may be shown. */
   readonly parameters: readonly (string | null)[] | null
+  /** How many values of them are not shown whole. */
+  readonly unread: number
   /** Masking hides the values. */
   readonly hidden: boolean
 }
@@ -93,7 +95,12 @@ function waitsOf(held: Held, options: { readonly prepares: boolean; readonly und
       const parts = [
         { label: 'Writes', lines: relations(action => action.writes) },
         { label: 'Reads', lines: relations(action => action.reads) },
-        { label: 'Parameters', lines: (held.parameters ?? []).map((value, i) => `$${i + 1} = ${value ?? 'NULL'}`) },
+        {
+          label: 'Parameters',
+          lines: (held.parameters ?? []).map((value, i) => `$${i + 1} = ${value ?? 'NULL'}`),
+          more: held.unread,
+          whole: true as const,
+        },
         {
           label: 'Note',
           lines: held.hidden ? ['values in it are hidden, because masking covers what it touches'] : [],

@@ -225,7 +225,7 @@ export class Judge {
       this.#gate.recordOriginal('statement', { phase, text: texts.join(';\n').slice(0, maxText), parameters })
     const shown = bare && this.#gate.settings.level === 'full' ? parameters : null
     const verdict = this.holding.judge(
-      { actions, text, parameters: shown, hidden: !bare },
+      { actions, text, parameters: shown, unread: shown === null ? 0 : (portal?.unread ?? 0), hidden: !bare },
       { text, extra },
       { prepares: phase === 'parse' || refusal !== null, under: portal?.released },
     )

@@ -20,6 +20,8 @@ export interface Portal {
   readonly prepared: Prepared
   readonly formats: readonly number[]
   readonly parameters: readonly (string | null)[] | null
+  /** Parameters that these do not show whole. */
+  readonly unread: number
   /** What its RowDescription said, and the plan it was held against. */
   description: { readonly plan: object; readonly described: Described; readonly mask: RowMask | null } | null
   /** The plan for which a Describe is under way. */
@@ -37,6 +39,7 @@ export function cursor(name: string, statement: Statement, catalog: number, held
     prepared,
     formats: [],
     parameters: null,
+    unread: 0,
     description: null,
     describing: null,
     cursor: { held },

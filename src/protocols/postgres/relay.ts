@@ -26,6 +26,8 @@ const heldOfClients = new HeldBytes(256 * 1024 * 1024)
 const lingerMs = 500
 /** Of a client that waits for an approval so much is read ahead, so that its end is seen. */
 const readAhead = 64 * 1024
+/** What waits longer than this would take for a day the room that the long messages of everybody have. */
+const longestWait = 512 * 1024
 /** Answers that a client leaves unread: past this nothing more of it is read, as the target itself would do. */
 const maxUnread = 4 * 1024 * 1024
 
@@ -130,6 +132,9 @@ export class Relay implements Forwarding {
       if (!(error instanceof FrameError)) throw error
       this.#o.conversation.fail('08P01', error.message)
     }
+    const { holding } = this.#o.conversation.judge
+    if (holding.waits && this.#clientReader.held > longestWait)
+      holding.withdraw('it is too long to wait: send it in smaller parts')
     const waiting = this.#fromClient.waitingFor
     if (waiting instanceof Promise) {
       this.#fromClient.waitingFor = 'catalog'
