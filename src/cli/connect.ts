@@ -94,6 +94,7 @@ export function commandLineOf(client: Client, chosen: string | undefined): Comma
     folder: configFolder(),
     ...startedAgain(chosen),
     ticket: (resource, options) => issueTicket(client, resource, { ...options, profile: chosen }),
+    client: clientOf,
     get: path => client.get(path),
     start: run,
     say,

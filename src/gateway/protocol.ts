@@ -167,6 +167,8 @@ export interface CommandLine {
   /** How another program starts this command line again, as the same sign-in. */
   readonly program: readonly string[]
   ticket(resource: string, options: { readonly role?: string | undefined }): Promise<IssuedTicket>
+  /** How the client of a ticket's resource is started. */
+  client(ticket: IssuedTicket, args: readonly string[]): ClientCommand
   get<Answer>(path: string): Promise<Answer>
   start(command: ClientCommand): Promise<number>
   say(line: string): void

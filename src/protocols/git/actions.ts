@@ -41,6 +41,8 @@ export const facts = {
   ),
   /** Large files: `operation` is upload or download; `program` hands out a credential of another server, or carries them itself. */
   lfs: T.Object({ repository: Text, operation: Text, program: Text }, closed),
+  /** What force-pushes and deletions lost: of one ref it is sent, else all of it is listed. */
+  restore: T.Object({ repository: Text, ref: Nullable(Text), old: Nullable(Text) }, closed),
   /** The server's own commands. */
   exec: T.Object({ program: Text, argv: T.Array(Text) }, closed),
 } as const

@@ -4,6 +4,7 @@ import { ArchiveReader } from './archive.ts'
 import { type Asked, lineOf, parseCommand } from './command.ts'
 import { FetchReader } from './fetch.ts'
 import type { GitMirrors } from './mirror/mirrors.ts'
+import { lostCommand } from './mirror/restore.ts'
 import { optionsOf } from './options.ts'
 import { PassReader } from './pass.ts'
 import { PushReader } from './receive.ts'
@@ -31,6 +32,8 @@ export class GitHandler implements CommandHandler {
 
   take({ line }: CommandRequest, opened: Opened): Command | RefusedCommand {
     const { resource } = opened
+    const lost = lostCommand(line, opened, this.#mirrors)
+    if (lost !== undefined) return lost
     const asked = parseCommand(line)
     if (asked === undefined)
       return refused(

@@ -1,5 +1,6 @@
 import type { RidingProtocol } from '../../gateway/protocol.ts'
 import { ActionSchema } from './actions.ts'
+import { commands } from './cli/commands.ts'
 import { client } from './client.ts'
 import { GitHandler } from './handler.ts'
 import { GitMirrors } from './mirror/mirrors.ts'
@@ -13,5 +14,6 @@ export const git: RidingProtocol = {
   capabilities: { mask: false, hold: true, input: false, terminal: false, browser: false },
   listener: { kind: 'rides-on', carried: 'commands' },
   handler: ({ folder }) => new GitHandler(new GitMirrors(folder)),
+  commands,
   client,
 }

@@ -1,6 +1,8 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import type { CommandChannel, Opened } from '../../../src/gateway/protocol.ts'
+import { lostCommand } from '../../../src/protocols/git/mirror/restore.ts'
 import { git, MirrorWorld, word } from './mirror-kit.ts'
 
 const whose = { resource: 'code', repository: 'app' }
@@ -41,7 +43,36 @@ test('what a force-push and a deletion lost comes back with its files from a bun
     expect(word(fresh, ['show', `back-${each.how}:${file}`])).toBe(text)
   }
   expect(world.mirrors.bundle(whose, '../../x')).toBeUndefined()
+
+  const listed = (await asked(world, `sallyport-lost 'app'`)).toString().trim().split('\n')
+  expect(listed.map(line => JSON.parse(line).id)).toEqual([deleted!.id, forced!.id])
+  const sent = await asked(world, `sallyport-lost '/app.git' ${forced!.id}`)
+  expect(sent.equals(readFileSync(world.mirrors.bundle(whose, forced!.id)!))).toBe(true)
+  await expect(asked(world, `sallyport-lost 'app'`, 'ERR access denied')).rejects.toThrow(
+    'does not let this login read',
+  )
+  expect(lostCommand(`sallyport-lost 'other'`, opened(world), world.mirrors)).toMatchObject({ refused: true })
+  expect(lostCommand(`sallyport-lost 'app' x; id`, opened(world), world.mirrors)).toBeUndefined()
 })
+
+const opened = (world: MirrorWorld) => ({ resource: world.repository.resource }) as Opened
+
+/** What the gateway answers to a command about what was lost, once the server began to answer. */
+async function asked(world: MirrorWorld, line: string, server = '# service'): Promise<Buffer> {
+  const command = lostCommand(line, opened(world), world.mirrors)
+  if (command === undefined || command.refused) throw new Error('refused')
+  expect(command.line).toBe("git-upload-pack 'app.git'")
+  const out: Buffer[] = []
+  let said = ''
+  await new Promise<void>((done, fail) => {
+    const reader = command.start!({
+      toClient: (bytes: Buffer, stream?: string) => void (stream === 'err' ? (said += bytes) : out.push(bytes)),
+      finish: (status: number) => (status === 0 ? done() : fail(new Error(said))),
+    } as unknown as CommandChannel)
+    reader.fromTarget(Buffer.from(`0010${server}`), 'out')
+  })
+  return Buffer.concat(out)
+}
 
 test('what was lost is kept for as long as the recording of its session, and no longer', async () => {
   using world = new MirrorWorld()

@@ -49,6 +49,9 @@ function commandLine(good_for_ms = 60_000): CommandLine {
     folder,
     profile: 'default',
     program: ['node', '/no where/main.js'],
+    client: () => {
+      throw new Error('not of this test')
+    },
     get: async <T>(path: string) => (answers[path]?.() ?? { open: path.startsWith('/api/tickets/tkt_') && open }) as T,
     start: async () => 7,
     say: each => said.push(each),
