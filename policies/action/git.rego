@@ -53,6 +53,16 @@ allow if {
 }
 
 # METADATA
+# title: What was lost is brought back by admins
+# description: Commits that a force-push or a deletion took off the server may hold what somebody meant to take off.
+# custom: { rule: action.git-restore }
+allow if {
+	is_git
+	input.role in {"admin", "break-glass"}
+	input.action.kind == "restore"
+}
+
+# METADATA
 # title: Readers push nothing
 # custom: { rule: action.git-reader }
 deny contains {

@@ -53,6 +53,12 @@ test_a_reader_does_not_push if {
 	fired(on_git("reader", "open", "write", {"repository": "team/app", "service": "receive-pack"})) == {"action.git-reader"}
 }
 
+test_what_was_lost_is_brought_back_by_admins if {
+	some_branch := {"repository": "team/app", "ref": "refs/heads/topic", "old": "c1"}
+	effect(on_git("admin", "restore", "admin", some_branch)) == "allow"
+	effect(on_git("writer", "restore", "admin", some_branch)) == "deny"
+}
+
 test_a_writer_pushes if effect(pushing("writer", {})) == "allow"
 
 test_a_writer_rewrites_their_own_branch if {
