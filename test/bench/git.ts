@@ -87,10 +87,10 @@ try {
     system.commit({ 'resources/data.yaml': `${starter}${forgeEntry(system, repositories, ['large', 'app'])}` }),
   )
   const erin = system.person('erin')
-  const request = await erin.ask({ resource: 'forge', role: 'writer' })
+  const request = await erin.ask({ resource: 'bench-forge', role: 'writer' })
   const { body } = await system.person('dana').vote(request)
   if (body['state'] !== 'approved') throw new Error(`not approved: ${JSON.stringify(body)}`)
-  const ways = [straight(system, folder, repositories), await gatewayWay(erin, folder, 'forge')]
+  const ways = [straight(system, folder, repositories), await gatewayWay(erin, folder, 'bench-forge')]
   const [worker] = await system.workers()
 
   const direct = ways[0]!

@@ -224,6 +224,35 @@ describe('pushing', () => {
     expect(said.stdout + said.stderr).toContain('sallyport:')
     expect(await refs()).toBe(before)
   })
+
+  test('what a force-push lost is listed for an admin, comes as a bundle, and is there again', async () => {
+    const git = await world.git()
+    const work = place()
+    ok(await git(world.folder, 'clone', '--quiet', 'team/app', work))
+    const lost = await commit(work, 'precious', 'precious\n')
+    ok(await git(work, 'push', '--quiet', 'origin', 'HEAD:refs/heads/rewritten'))
+    await direct(work, 'reset', '--quiet', '--hard', 'HEAD~1')
+    await commit(work, 'other', 'other\n')
+    ok(await git(work, 'push', '--quiet', '--force', 'origin', 'HEAD:refs/heads/rewritten'))
+
+    expect((await git.ssh('forge', "sallyport-lost 'team/app'")).code).not.toBe(0)
+    const admin = await world.git('forge', 'admin')
+    const listed = await admin.ssh('forge', "sallyport-lost 'team/app'")
+    ok(listed)
+    const tips = listed.stdout
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line) as { id: string; ref: string; old: string })
+    const tip = tips.find(each => each.ref === 'refs/heads/rewritten')
+    expect(tip).toMatchObject({ old: lost, how: 'force', commits: 1, without: null })
+    const bundle = join(world.folder, 'lost.bundle')
+    const fetched = `$GIT_SSH_COMMAND forge "sallyport-lost 'team/app' ${tip!.id}" > '${bundle}'`
+    ok(await run(['sh', '-c', fetched], world.folder, admin.env))
+    const fresh = place()
+    ok(await git(world.folder, 'clone', '--quiet', 'team/app', fresh))
+    await direct(fresh, 'fetch', '--quiet', bundle, 'refs/heads/rewritten:refs/heads/back')
+    expect(await direct(fresh, 'show', 'back:precious')).toBe('precious')
+  })
 })
 
 describe('gitolite', () => {

@@ -60,12 +60,12 @@ export function forgeEntry(system: System, repositories: string, names: readonly
   const { web } = system.dev
   if (web === undefined) throw new Error('this machine has no sshd')
   return `
-forge:
+bench-forge:
   protocol: git
   address: 127.0.0.1:${web.port}
   labels:
     env: staging
-    class: customer-data
+    class: repository
   options:
     carrier:
       host_keys:
