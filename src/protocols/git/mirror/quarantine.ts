@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { SallyportError } from '../../../errors.ts'
@@ -50,6 +51,7 @@ export class PushQuarantine implements Quarantine {
   #judged: readonly RefUpdate[] = []
   #losing = false
   #dropped: Promise<void> | undefined
+  readonly #tasks = new Set<Promise<unknown>>()
 
   /** The mirror is there: it may be empty. */
   constructor(options: PushOptions) {
@@ -157,10 +159,13 @@ export class PushQuarantine implements Quarantine {
   async #drop(): Promise<void> {
     this.#given.abort(new Error('the push is over'))
     await this.#intake.stop()
-    await this.#ready.catch(() => {})
-    await this.#options.lost.dropped(this.#folder)
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 })
+    // Whatever still runs has been killed, and writes here until it is gone.
+    await Promise.allSettled([this.#ready, ...this.#tasks])
+    this.#options.lost.dropped(this.#folder)
     this.#options.onDropped()
+    await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 }).catch(error =>
+      log.error({ err: error as Error, folder: this.#folder }, 'a quarantine cannot be removed; the next start does'),
+    )
   }
 
   get #git(): Git {
@@ -240,12 +245,16 @@ export class PushQuarantine implements Quarantine {
 
   /** What goes wrong is told to the person who pushes in words of theirs. */
   async #told<X>(run: () => Promise<X>): Promise<X> {
+    const task = run()
+    this.#tasks.add(task)
     try {
-      return await run()
+      return await task
     } catch (error) {
       if (error instanceof PushFault) throw error
       if (error instanceof SallyportError) throw new PushFault('not_ready', error.message, error.remedy)
       throw error
+    } finally {
+      this.#tasks.delete(task)
     }
   }
 }
