@@ -237,16 +237,16 @@ describe('pushing', () => {
 
     expect((await git.ssh('forge', "sallyport-lost 'team/app'")).code).not.toBe(0)
     const admin = await world.git('forge', 'admin')
-    const listed = await admin.ssh('forge', "sallyport-lost 'team/app'")
-    ok(listed)
-    const tips = listed.stdout
-      .trim()
-      .split('\n')
-      .map(line => JSON.parse(line) as { id: string; ref: string; old: string })
-    const tip = tips.find(each => each.ref === 'refs/heads/rewritten')
-    expect(tip).toMatchObject({ old: lost, how: 'force', commits: 1, without: null })
+    // It is noted when the client has its answer already.
+    const find = async () => {
+      const { stdout } = await admin.ssh('forge', "sallyport-lost 'team/app'")
+      const tips = stdout.split('\n').flatMap(line => (line === '' ? [] : [JSON.parse(line)]))
+      return tips.find(each => each.ref === 'refs/heads/rewritten')
+    }
+    await expect.poll(find, { timeout: 10_000 }).toMatchObject({ old: lost, how: 'force', commits: 1, without: null })
+    const tip = await find()
     const bundle = join(world.folder, 'lost.bundle')
-    const fetched = `$GIT_SSH_COMMAND forge "sallyport-lost 'team/app' ${tip!.id}" > '${bundle}'`
+    const fetched = `$GIT_SSH_COMMAND forge "sallyport-lost 'team/app' ${tip.id}" > '${bundle}'`
     ok(await run(['sh', '-c', fetched], world.folder, admin.env))
     const fresh = place()
     ok(await git(world.folder, 'clone', '--quiet', 'team/app', fresh))

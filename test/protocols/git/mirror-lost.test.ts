@@ -74,6 +74,19 @@ async function asked(world: MirrorWorld, line: string, server = '# service'): Pr
   return Buffer.concat(out)
 }
 
+test('a client that goes before it has the answer of its force-push loses nothing: what may be lost is kept', async () => {
+  using world = new MirrorWorld()
+  const first = world.commit('first', { a: 'a\n' })
+  const second = world.commit('second', { a: 'b\n' })
+  world.direct('main')
+  const updates = [world.update('refs/heads/main', first)]
+  const { quarantine } = await world.judged(updates)
+  await quarantine.preserve(updates)
+  await quarantine.drop()
+  expect(world.mirrors.lost(whose)).toEqual([expect.objectContaining({ old: second, how: 'force', without: null })])
+  expect(world.left()).toEqual([])
+})
+
 test('what was lost is kept for as long as the recording of its session, and no longer', async () => {
   using world = new MirrorWorld()
   const first = world.commit('first', { a: 'a\n' })

@@ -52,6 +52,9 @@ export class PushQuarantine implements Quarantine {
   #losing = false
   #dropped: Promise<void> | undefined
   readonly #tasks = new Set<Promise<unknown>>()
+  #settling: Promise<void> | undefined
+  /** What is about to be lost, or has been. */
+  #preserved: readonly RefUpdate[] = []
 
   /** The mirror is there: it may be empty. */
   constructor(options: PushOptions) {
@@ -126,6 +129,7 @@ export class PushQuarantine implements Quarantine {
   /** Before anything goes on: what these updates will lose is fetched, while the target still has it. */
   async preserve(accepted: readonly RefUpdate[]): Promise<void> {
     if (!this.#losing) return
+    this.#preserved = accepted
     const { lost, mirror, target, limits } = this.#options
     await this.#told(() =>
       lost.preserve(accepted, {
@@ -140,8 +144,8 @@ export class PushQuarantine implements Quarantine {
     )
   }
 
-  async settled(taken: readonly RefUpdate[]): Promise<void> {
-    await this.#told(async () => {
+  settled(taken: readonly RefUpdate[]): Promise<void> {
+    this.#settling = this.#told(async () => {
       await this.#ready
       await this.preserve(taken) // of deletions alone nothing was passed on
       const changes = new Map(taken.map(each => [each.ref, each.new]))
@@ -149,6 +153,7 @@ export class PushQuarantine implements Quarantine {
       const ids = taken.flatMap(each => each.new ?? [])
       await this.#options.mirror.add(this.#objects, changes, ids.length === 0 ? undefined : await this.#list(ids))
     })
+    return this.#settling
   }
 
   drop(): Promise<void> {
@@ -156,11 +161,17 @@ export class PushQuarantine implements Quarantine {
     return this.#dropped
   }
 
+  /** INVARIANT: a client that goes once the target has the push keeps nothing from being noted, and what may be lost is kept. */
   async #drop(): Promise<void> {
+    await this.#settling?.catch(() => {})
     this.#given.abort(new Error('the push is over'))
     await this.#intake.stop()
     // Whatever still runs has been killed, and writes here until it is gone.
     await Promise.allSettled([this.#ready, ...this.#tasks])
+    if (this.#settling === undefined)
+      await this.#options.lost
+        .settled(this.#preserved, this.#options.mirror)
+        .catch(error => log.error({ err: error as Error }, 'what a push may have lost is not kept'))
     this.#options.lost.dropped(this.#folder)
     this.#options.onDropped()
     await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 }).catch(error =>
