@@ -12,7 +12,7 @@ import { readFolder, type Sources } from './repository/sources.ts'
 import { coverageProblems, readSettings, settingsFile } from './repository-settings.ts'
 import { readRules } from './rules.ts'
 import { Evaluator } from './wasm.ts'
-import { doubledKeys } from './yaml-place.ts'
+import { doubledKeysApart, readingEnds } from './yaml-apart.ts'
 
 /** What the gate must ask of the protocols, which live above this room. `main.ts` answers from the registry. */
 export interface ProtocolCheck {
@@ -95,9 +95,10 @@ export async function compileFolder(dir: string, options: GateOptions): Promise<
  */
 export async function compile(sources: Sources, options: GateOptions): Promise<Compiled> {
   refuse(structureProblems(sources))
+  const end_ms = readingEnds()
   for (const [path, content] of sources) {
     if (path.endsWith('.rego')) continue
-    refuse(doubledKeys(path, content.toString('utf8')))
+    refuse(await doubledKeysApart(path, content.toString('utf8'), { end_ms }))
     await nextTurn()
   }
   readSettings(sources)

@@ -2,11 +2,14 @@ import { isCollection, isMap, isPair, isScalar, LineCounter, parseDocument } fro
 import type { Problem } from './problem.ts'
 
 const mostDoubled = 50
+/** In a longer text no line is looked for: it would take the parser many seconds. */
+const mostPlaced = 1 << 20
 /** The parser looks for keys that stand twice by comparing each with each: a large file would take it hours. */
 const uniqueKeys = false
 
 /** Finds the line (from 1) at which a path of keys stands in a YAML or JSON text; that of its nearest parent where it does not. */
 export function placesIn(text: string): (path: readonly string[]) => number {
+  if (text.length > mostPlaced) return () => 1 // the path says where
   const lines = new LineCounter()
   const { contents } = parseDocument(text, { lineCounter: lines, uniqueKeys })
   return path => {

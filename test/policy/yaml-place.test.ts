@@ -1,8 +1,11 @@
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { expect, test } from 'vitest'
 import { idleRoles } from '../../src/policy/data-check.ts'
 import type { PolicyData } from '../../src/policy/data-schema.ts'
 import { Refused } from '../../src/policy/problem.ts'
 import { readSettings } from '../../src/policy/repository-settings.ts'
+import { doubledKeysApart } from '../../src/policy/yaml-apart.ts'
 import { doubledKeys, placesIn } from '../../src/policy/yaml-place.ts'
 
 test('a key that stands twice is found among very many, at any depth, and whichever way it is written', () => {
@@ -14,6 +17,21 @@ test('a key that stands twice is found among very many, at any depth, and whiche
   expect(doubledKeys('x', deep).map(({ line }) => line)).toEqual([2, 5])
   expect(doubledKeys('x', '{"1": 0, 1: 1}')).toHaveLength(1) // one member of the data
   expect(doubledKeys('x', many)).toEqual([])
+})
+
+test('a long file is read beside the work of the process, and no line is looked for in a very long one', async () => {
+  const text = `${Array.from({ length: 60_000 }, (_, i) => `k${i}: 1`).join('\n')}\nk7: 2\n`
+  let turns = 0
+  const timer = setInterval(() => turns++, 1)
+  const execArgv = ['--import', pathToFileURL(join(import.meta.dirname, '../support/typescript.js')).href]
+  const found = await doubledKeysApart('x', text, { execArgv })
+  clearInterval(timer)
+  expect(found).toEqual([{ code: 'data', file: 'x', line: 60_001, message: 'this key stands here twice' }])
+  expect(turns).toBeGreaterThan(5) // none of them, where it is read in this thread
+  expect(await doubledKeysApart('x', text, { execArgv, end_ms: 0 })).toMatchObject([
+    { message: 'the file cannot be read: it takes too long; divide it' },
+  ])
+  expect(placesIn('a:\n  b: 1\n'.padEnd(2 << 20))(['a', 'b'])).toBe(1)
 })
 
 test('where many rules of many roles fit nothing, the first are told with their lines, and the file is read once', () => {
