@@ -53,6 +53,8 @@ export class Channel {
   readonly bytes: Record<Side, number> = { client: 0, target: 0 }
   pty = false
   term = ''
+  /** Names of variables that the target was given. */
+  readonly variables = new Set<string>()
   /** Variables that went on. */
   readonly env = new Map<string, string>()
   /** What it runs is a subsystem. */

@@ -4,8 +4,9 @@ import type { Channel } from './channel.ts'
 import { M, readData, readRequest, stderr } from './messages.ts'
 import type { Relay } from './relay.ts'
 
-/** Messages beyond the window, which bounds the bytes. */
+/** What is kept of one channel: the window bounds it only for a client that heeds it, and data only. */
 const mostMessages = 4096
+const mostBytes = 4 * 1024 * 1024
 /** Sent to what already runs, these end it; what waits is not to run then. */
 const ending: ReadonlySet<string> = new Set(['HUP', 'INT', 'KILL', 'QUIT', 'TERM'])
 const interrupt = 3
@@ -19,6 +20,7 @@ export class Holding {
   readonly #channel: Channel
   readonly #hold: Hold
   #kept: Buffer[] = []
+  #bytes = 0
 
   constructor(relay: Relay, channel: Channel, hold: Hold, settled: (verdict: Verdict) => void) {
     this.#relay = relay
@@ -44,7 +46,9 @@ export class Holding {
           this.withdraw('it was cancelled by who sent it')
         break
     }
-    if (this.#kept.length >= mostMessages) this.withdraw('too much was sent to it before it ran')
+    this.#bytes += payload.length
+    if (this.#kept.length >= mostMessages || this.#bytes > mostBytes)
+      this.withdraw('too much was sent to it before it ran')
     else this.#kept.push(payload)
     return true
   }

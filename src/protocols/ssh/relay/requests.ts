@@ -1,4 +1,4 @@
-import type { CommandHandler, Verdict, Waits } from '../../../gateway/protocol.ts'
+import type { CommandHandler, Shown, Verdict, Waits } from '../../../gateway/protocol.ts'
 import type { ActionFacts } from '../../../policy/points.ts'
 import { action } from '../actions.ts'
 import { denial, refusedStatus } from '../deny.ts'
@@ -136,7 +136,7 @@ function start(relay: Relay, channel: Channel, payload: Buffer, request: Channel
   if (channel.state !== 'fresh' || mangled) return refuse(relay, channel, request)
   const extra = { channel: channel.id, request: request.type, ...(channel.pty ? { term: channel.term } : {}) }
   const refusal = wanted.refused === undefined ? undefined : refusedStart(relay, wanted.refused, wanted)
-  const verdict = refusal ?? relay.judge(wanted.actions, { text: wanted.text, extra }, waitsOf(wanted))
+  const verdict = refusal ?? relay.judge(wanted.actions, { text: wanted.text, extra }, waitsOf(wanted, channel))
   if ('held' in verdict && verdict.held !== undefined) {
     channel.state = 'held'
     channel.holding = new Holding(relay, channel, verdict.held, settled =>
@@ -175,13 +175,19 @@ function answered(
 }
 
 /** What approvers see, besides the command line, where policy lets that be recorded. */
-function waitsOf({ actions }: Start): Waits {
+function waitsOf({ actions }: Start, { variables }: Channel): Waits {
   const names = actions.map(({ kind, facts }) => {
     const of = facts['program'] ?? facts['name'] ?? facts['path']
     return typeof of === 'string' ? `${kind} ${of}` : kind
   })
-  return { title: names.join(', '), shown: () => [] }
+  return { title: names.join(', '), shown: () => (variables.size === 0 ? [] : [environmentOf([...variables])]) }
 }
+
+/** What it will read besides its command line. */
+const environmentOf = (names: readonly string[]): Shown => ({
+  label: 'Variables that the client set (values are not shown)',
+  lines: names,
+})
 
 function refusedStart(relay: Relay, message: string, { text, rule = 'ssh.start', remedy = '' }: Start) {
   relay.refuse({ rule, message, text })
@@ -204,7 +210,10 @@ function env(relay: Relay, channel: Channel, payload: Buffer, request: ChannelRe
   const name = request.fields.text(256)
   request.fields.bytes(16_384)
   if (channel.state !== 'fresh' || !/^[A-Za-z_]\w*$/.test(name)) return refuse(relay, channel, request)
-  judged(relay, channel, payload, request, action('env', 'session', { name }), `environment ${name}`)
+  judged(relay, channel, payload, request, action('env', 'session', { name }), `environment ${name}`, () => {
+    if (channel.variables.size < mostVariables) channel.variables.add(name)
+    else channel.variables.add('…')
+  })
 }
 
 /** What the target may then open channels for. A person who asked for it reads why there is none. */
