@@ -213,6 +213,17 @@ describe('pushing', () => {
     expect(await refs()).toBe(before)
   })
 
+  test('GI7: of what is refused before it is judged no object reaches the server with the rest', async () => {
+    const { work, in: here } = await cloned()
+    const note = await commit(work, 'note', 'never\n')
+    ok(await here('reset', '-q', '--hard', 'origin/main'))
+    const fine = await commit(work, 'fine', 'fine\n')
+    const said = await here('push', 'origin', `${note}:refs/notes/x`, `${fine}:refs/heads/fine-${made}`)
+    expect(said.stderr).toContain('refused by the gateway')
+    expect(await direct(bare, 'cat-file', '-t', fine)).toBe('commit')
+    await expect(direct(bare, 'cat-file', '-t', note)).rejects.toThrow()
+  })
+
   test('who gives up while a pack is on its way leaves nothing', async () => {
     const { git, work } = await cloned()
     const before = await refs()

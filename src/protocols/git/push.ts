@@ -45,8 +45,11 @@ export interface Quarantine {
   judge(updates: readonly RefUpdate[]): Promise<readonly UpdateFacts[]>
   /** Before anything goes on, also of deletions alone: what these updates will lose is kept, while the target still has it. */
   preserve(accepted: readonly RefUpdate[]): Promise<void>
-  /** What the target gets: the same bytes where all of its updates go on, else a pack of what these need. */
-  pass(accepted: readonly RefUpdate[]): Readable
+  /**
+   * What the target gets. `all`: nothing that the client asked for was refused, not even before it was judged, and the same
+   * bytes go on; else a pack of what these need, so that no object of a refused update reaches the target.
+   */
+  pass(accepted: readonly RefUpdate[], all: boolean): Readable
   /** What the target took. The mirror keeps what was lost by it. */
   settled(taken: readonly RefUpdate[]): Promise<void>
   /** The push is over, however: nothing of it is left here. Idempotent. */

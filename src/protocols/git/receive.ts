@@ -279,7 +279,8 @@ export class PushReader implements CommandReader {
     this.#place = 'passing'
     this.#channel.toTarget(pushRequestLines(request, commandsOf(this.#accepted), this.#advertised.objectFormat))
     if (this.#accepted.some(each => each.new !== null)) {
-      for await (const chunk of quarantine.pass(this.#accepted)) {
+      const all = this.#accepted.length === request.commands.length
+      for await (const chunk of quarantine.pass(this.#accepted, all)) {
         if (this.#given.signal.aborted) return
         await this.#channel.toTarget(chunk as Buffer)
       }

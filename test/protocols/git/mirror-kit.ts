@@ -160,7 +160,7 @@ export class MirrorWorld implements Disposable {
   async push(updates: readonly RefUpdate[]) {
     const { quarantine, facts } = await this.judged(updates)
     try {
-      const pack = await all(quarantine.pass(updates))
+      const pack = await all(quarantine.pass(updates, true))
       if (updates.some(each => each.new !== null))
         git(this.server, ['index-pack', '--stdin', '--fix-thin'], { input: pack })
       for (const { ref, new: id } of updates)

@@ -48,7 +48,6 @@ export class PushQuarantine implements Quarantine {
   #began = false
   #pack: Pack | undefined
   #listed: { readonly what: string; readonly file: string } | undefined
-  #judged: readonly RefUpdate[] = []
   #losing = false
   #dropped: Promise<void> | undefined
   readonly #tasks = new Set<Promise<unknown>>()
@@ -120,10 +119,10 @@ export class PushQuarantine implements Quarantine {
     })
   }
 
-  pass(accepted: readonly RefUpdate[]): Readable {
+  pass(accepted: readonly RefUpdate[], all: boolean): Readable {
     const pack = this.#pack
     if (pack === undefined) return Readable.from([])
-    return Readable.from(this.#bytes(pack, accepted), { objectMode: false, highWaterMark: 256 << 10 })
+    return Readable.from(this.#bytes(pack, accepted, all), { objectMode: false, highWaterMark: 256 << 10 })
   }
 
   /** Before anything goes on: what these updates will lose is fetched, while the target still has it. */
@@ -186,7 +185,6 @@ export class PushQuarantine implements Quarantine {
   async #judge(updates: readonly RefUpdate[]): Promise<UpdateFacts[]> {
     const { target, limits, lost, keys, secrets } = this.#options
     const git = this.#git
-    this.#judged = updates
     this.#listed = undefined
     const ids = updates.flatMap(each => each.new ?? [])
     using verifier = new Verifier(git, this.#folder, keys, limits.signatures)
@@ -243,11 +241,11 @@ export class PushQuarantine implements Quarantine {
     }
   }
 
-  async *#bytes(pack: Pack, accepted: readonly RefUpdate[]): AsyncGenerator<Buffer> {
+  async *#bytes(pack: Pack, accepted: readonly RefUpdate[], all: boolean): AsyncGenerator<Buffer> {
     const { target, limits } = this.#options
     await this.preserve(accepted)
     const of = accepted.flatMap(each => each.new ?? [])
-    if (this.#judged.every(each => accepted.some(({ ref }) => ref === each.ref))) yield* asItCame(pack)
+    if (all) yield* asItCame(pack)
     else {
       const without = [...new Set(target.refs.values())]
       yield* packOf(this.#git, { of, without, timeout_ms: limits.push_ms, signal: this.#given.signal })
