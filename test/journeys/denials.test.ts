@@ -378,6 +378,8 @@ describe('a merged policy', () => {
       'action/action.rego': text =>
         replaced(text, '"writer": {"read", "write", "session"}', '"writer": {"read", "session"}'),
       'action/action_test.rego': () => null,
+      'action/git_test.rego': () => null,
+      'action/production_test.rego': () => null,
       'action/ssh_test.rego': () => null,
       'policy.yaml': () => null,
     })
