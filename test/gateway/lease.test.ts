@@ -23,8 +23,8 @@ beforeAll(async () => {
     ['action/action.rego', '"reader": {"read", "session"}', '"reader": {"read", "write", "ddl", "session"}'],
     [
       'action/action.rego',
-      'not is_ssh\n\tinput.action.verb in {"write", "ddl", "admin"}',
-      'not is_ssh\n\tinput.action.verb == "admin"',
+      'not is_git\n\tinput.action.verb in {"write", "ddl", "admin"}',
+      'not is_git\n\tinput.action.verb == "admin"',
     ],
   )
   dba = await world.person('dan', ['dbas'])
