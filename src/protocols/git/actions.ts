@@ -1,4 +1,5 @@
 import { type Static, Type as T } from 'typebox'
+import { actionOf, actionSchemaOf } from '../../gateway/action-facts.ts'
 import type { ActionFacts } from '../../policy/points.ts'
 import { UpdateFacts } from './facts.ts'
 
@@ -51,27 +52,9 @@ export type Kind = keyof typeof facts
 export type Verb = ActionFacts['verb']
 export type PushAction = Static<typeof facts.push>
 
-/** Every action of this protocol: a kind, its verb, and the facts of that kind. */
-export const ActionSchema = T.Union(
-  Object.entries(facts).map(([kind, schema]) =>
-    T.Object(
-      {
-        kind: T.Literal(kind),
-        protocol: T.Literal('git'),
-        verb: Text,
-        reads: T.Array(T.Never()),
-        writes: T.Array(T.Never()),
-        functions: T.Array(T.Never()),
-        facts: schema,
-      },
-      closed,
-    ),
-  ),
-)
+export const ActionSchema = actionSchemaOf('git', facts)
 
-export function action<K extends Kind>(kind: K, verb: Verb, about: Static<(typeof facts)[K]>): ActionFacts {
-  return { kind, verb, protocol: 'git', reads: [], writes: [], functions: [], facts: about as Record<string, unknown> }
-}
+export const action = actionOf('git', facts)
 
 /** What takes something away, or changes who may do what, is more than writing. */
 export function verbOf({ kind }: Pick<UpdateFacts, 'kind'>, administration: boolean): Verb {

@@ -1,4 +1,5 @@
-import { type Static, Type as T } from 'typebox'
+import { Type as T } from 'typebox'
+import { actionOf, actionSchemaOf } from '../../gateway/action-facts.ts'
 import type { ActionFacts } from '../../policy/points.ts'
 
 const closed = { additionalProperties: false }
@@ -34,24 +35,6 @@ export const facts = {
 export type Kind = keyof typeof facts
 export type Verb = ActionFacts['verb']
 
-/** Every action of this protocol: a kind, its verb, and the facts of that kind. */
-export const ActionSchema = T.Union(
-  Object.entries(facts).map(([kind, schema]) =>
-    T.Object(
-      {
-        kind: T.Literal(kind),
-        protocol: T.Literal('ssh'),
-        verb: Text,
-        reads: T.Array(T.Never()),
-        writes: T.Array(T.Never()),
-        functions: T.Array(T.Never()),
-        facts: schema,
-      },
-      closed,
-    ),
-  ),
-)
+export const ActionSchema = actionSchemaOf('ssh', facts)
 
-export function action<K extends Kind>(kind: K, verb: Verb, about: Static<(typeof facts)[K]>): ActionFacts {
-  return { kind, verb, protocol: 'ssh', reads: [], writes: [], functions: [], facts: about as Record<string, unknown> }
-}
+export const action = actionOf('ssh', facts)
