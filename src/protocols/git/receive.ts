@@ -7,19 +7,18 @@ import type {
   Verdict,
 } from '../../gateway/protocol.ts'
 import { logger } from '../../log.ts'
+import { PushAnswer } from './answer.ts'
 import { lineOf } from './command.ts'
 import { judgePush } from './judge-push.ts'
 import { Advertisement } from './pack/advertisement.ts'
 import { pushCapabilities } from './pack/capabilities.ts'
 import { PushCommands, type PushRequest, pushRequestLines } from './pack/commands.ts'
 import { dataLine, encode, flushLine, PktReader, WireError } from './pack/pkt-line.ts'
-import { Report } from './pack/report.ts'
-import { banded, keepAlive } from './pack/sideband.ts'
 import { type Mirrors, PushFault, type Quarantine, type TargetSide } from './push.ts'
+import { resolveRefs } from './refs-of-push.ts'
 import type { Repository } from './repositories.ts'
 import { denialLine, denialLines, refusedStatus } from './say.ts'
-import { askSymrefs } from './symrefs.ts'
-import { resolve, twinsOf, type Update, whyNotRef } from './updates.ts'
+import type { Update } from './updates.ts'
 
 const log = logger('git')
 const alive_ms = 5_000
@@ -38,7 +37,7 @@ export class PushReader implements CommandReader {
   readonly #fromTarget = new PktReader()
   readonly #fromClient = new PktReader()
   readonly #commands = new PushCommands()
-  readonly #report = new Report()
+  readonly #answer: PushAnswer
   readonly #given = new AbortController()
   readonly #holds = new Set<Hold>()
   /** `judging`: the pack comes in and is judged. `passing`: the target has got what may go on. `drained`: all was refused while the client still sends. */
@@ -53,14 +52,12 @@ export class PushReader implements CommandReader {
   #written: Promise<void> = Promise.resolve()
   #clientEnded = false
   #begun = false
-  #refused = new Map<string, string>()
-  #accepted: readonly Update[] = []
-  #reported = false
 
   constructor(channel: CommandChannel, repository: Repository, mirrors: Mirrors) {
     this.#channel = channel
     this.#repository = repository
     this.#mirrors = mirrors
+    this.#answer = new PushAnswer(channel, repository)
   }
 
   // ── the target ──
@@ -73,7 +70,9 @@ export class PushReader implements CommandReader {
     }
     return this.#orEnd(this.#channel.opened.resource.name, () => {
       const rest = this.#place === 'refs' ? this.#refs(bytes) : bytes
-      if (rest !== undefined && rest.length > 0) this.#answer(rest)
+      if (rest === undefined || rest.length === 0) return
+      if (this.#place !== 'passing') throw new WireError('an answer that nobody asked for')
+      this.#answer.fromTarget(rest)
     })
   }
 
@@ -91,31 +90,6 @@ export class PushReader implements CommandReader {
     })
     if (onward.length > 0) this.#channel.toClient(Buffer.concat(onward))
     return rest
-  }
-
-  /** The target's report: what is for the person goes on at once, the rest when it is whole and ours can be put to it. */
-  #answer(bytes: Buffer): undefined {
-    if (this.#place !== 'passing' || this.#request === null) throw new WireError('an answer that nobody asked for')
-    if (!this.#isBanded) {
-      this.#report.read(bytes)
-      if (this.#report.isDone) this.#tellReport()
-      return
-    }
-    this.#fromTarget.read(bytes, pkt => {
-      if (pkt.kind === 'flush') this.#tellReport()
-      else if (pkt.kind === 'data' && pkt.payload[0] === 1) this.#report.read(pkt.payload.subarray(1))
-      else if (pkt.kind === 'data') this.#channel.toClient(dataLine(pkt.payload))
-      return undefined
-    })
-  }
-
-  get #isBanded(): boolean {
-    return this.#request?.capabilities.has('side-band-64k') === true
-  }
-
-  get #wantsReport(): boolean {
-    const { capabilities } = this.#request!
-    return capabilities.has('report-status') || capabilities.has('report-status-v2')
   }
 
   // ── the client ──
@@ -143,6 +117,7 @@ export class PushReader implements CommandReader {
     })
     if (request === undefined) return undefined
     this.#request = request
+    this.#answer.begin(request)
     if (request.commands.length === 0) {
       this.#place = 'passing'
       this.#channel.toTarget(flushLine)
@@ -169,9 +144,7 @@ export class PushReader implements CommandReader {
   // ── what becomes of it ──
 
   #begin(request: PushRequest): undefined {
-    const alive = setInterval(() => {
-      if (this.#isBanded && !this.#reported) this.#channel.toClient(keepAlive)
-    }, alive_ms)
+    const alive = setInterval(() => this.#answer.keepAlive(), alive_ms)
     this.#given.signal.addEventListener('abort', () => clearInterval(alive))
     void this.#push(request)
       .catch(error => this.#failed(error as Error))
@@ -209,12 +182,12 @@ export class PushReader implements CommandReader {
         begun: hold => this.#waits(hold),
       })
       if (this.#given.signal.aborted) return
-      this.#accepted = this.#sort(updates, verdicts, request.capabilities.has('atomic'))
-      if (this.#accepted.length === 0) return this.#refuseAll()
-      await quarantine.preserve(this.#accepted)
-      await this.#pass(request, quarantine)
-      await this.#settled
-      const taken = this.#accepted.filter(({ asked }) => this.#report.results.get(asked) === null)
+      const accepted = this.#sort(updates, verdicts, request.capabilities.has('atomic'))
+      if (accepted.length === 0) return this.#refuseAll()
+      await quarantine.preserve(accepted)
+      await this.#pass(request, quarantine, accepted)
+      await this.#answer.whenTold
+      const { taken } = this.#answer
       if (taken.length > 0) await quarantine.settled(taken)
     } finally {
       await quarantine.drop()
@@ -223,41 +196,19 @@ export class PushReader implements CommandReader {
 
   /** Every command's own ref, without those that nobody may change: these are refused here. */
   async #resolve(request: PushRequest, target: TargetSide): Promise<readonly Update[]> {
-    const { opened } = this.#channel
-    const updates: Update[] = []
-    for (const each of resolve(request.commands, target.refs, await this.#symrefs(request, target))) {
-      const why =
-        'why' in each ? each.why : (whyNotRef(opened.resource, each.asked) ?? whyNotRef(opened.resource, each.ref))
-      if (why === undefined && !('why' in each)) updates.push(each)
-      else {
-        opened.gate.refuse({ rule: 'git.ref', message: `${each.asked}: ${why}`, text: null })
-        this.#refuse(each.asked, { message: `refused by the gateway: ${why}`, detail: '', remedy: '' })
-      }
+    const { updates, barred } = await resolveRefs(this.#channel, this.#repository, request, target)
+    for (const { asked, why } of barred) {
+      this.#channel.opened.gate.refuse({ rule: 'git.ref', message: `${asked}: ${why}`, text: null })
+      this.#answer.refuse(asked, { message: `refused by the gateway: ${why}`, detail: '', remedy: '' })
     }
-    if (this.#refused.size === 0 || !request.capabilities.has('atomic')) return updates
-    for (const { asked } of updates) this.#refuse(asked, atomicWords)
+    if (barred.length === 0 || !request.capabilities.has('atomic')) return updates
+    for (const { asked } of updates) this.#answer.refuse(asked, atomicWords)
     return []
-  }
-
-  async #symrefs(request: PushRequest, target: TargetSide): Promise<ReadonlyMap<string, string> | undefined> {
-    const { symrefs } = this.#repository
-    if (symrefs !== null) return new Map(Object.entries(symrefs))
-    // A ref that shares its object with no other is another name of none.
-    if (request.commands.every(each => twinsOf(target.refs, each).length === 0)) return new Map()
-    try {
-      return await askSymrefs(await target.fetch())
-    } catch (error) {
-      log.info(
-        { err: error, resource: this.#repository.resource.name },
-        'a target did not say which refs are other names',
-      )
-      return undefined
-    }
   }
 
   #waits(hold: Hold): undefined {
     this.#holds.add(hold)
-    const told = hold.onProgress(line => this.#tell([`sallyport: ${line}`]))
+    const told = hold.onProgress(line => this.#answer.say([`sallyport: ${line}`]))
     void hold.settled.then(() => {
       told[Symbol.dispose]()
       this.#holds.delete(hold)
@@ -268,44 +219,32 @@ export class PushReader implements CommandReader {
     const accepted = updates.filter((_, i) => verdicts[i]!.allowed)
     for (const [i, { asked }] of updates.entries()) {
       const verdict = verdicts[i]!
-      if (!verdict.allowed) this.#refuse(asked, verdict)
-      else if (atomic && accepted.length < updates.length) this.#refuse(asked, atomicWords)
+      if (!verdict.allowed) this.#answer.refuse(asked, verdict)
+      else if (atomic && accepted.length < updates.length) this.#answer.refuse(asked, atomicWords)
     }
     return atomic && accepted.length < updates.length ? [] : accepted
   }
 
   /** INVARIANT: the only place from which the target gets anything of a push. */
-  async #pass(request: PushRequest, quarantine: Quarantine): Promise<void> {
+  async #pass(request: PushRequest, quarantine: Quarantine, accepted: readonly Update[]): Promise<void> {
     this.#place = 'passing'
-    this.#channel.toTarget(pushRequestLines(request, commandsOf(this.#accepted), this.#advertised.objectFormat))
-    if (this.#accepted.some(each => each.new !== null)) {
-      const all = this.#accepted.length === request.commands.length
-      for await (const chunk of quarantine.pass(this.#accepted, all)) {
+    this.#answer.passes(accepted)
+    this.#channel.toTarget(pushRequestLines(request, commandsOf(accepted), this.#advertised.objectFormat))
+    if (accepted.some(each => each.new !== null)) {
+      const all = accepted.length === request.commands.length
+      for await (const chunk of quarantine.pass(accepted, all)) {
         if (this.#given.signal.aborted) return
         await this.#channel.toTarget(chunk as Buffer)
       }
     }
     this.#channel.endTarget()
-    if (!this.#wantsReport) this.#finishReport()
   }
 
   // ── words ──
 
-  #refuse(asked: string, words: Pick<Verdict, 'message' | 'detail' | 'remedy'>): undefined {
-    this.#refused.set(asked, words.message)
-    this.#tell(denialLines({ ...words, message: `${asked}: ${words.message}` }))
-  }
-
-  /** `remote:` lines of git's client; plain stderr where it takes no bands. */
-  #tell(lines: readonly string[]): undefined {
-    const bytes = Buffer.from(`${lines.join('\n')}\n`)
-    if (!this.#isBanded) this.#channel.toClient(bytes, 'err')
-    else for (const piece of banded(2, bytes)) this.#channel.toClient(piece)
-  }
-
   /** The target is told that there is nothing, and ends; not before the client has sent all, or its pipe would break. */
   #refuseAll(): undefined {
-    this.#tellReport()
+    this.#answer.tell()
     this.#place = 'drained'
     if (this.#clientEnded || !this.#hasPack || this.#open !== undefined) this.#endTarget()
   }
@@ -313,37 +252,6 @@ export class PushReader implements CommandReader {
   #endTarget(): undefined {
     this.#channel.toTarget(flushLine)
     this.#channel.endTarget()
-  }
-
-  #settle: () => void = () => {}
-  readonly #settled = new Promise<void>(resolve => (this.#settle = resolve))
-
-  #tellReport(): undefined {
-    if (this.#reported) return
-    this.#reported = true
-    for (const { asked, ref, old, new: next } of this.#accepted) {
-      const why = this.#report.results.get(asked)
-      this.#channel.opened.gate.record('git_ref', {
-        channel: this.#channel.id,
-        repository: this.#repository.name,
-        ref,
-        ...(asked === ref ? {} : { asked }),
-        old,
-        new: next,
-        done: why === null,
-        ...(typeof why === 'string' ? { why } : {}),
-      })
-    }
-    if (this.#wantsReport) {
-      const report = this.#report.write(this.#refused)
-      const bytes = this.#isBanded ? [...banded(1, report), flushLine] : [report]
-      this.#channel.toClient(Buffer.concat(bytes))
-    } else if (this.#isBanded) this.#channel.toClient(flushLine)
-    this.#finishReport()
-  }
-
-  #finishReport(): undefined {
-    this.#settle()
   }
 
   /** The push cannot be taken, or the gateway failed: each ref is refused, and it is over. */
@@ -354,10 +262,9 @@ export class PushReader implements CommandReader {
     const message = known ? error.message : 'the gateway failed on this push'
     const remedy = error instanceof PushFault ? error.remedy : known ? '' : 'try again; its log has the fault'
     this.#channel.opened.gate.refuse({ rule: 'git.push', message, text: null })
-    if (this.#place === 'passing') this.#accepted = []
-    for (const { ref } of this.#request?.commands ?? []) if (!this.#refused.has(ref)) this.#refused.set(ref, message)
-    this.#tell(denialLines({ message, detail: '', remedy }))
-    if (this.#request !== null) this.#tellReport()
+    this.#answer.giveUp(message)
+    this.#answer.say(denialLines({ message, detail: '', remedy }))
+    if (this.#request !== null) this.#answer.tell()
     this.#end()
   }
 
@@ -379,7 +286,7 @@ export class PushReader implements CommandReader {
         // Before the commands are known nobody can say what would be read of a report.
         this.#channel.toClient(Buffer.from(`${denialLine({ message, detail: '', remedy: '' })}\n`), 'err')
         this.#channel.toClient(dataLine(`ERR sallyport: ${message}`.slice(0, 8000)))
-      } else this.#tell(denialLines({ message, detail: '', remedy: '' }))
+      } else this.#answer.say(denialLines({ message, detail: '', remedy: '' }))
       this.#end()
       return undefined
     }
@@ -398,19 +305,16 @@ export class PushReader implements CommandReader {
 
   /** Without a report: the client reads why, and what was refused before. */
   #targetEnded(): undefined {
-    if (this.#place !== 'passing' || this.#reported || this.#request === null || this.#request.commands.length === 0)
-      return
-    const { name } = this.#channel.opened.resource
-    for (const { asked } of this.#accepted) this.#refused.set(asked, `${name} ended without an answer`)
-    this.#accepted = []
-    this.#tellReport()
+    if (this.#place !== 'passing' || this.#answer.isTold || this.#request?.commands.length === 0) return
+    this.#answer.giveUp(`${this.#channel.opened.resource.name} ended without an answer`)
+    this.#answer.tell()
   }
 
   closed(): undefined {
     this.#place = 'over'
     this.#given.abort()
     for (const hold of this.#holds) hold.withdraw('the client is gone')
-    this.#settle()
+    this.#answer.close()
     this.#open
       ?.drop()
       .catch(error => log.error({ err: error }, 'what a push left could not be removed; the next start does it'))

@@ -1,0 +1,135 @@
+import type { CommandChannel, Verdict } from '../../gateway/protocol.ts'
+import type { PushRequest } from './pack/commands.ts'
+import { dataLine, flushLine, PktReader } from './pack/pkt-line.ts'
+import { Report } from './pack/report.ts'
+import { banded, keepAlive } from './pack/sideband.ts'
+import type { Repository } from './repositories.ts'
+import { denialLines } from './say.ts'
+import type { Update } from './updates.ts'
+
+type Words = Pick<Verdict, 'message' | 'detail' | 'remedy'>
+
+/**
+ * What the client of a push is told, and what the recording says of it: `remote:` lines, refusals per ref, and the server's own
+ * report with what was refused put to it. A report is told once, when it is whole.
+ */
+export class PushAnswer {
+  readonly #channel: CommandChannel
+  readonly #repository: Repository
+  readonly #report = new Report()
+  readonly #fromTarget = new PktReader()
+  readonly #refused = new Map<string, string>()
+  #request: PushRequest | null = null
+  /** What the server was asked for. */
+  #asked: readonly Update[] = []
+  #isTold = false
+  #told: () => void = () => {}
+  /** When there is nothing more to tell. */
+  readonly whenTold = new Promise<void>(resolve => {
+    this.#told = resolve
+  })
+
+  constructor(channel: CommandChannel, repository: Repository) {
+    this.#channel = channel
+    this.#repository = repository
+  }
+
+  /** How the client wants to be told: until then it is told nothing. */
+  begin(request: PushRequest): undefined {
+    this.#request = request
+  }
+
+  /** The server gets these: its report says what became of each. */
+  passes(updates: readonly Update[]): undefined {
+    this.#asked = updates
+    if (!this.#wantsReport && updates.length > 0) this.#told()
+  }
+
+  get isTold(): boolean {
+    return this.#isTold
+  }
+
+  /** Of what the server was asked for, what it did. */
+  get taken(): readonly Update[] {
+    return this.#asked.filter(({ asked }) => this.#report.results.get(asked) === null)
+  }
+
+  get #isBanded(): boolean {
+    return this.#request?.capabilities.has('side-band-64k') === true
+  }
+
+  get #wantsReport(): boolean {
+    const { capabilities } = this.#request!
+    return capabilities.has('report-status') || capabilities.has('report-status-v2')
+  }
+
+  /** What is for the person goes on at once, the report when it is whole. @throws WireError */
+  fromTarget(bytes: Buffer): undefined {
+    if (!this.#isBanded) {
+      this.#report.read(bytes)
+      if (this.#report.isDone) this.tell()
+      return
+    }
+    this.#fromTarget.read(bytes, pkt => {
+      if (pkt.kind === 'flush') this.tell()
+      else if (pkt.kind === 'data' && pkt.payload[0] === 1) this.#report.read(pkt.payload.subarray(1))
+      else if (pkt.kind === 'data') this.#channel.toClient(dataLine(pkt.payload))
+      return undefined
+    })
+  }
+
+  /** This ref is not changed, and why. */
+  refuse(asked: string, words: Words): undefined {
+    this.#refused.set(asked, words.message)
+    this.say(denialLines({ ...words, message: `${asked}: ${words.message}` }))
+  }
+
+  /** None of what is left is done. */
+  giveUp(message: string): undefined {
+    this.#asked = []
+    for (const { ref } of this.#request?.commands ?? []) if (!this.#refused.has(ref)) this.#refused.set(ref, message)
+  }
+
+  /** `remote:` lines of git's client; plain stderr where it takes no bands. */
+  say(lines: readonly string[]): undefined {
+    const bytes = Buffer.from(`${lines.join('\n')}\n`)
+    if (!this.#isBanded) this.#channel.toClient(bytes, 'err')
+    else for (const piece of banded(2, bytes)) this.#channel.toClient(piece)
+  }
+
+  keepAlive(): undefined {
+    if (this.#isBanded && !this.#isTold) this.#channel.toClient(keepAlive)
+  }
+
+  /** The report, as far as there is one: idempotent. */
+  tell(): undefined {
+    if (this.#isTold) return
+    this.#isTold = true
+    for (const update of this.#asked) this.#record(update)
+    if (this.#wantsReport) {
+      const report = this.#report.write(this.#refused)
+      const bytes = this.#isBanded ? [...banded(1, report), flushLine] : [report]
+      this.#channel.toClient(Buffer.concat(bytes))
+    } else if (this.#isBanded) this.#channel.toClient(flushLine)
+    this.#told()
+  }
+
+  /** Nobody is there to be told. */
+  close(): undefined {
+    this.#told()
+  }
+
+  #record({ asked, ref, old, new: next }: Update): undefined {
+    const why = this.#report.results.get(asked)
+    this.#channel.opened.gate.record('git_ref', {
+      channel: this.#channel.id,
+      repository: this.#repository.name,
+      ref,
+      ...(asked === ref ? {} : { asked }),
+      old,
+      new: next,
+      done: why === null,
+      ...(typeof why === 'string' ? { why } : {}),
+    })
+  }
+}
