@@ -14,6 +14,8 @@ export interface Confinement {
   readonly cpu_s: number
   /** Bytes of stdout that are kept; more ends the child. */
   readonly max_output?: number
+  /** Bytes of stderr that are kept. */
+  readonly max_stderr?: number | undefined
   /** Files may not grow beyond. */
   readonly max_file?: number
   readonly signal?: AbortSignal | undefined
@@ -36,16 +38,13 @@ export interface Confined {
 /** What the caller holds itself: stdin, stdout, two further pipes of a child that talks to a target. */
 export type Pipes = 'input' | 'output' | 'channel' | 'none'
 
-/** Bytes of what a child says on stderr that are kept. */
-const stderrKept = 64 << 10
-
 /**
  * Starts a program on hostile input: an environment that holds only what is given, limits of memory, processor time and file
  * size, a deadline, bounded output; it and everything it started are gone when `ended` resolves. A signal, a crash and a
  * failed start are all an answer, never an exception.
  */
 export function confine(command: readonly string[], how: Confinement, pipes: Pipes = 'none'): Confined {
-  const { max_output = 32 << 20 } = how
+  const { max_output = 32 << 20, max_stderr = 64 << 10 } = how
   const blocks = Math.ceil((how.max_file ?? 64 * 2 ** 30) / 512)
   const limits = `umask 077; ulimit -v ${how.memory_kib} 2>/dev/null; ulimit -f ${blocks} && ulimit -t ${how.cpu_s} && ulimit -c 0 && exec "$@"`
   const child = spawn('/bin/sh', ['-c', limits, 'sh', ...command], {
@@ -91,7 +90,7 @@ export function confine(command: readonly string[], how: Confinement, pipes: Pip
       else kept.push(chunk)
     })
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    if (stderr.length < stderrKept) stderr += text
+    if (stderr.length < max_stderr) stderr += text
   })
   for (const pipe of child.stdio) pipe?.on('error', () => {}) // a child that does not read its input is not a fault
   if (pipes !== 'input') child.stdin?.end(how.input)

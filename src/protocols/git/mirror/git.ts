@@ -41,6 +41,7 @@ export interface GitOptions {
   readonly to?: number | undefined
   readonly timeout_ms?: number | undefined
   readonly max_output?: number | undefined
+  readonly max_stderr?: number | undefined
   readonly max_file?: number | undefined
   readonly signal?: AbortSignal | undefined
   readonly config?: readonly (readonly [string, string])[] | undefined
@@ -113,6 +114,7 @@ export class Git {
       memory_kib: this.#limits.memory_kib,
       cpu_s: this.#limits.cpu_s,
       ...(options.max_output !== undefined && { max_output: options.max_output }),
+      max_stderr: options.max_stderr,
       max_file: options.max_file ?? this.#limits.mirror_bytes,
       signal: options.signal ?? this.place.signal,
     }

@@ -19,8 +19,7 @@ export interface Pack {
 const headBytes = 12
 
 /**
- * Reads one pack as it comes: git indexes it in a confined process while it writes it into the objects of a quarantine, and
- * each object is checked (fsck). Nothing is held here but the piece on its way.
+ * Reads one pack as it comes: git indexes it in a confined process while it writes it into the objects of a quarantine. Nothing is held here but the piece on its way.
  */
 export class Intake {
   readonly whole: Promise<Pack>
@@ -121,7 +120,7 @@ export class Intake {
 
   #start(): void {
     this.#running = this.#git.start(
-      ['index-pack', '--stdin', '--fix-thin', '--fsck-objects', `--max-input-size=${this.#most}`],
+      ['index-pack', '--stdin', '--fix-thin', `--max-input-size=${this.#most}`],
       { timeout_ms: this.#limits.push_ms, max_file: this.#most + (64 << 20), max_output: 64 << 10 },
       'input',
     )
@@ -178,7 +177,7 @@ export class Intake {
       )
     return new PushFault(
       'bad_pack',
-      `the pack cannot be taken: ${whyGit({ ...ended, stderr: lastLine(stderr) })}`,
+      `the pack cannot be taken: ${whyGit({ ...ended, stderr: lastErrors(stderr) })}`,
       'look at it with `git fsck`, and push again',
     )
   }
@@ -194,7 +193,7 @@ export class Intake {
 const mib = (bytes: number): number => Math.floor(bytes / (1 << 20))
 
 /** The last errors say why. */
-function lastLine(text: string): string {
+export function lastErrors(text: string): string {
   const lines = text.split(/[\r\n]+/).filter(line => line !== '')
   const why = lines.filter(line => line.startsWith('fatal: ') || line.startsWith('error: ')).slice(-2)
   return plain((why.length > 0 ? why : lines.slice(-1)).join('; '))

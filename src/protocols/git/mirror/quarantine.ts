@@ -7,6 +7,7 @@ import { faultMessage, logger } from '../../../log.ts'
 import type { UpdateFacts } from '../facts.ts'
 import { PushFault, type Quarantine, type RefUpdate, type TargetSide } from '../push.ts'
 import { bring } from './bring.ts'
+import { checkObjects } from './check.ts'
 import { deltaDepth } from './depth.ts'
 import { type Git, Unreadable } from './git.ts'
 import { Intake, type Pack } from './intake.ts'
@@ -70,6 +71,11 @@ export class PushQuarantine implements Quarantine {
       const depth = await deltaDepth(pack.file, target.object_format === 'sha1' ? 20 : 32)
       if (depth > limits.delta_depth)
         throw new PushFault('bad_pack', `the pack has ${depth} deltas upon each other`, 'repack with `git repack -adF`')
+      await checkObjects(this.#git, {
+        folder: this.#folder,
+        timeout_ms: limits.push_ms,
+        max_file: limits.pack_bytes * 2,
+      })
       this.#pack = pack
       return { bytes: pack.bytes, objects: pack.objects }
     })
@@ -166,7 +172,7 @@ export class PushQuarantine implements Quarantine {
     this.#given.abort(new Error('the push is over'))
     await this.#intake.stop()
     // Whatever still runs has been killed, and writes here until it is gone.
-    await Promise.allSettled([this.#ready, ...this.#tasks])
+    await Promise.allSettled([this.whole, this.#ready, ...this.#tasks])
     if (this.#settling === undefined)
       await this.#options.lost
         .settled(this.#preserved, this.#options.mirror)
