@@ -46,6 +46,8 @@ export class DecisionLog {
   readonly #rows: WaitingRows
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
+  /** What was asked for while it was under way. */
+  #next: Promise<void> | undefined
   #takingOver: NodeJS.Timeout | undefined
   #closed = false
   #failing = false
@@ -110,9 +112,11 @@ export class DecisionLog {
     }, flushMs)
   }
 
-  /** Writes what waits. It does not throw: what could not be written waits for the next try. */
+  /** Writes what waits when it is called. It does not throw: what could not be written waits for the next try. */
   flush(): Promise<void> {
-    this.#flushing ??= this.#drain().finally(() => {
+    if (this.#flushing !== undefined) return (this.#next ??= this.#flushing.then(() => this.flush()))
+    this.#next = undefined
+    this.#flushing = this.#drain().finally(() => {
       this.#flushing = undefined
       if (this.#rows.due && !this.#closed) this.#soon()
     })
@@ -157,14 +161,16 @@ export class DecisionLog {
     return left
   }
 
+  /** What comes meanwhile waits its 200 ms: written at once, each statement that is asked again and again would be a write. */
   async #drain(): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    for (;;) {
+    for (let turned = false; ; ) {
       const batch = this.#rows.next(batchRows)
       if (batch.length === 0) {
-        if (this.#rows.turn()) continue
-        return
+        if ((turned && this.#rows.fresh < batchRows) || !this.#rows.turn()) return
+        turned = true
+        continue
       }
       try {
         await this.#write(batch)
