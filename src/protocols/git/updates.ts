@@ -16,7 +16,12 @@ export function whyNotRef(resource: Resource, ref: string): string | undefined {
   if (!namespaces.some(each => ref.startsWith(each) && ref.length > each.length))
     return `refs are changed below ${namespaces.join(', ')} only`
   const last = ref.slice(ref.lastIndexOf('/') + 1)
-  if (/^(?:HEAD|FETCH_HEAD|ORIG_HEAD|MERGE_HEAD)$/.test(last) || ref.split('/').some(part => part.startsWith('-')))
+  const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(last)
+  if (
+    isId ||
+    /^(?:HEAD|FETCH_HEAD|ORIG_HEAD|MERGE_HEAD)$/.test(last) ||
+    ref.split('/').some(part => part.startsWith('-'))
+  )
     return 'git reads this name as something else'
   return undefined
 }
@@ -25,6 +30,24 @@ export function whyNotRef(resource: Resource, ref: string): string | undefined {
 export function twinsOf(refs: ReadonlyMap<string, string>, { ref, old }: RefCommand): string[] {
   if (old === null) return []
   return [...refs].filter(([name, id]) => id === old && name !== ref).map(([name]) => name)
+}
+
+/** Alike on servers and clients whose file systems tell no upper from lower case, and one way of writing a letter from another. */
+const folded = (ref: string): string => ref.normalize('NFKC').toLowerCase().normalize('NFKC')
+
+/** A new ref that would take the place of another there: `refs/heads/Main`, that nobody protects. @returns the other. */
+function likenessOf(
+  refs: ReadonlyMap<string, string>,
+  commands: readonly RefCommand[],
+): (ref: string) => string | undefined {
+  const created = commands.filter(each => each.old === null).map(each => each.ref)
+  if (created.length === 0) return () => undefined
+  const known = new Map<string, string>()
+  for (const ref of [...refs.keys(), ...created]) if (!known.has(folded(ref))) known.set(folded(ref), ref)
+  return ref => {
+    const other = known.get(folded(ref))
+    return other === ref ? undefined : other
+  }
 }
 
 const mostPerhaps = 16
@@ -39,9 +62,13 @@ export function resolve(
   symrefs: ReadonlyMap<string, string> | undefined,
 ): (Update | { readonly asked: string; readonly why: string })[] {
   const seen = new Set<string>()
+  const likeness = likenessOf(refs, commands)
   return commands.map(command => {
     const { ref: asked, old } = command
     if ((refs.get(asked) ?? null) !== old) return { asked, why: 'it is something else on the server now: fetch first' }
+    const like = old === null ? likeness(asked) : undefined
+    if (like !== undefined)
+      return { asked, why: `it is written almost as ${like}, and some machines take one for the other` }
     let ref = asked
     for (let step = 0; symrefs?.has(ref) === true; step++) {
       if (step > 4) return { asked, why: 'it leads from one name to another without end' }

@@ -158,6 +158,19 @@ describe('what a ref really is', () => {
     expect(resolve([update('refs/heads/main', null)], refs, new Map())[0]).toHaveProperty('why')
   })
 
+  test('a new ref that some file system takes for another one is refused', () => {
+    const why = (...names: string[]) =>
+      resolve(
+        names.map(name => update(name, null)),
+        refs,
+        new Map(),
+      ).map(each => ('why' in each ? each.why : null))
+    for (const name of ['refs/heads/Main', 'refs/heads/MAIN', 'refs/heads/ｍain', 'refs/heads/maın'.replace('ı', 'I')])
+      expect(why(name), name).toEqual([expect.stringContaining('almost as refs/heads/main')])
+    expect(why('refs/heads/caf\u00e9', 'refs/heads/cafe\u0301')).toEqual([null, expect.stringContaining('almost as')])
+    expect(why('refs/heads/mains', 'refs/tags/main')).toEqual([null, null])
+  })
+
   test('GI7: only listed namespaces, and no name that git reads otherwise', () => {
     const resource = { options: { repositories: {} } } as never
     for (const ref of ['refs/heads/main', 'refs/tags/v1', 'refs/heads/feature/x'])
@@ -170,8 +183,23 @@ describe('what a ref really is', () => {
       'refs/heads/-x',
       'refs/heads/',
       'refs/pull/1/head',
+      `refs/heads/${id('a')}`,
     ])
       expect(whyNotRef(resource, ref), ref).toBeDefined()
+  })
+})
+
+describe('what a server has of other repositories', () => {
+  const have = (text: string, first = false) =>
+    new Advertisement(pushCapabilities, 'no-thin').line({
+      kind: 'data',
+      payload: Buffer.from(first ? `${text}\0atomic\n` : `${text}\n`),
+    })
+
+  test('is not told: a pack that stands upon it could not be judged', () => {
+    expect(have(`${id('1')} .have`)).toHaveLength(0)
+    expect(have(`${id('1')} .have`, true)).toEqual(dataLine(`${zero} capabilities^{}\0atomic no-thin\n`))
+    expect(have(`${id('1')} refs/heads/main`, true)).toEqual(dataLine(`${id('1')} refs/heads/main\0atomic no-thin\n`))
   })
 })
 

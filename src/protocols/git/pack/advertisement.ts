@@ -39,13 +39,16 @@ export class Advertisement {
     if (nul < 0 && (text === 'version 1' || text.startsWith('ERR '))) return dataLine(pkt.payload)
     if (text.startsWith('shallow ')) this.shallow.push(idOf(text.slice(8)))
     else this.#ref(text)
-    if (nul < 0) return dataLine(pkt.payload)
+    // What it has of other repositories is not known here: a pack that stands upon it could not be judged.
+    const have = text.endsWith(' .have')
+    if (nul < 0) return have ? Buffer.alloc(0) : dataLine(pkt.payload)
     if (!this.#first) throw new WireError('capabilities on a line that is not the first')
     const words = textOf(pkt.payload.subarray(nul + 1))
     this.capabilities = parseCapabilities(words)
     this.symrefs = symrefsOf(words)
     this.#first = false
-    return dataLine(`${text}\0${onlyKnown(`${words} ${this.#added}`, this.#known)}\n`)
+    const first = have ? `${'0'.repeat(text.length - ' .have'.length)} capabilities^{}` : text
+    return dataLine(`${first}\0${onlyKnown(`${words} ${this.#added}`, this.#known)}\n`)
   }
 
   #ref(text: string): undefined {
