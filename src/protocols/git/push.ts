@@ -21,6 +21,8 @@ export interface Pusher {
 export interface TargetSide {
   /** The refs that the target advertised for this push, symrefs resolved. */
   readonly refs: ReadonlyMap<string, string>
+  /** The object of its HEAD; null where HEAD names nothing yet, undefined where nobody said. */
+  readonly head: string | null | undefined
   readonly object_format: 'sha1' | 'sha256'
   /** `git-upload-pack` on this repository over a second channel, in the newest protocol version that the target takes. */
   fetch(): Promise<Duplex>

@@ -15,7 +15,7 @@ import { pushCapabilities } from './pack/capabilities.ts'
 import { PushCommands, type PushRequest, pushRequestLines } from './pack/commands.ts'
 import { dataLine, encode, flushLine, PktReader, WireError } from './pack/pkt-line.ts'
 import { type Mirrors, PushFault, type Quarantine, type TargetSide } from './push.ts'
-import { resolveRefs } from './refs-of-push.ts'
+import { type Resolved, resolveRefs } from './refs-of-push.ts'
 import type { Repository } from './repositories.ts'
 import { denialLine, denialLines, refusedStatus } from './say.ts'
 import type { Update } from './updates.ts'
@@ -154,13 +154,14 @@ export class PushReader implements CommandReader {
   async #push(request: PushRequest): Promise<void> {
     const { opened } = this.#channel
     const { refs, objectFormat } = this.#advertised
-    const target: TargetSide = {
+    const side = {
       refs,
       object_format: objectFormat,
       fetch: () => this.#channel.run(lineOf('upload-pack', this.#repository.path), { GIT_PROTOCOL: 'version=2' }),
     }
-    const updates = await this.#resolve(request, target)
+    const { updates, head } = await this.#resolve(request, side)
     if (updates.length === 0) return this.#refuseAll()
+    const target: TargetSide = { ...side, head }
     const quarantine = await this.#mirrors.quarantine(this.#repository, target, {
       session_id: opened.session_id,
       subject: opened.subject.name,
@@ -195,15 +196,15 @@ export class PushReader implements CommandReader {
   }
 
   /** Every command's own ref, without those that nobody may change: these are refused here. */
-  async #resolve(request: PushRequest, target: TargetSide): Promise<readonly Update[]> {
-    const { updates, barred } = await resolveRefs(this.#channel, this.#repository, request, target)
+  async #resolve(request: PushRequest, target: Omit<TargetSide, 'head'>): Promise<Omit<Resolved, 'barred'>> {
+    const { updates, barred, head } = await resolveRefs(this.#channel, this.#repository, request, target)
     for (const { asked, why } of barred) {
       this.#channel.opened.gate.refuse({ rule: 'git.ref', message: `${asked}: ${why}`, text: null })
       this.#answer.refuse(asked, { message: `refused by the gateway: ${why}`, detail: '', remedy: '' })
     }
-    if (barred.length === 0 || !request.capabilities.has('atomic')) return updates
+    if (barred.length === 0 || !request.capabilities.has('atomic')) return { updates, head }
     for (const { asked } of updates) this.#answer.refuse(asked, atomicWords)
-    return []
+    return { updates: [], head }
   }
 
   #waits(hold: Hold): undefined {

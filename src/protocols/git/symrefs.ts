@@ -4,11 +4,18 @@ import { KnownRefs } from './pack/refs-answer.ts'
 
 const mostMs = 15_000
 
+export interface Names {
+  /** Refs that are other names of refs: undefined where the target does not say. */
+  readonly symrefs: ReadonlyMap<string, string> | undefined
+  /** The object of HEAD; null where that names nothing yet, undefined where nobody said. */
+  readonly head: string | null | undefined
+}
+
 /**
- * Asks the target which of its refs are other names of refs: version 2 alone says that. Undefined where the target speaks no
- * version 2 (its sshd does not take GIT_PROTOCOL, say).
+ * Asks the target which of its refs are other names of refs, and what HEAD is. The first of it version 2 alone says, which a
+ * target may not speak (its sshd does not take GIT_PROTOCOL, say).
  */
-export async function askSymrefs(upload: Duplex): Promise<ReadonlyMap<string, string> | undefined> {
+export async function askNames(upload: Duplex): Promise<Names> {
   const late = setTimeout(() => upload.destroy(new WireError(`no answer in ${mostMs / 1000} s`)), mostMs)
   try {
     return await ask(upload)
@@ -18,12 +25,13 @@ export async function askSymrefs(upload: Duplex): Promise<ReadonlyMap<string, st
   }
 }
 
-async function ask(upload: Duplex): Promise<ReadonlyMap<string, string> | undefined> {
+async function ask(upload: Duplex): Promise<Names> {
   const reader = new PktReader()
   const known = new KnownRefs()
   let place: 'offer' | 'refs' = 'offer'
   let format = ''
   let second = false
+  let head: string | null = null
   for await (const chunk of upload as AsyncIterable<Buffer>) {
     let over = false
     const take = (pkt: Pkt): 'stop' | undefined => {
@@ -33,6 +41,8 @@ async function ask(upload: Duplex): Promise<ReadonlyMap<string, string> | undefi
         const text = pkt.payload.toString('latin1').trimEnd()
         if (text === 'version 2') second = true
         if (text.startsWith('object-format=')) format = text
+        // Version 0: the first ref, if there is one.
+        head ??= /^([0-9a-f]{40}|[0-9a-f]{64}) HEAD\0/.exec(text)?.[1] ?? null
       } else if (pkt.kind === 'flush') {
         if (!second) over = true
         else {
@@ -48,7 +58,7 @@ async function ask(upload: Duplex): Promise<ReadonlyMap<string, string> | undefi
     reader.read(chunk, take)
     if (over) {
       upload.end(flushLine)
-      return second ? known.symrefs : undefined
+      return second ? { symrefs: known.symrefs, head: known.refs.get('HEAD') ?? null } : { symrefs: undefined, head }
     }
   }
   throw new WireError('an answer that is cut')

@@ -92,8 +92,13 @@ export class MirrorWorld implements Disposable {
     return new Map(lines.filter(line => line !== '').map(line => line.split(' ') as [string, string]))
   }
 
+  head(): string | null {
+    const { status, stdout } = spawnSync('git', ['rev-parse', '--verify', '-q', 'HEAD'], { cwd: this.server })
+    return status === 0 ? String(stdout).trim() : null
+  }
+
   target(format: 'sha1' | 'sha256' = 'sha1'): TargetSide {
-    return { refs: this.refs(), object_format: format, fetch: () => this.#fetch() }
+    return { refs: this.refs(), head: this.head(), object_format: format, fetch: () => this.#fetch() }
   }
 
   async #fetch(): Promise<Duplex> {

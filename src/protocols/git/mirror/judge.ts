@@ -16,10 +16,10 @@ export interface JudgeOptions {
   readonly secrets: boolean
   /** Refs of the target before the push. */
   readonly refs: ReadonlyMap<string, string>
-  /** What HEAD names there; a new ref is compared with it. */
+  /** What HEAD names there; a new ref is compared with it, and with nothing where it is null. */
   readonly head: string | null
-  /** What a ref held that was deleted lately. */
-  readonly deleted: (ref: string) => string | null
+  /** What refs held that were deleted lately. */
+  readonly deleted: ReadonlyMap<string, string>
   /** Fetches files of before from the target into the quarantine; `false`: they are not to be had. */
   readonly files: (ids: readonly string[]) => Promise<boolean>
   readonly hasPack: boolean
@@ -64,7 +64,7 @@ export class Judge {
 
   /** INVARIANT: what was deleted and is created anew is what it would have been in one push (GI5). */
   #deleted({ ref, old, new: id }: RefUpdate): string | null {
-    return old === null && id !== null ? this.#options.deleted(ref) : null
+    return old === null && id !== null ? (this.#options.deleted.get(ref) ?? null) : null
   }
 
   async #update(update: RefUpdate, known: Map<string, Described>, all: readonly RefUpdate[]): Promise<UpdateFacts> {
@@ -89,7 +89,8 @@ export class Judge {
       secrets: [],
       tag: null,
       largest_bytes: 0,
-      cut: false,
+      // A file or a folder that a ref names by itself: neither its paths nor its lines are looked at.
+      cut: id !== null && to === null,
     }
     await Promise.all([
       this.#kind(update, gone, from!, to!).then(async kind => {
@@ -163,7 +164,7 @@ export class Judge {
 
   /** Commits that come on the ref, paths that differ from what it held, and what these commits add. */
   async #what(facts: UpdateFacts, from: string | null, to: string): Promise<void> {
-    const { ids, total } = await this.#count(to, from !== null ? [from] : this.#start(), factBounds.commits)
+    const { ids, total } = await this.#count(to, this.#before(from), factBounds.commits)
     facts.commits_total = total
     facts.cut ||= ids.length < total
     await Promise.all([this.#commits(facts, ids), this.#paths(facts, from ?? (await this.#base(to)), to, ids)])
@@ -236,16 +237,15 @@ export class Judge {
     return status === 0 && cut === undefined ? readNumbers(stdout) : undefined
   }
 
-  /** What a new ref is compared with: what HEAD names, else everything that the target has. */
-  #start(): readonly string[] {
-    const { head, refs } = this.#options
-    return head === null ? [...new Set(refs.values())] : [head]
+  #before(from: string | null): readonly string[] {
+    const start = from ?? this.#options.head
+    return start === null ? [] : [start]
   }
 
   async #base(to: string): Promise<string | null> {
-    const starts = this.#start().slice(0, 100)
-    if (starts.length === 0) return null
-    const { stdout } = await this.#git.try(['merge-base', to, ...starts])
+    const { head } = this.#options
+    if (head === null) return null
+    const { stdout } = await this.#git.try(['merge-base', to, head])
     const found = stdout.toString('latin1').trim().split('\n')[0] ?? ''
     return isId.test(found) ? found : null
   }

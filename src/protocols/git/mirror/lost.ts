@@ -74,9 +74,14 @@ export class Lost {
       .sort((a, b) => b.at_ms - a.at_ms || (a.id < b.id ? 1 : -1))
   }
 
-  /** What a ref held when it was deleted last, if nothing is known to have stood there since. */
-  deleted(ref: string): string | null {
-    return this.list().find(each => each.ref === ref && each.new === null)?.old ?? null
+  /** What refs held when they were deleted last. */
+  deleted(): ReadonlyMap<string, string> {
+    // the newest comes last, and counts
+    return new Map(
+      this.list()
+        .reverse()
+        .flatMap(each => (each.new === null ? [[each.ref, each.old] as const] : [])),
+    )
   }
 
   /** The bundle of one of them. */

@@ -200,8 +200,8 @@ export class PushQuarantine implements Quarantine {
       verifier,
       secrets,
       refs: target.refs,
-      head: headOf(target.refs),
-      deleted: ref => lost.deleted(ref),
+      head: headOf(target),
+      deleted: lost.deleted(),
       files: missing => this.#files(missing),
       hasPack: this.#pack !== undefined,
     })
@@ -274,6 +274,12 @@ export class PushQuarantine implements Quarantine {
   }
 }
 
-function headOf(refs: ReadonlyMap<string, string>): string | null {
-  return refs.get('HEAD') ?? refs.get('refs/heads/main') ?? refs.get('refs/heads/master') ?? null
+/**
+ * What a new ref is compared with. INVARIANT: nothing that whoever pushes may have made: a HEAD that names nothing leaves the
+ * usual names, and where nobody says what it names there is nothing to compare with.
+ */
+function headOf({ refs, head }: TargetSide): string | null {
+  if (head === undefined) return null
+  if (head === null) return refs.get('refs/heads/main') ?? refs.get('refs/heads/master') ?? null
+  return [...refs.values()].includes(head) ? head : null
 }

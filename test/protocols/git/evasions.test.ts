@@ -1,0 +1,62 @@
+import { spawn } from 'node:child_process'
+import { Duplex } from 'node:stream'
+import { describe, expect, test } from 'vitest'
+import { askNames } from '../../../src/protocols/git/symrefs.ts'
+import { git, MirrorWorld, word } from './mirror-kit.ts'
+
+describe('unsigned commits do not come onto a protected name in two steps', () => {
+  test('what HEAD is the server says, and no name that whoever pushes has made', async () => {
+    using world = new MirrorWorld()
+    git(world.server, ['symbolic-ref', 'HEAD', 'refs/heads/trunk'])
+    world.commit('first', { a: '1' })
+    world.direct('main:trunk')
+    const evil = world.commit('evil', { a: '2' })
+    const of = async () => {
+      const { quarantine, facts } = await world.judged([world.update('refs/heads/release/1', evil)])
+      await quarantine.drop()
+      return facts[0]!.commits.map(each => each.subject)
+    }
+    await world.push([world.update('refs/heads/topic', evil)])
+    expect(await of()).toEqual(['evil'])
+    await world.push([world.update('refs/heads/main', evil)])
+    expect(await of()).toEqual(['evil'])
+    git(world.server, ['symbolic-ref', 'HEAD', 'refs/heads/none'])
+    git(world.server, ['update-ref', '-d', 'refs/heads/main'])
+    expect(await of()).toEqual(['evil', 'first'])
+  })
+
+  test.each(['version=2', ''])('in protocol %j it is asked which refs are names, and what HEAD is', async protocol => {
+    using world = new MirrorWorld()
+    git(world.server, ['symbolic-ref', 'HEAD', 'refs/heads/trunk'])
+    git(world.server, ['symbolic-ref', 'refs/heads/alias', 'refs/heads/trunk'])
+    const ask = () => {
+      const env = { PATH: process.env['PATH'], GIT_PROTOCOL: protocol }
+      const child = spawn('git', ['upload-pack', world.server], { env, stdio: ['pipe', 'pipe', 'ignore'] })
+      const both = Duplex.from({ readable: child.stdout, writable: child.stdin })
+      both.on('error', () => {})
+      return askNames(both)
+    }
+    expect((await ask()).head).toBeNull()
+    const first = world.commit('first', { a: '1' })
+    world.direct('main:trunk')
+    const { symrefs, head } = await ask()
+    expect(head).toBe(first)
+    expect(symrefs?.get('refs/heads/alias')).toBe(protocol === '' ? undefined : 'refs/heads/trunk')
+  })
+})
+
+test('a tag of a file or a folder by itself is told as not looked at', async () => {
+  using world = new MirrorWorld({ push: { secrets: true } })
+  world.commit('first', { a: '1' })
+  world.direct('main')
+  const blob = world.blob('-----BEGIN RSA PRIVATE KEY-----\nabc\n')
+  const tree = git(world.clone, ['mktree'], { input: `100644 blob ${blob}\tsecret\n` })
+    .toString()
+    .trim()
+  git(world.clone, ['tag', '-a', '-m', 'x', 'x', blob])
+  for (const id of [blob, tree, word(world.clone, ['rev-parse', 'x'])]) {
+    const { quarantine, facts } = await world.judged([world.update('refs/tags/x', id)])
+    expect(facts[0]).toMatchObject({ kind: 'create', commits: [], cut: true })
+    await quarantine.drop()
+  }
+})
