@@ -27,6 +27,7 @@ const Held = T.Object({
   text: OrNull(T.String()),
   shown: T.Array(T.Object({ label: T.String(), lines: T.Array(T.String()), more: T.Optional(T.Integer()) })),
   released_at_ms: OrNull(T.Integer()),
+  unused: OrNull(T.String()),
 })
 const View = T.Object({
   id: T.String(),

@@ -15,7 +15,7 @@ import { remindReviews, reviewPage } from './review.ts'
 import { answerReview, type Looked, type Reviewed } from './review-answer.ts'
 import { grants, requests } from './schema.ts'
 import { closeRequest, type RequestRow, revokeGrant } from './settle.ts'
-import { endForsaken, endGrants, expireRequests, sweepPage } from './sweep.ts'
+import { endForsaken, endGrants, endUnused, expireRequests, sweepPage } from './sweep.ts'
 import { vote } from './vote.ts'
 
 /** The `admin` calls that let somebody else than its holder end a grant, than who asked take a request back. */
@@ -127,7 +127,8 @@ export class Approvals {
     for (let more = true; more; ) {
       const expired = await this.#act(tx => expireRequests(this.#ground, tx))
       const forsaken = await this.#act(tx => endForsaken(this.#ground, tx))
-      const requests = [...expired, ...forsaken]
+      const unused = await this.#act(tx => endUnused(this.#ground, tx))
+      const requests = [...expired, ...forsaken, ...unused]
       const ended = await this.#act(tx => endGrants(this.#ground, tx))
       const late = await this.#act(tx => remindReviews(this.#ground, tx))
       for (const id of requests) this.#ports.onChanged?.(id)
@@ -135,7 +136,7 @@ export class Approvals {
       for (const review of late) this.#ports.onChanged?.(review.request_id)
       swept += requests.length + ended.length + late.length
       more =
-        [expired, forsaken].some(page => page.length === sweepPage) ||
+        [expired, forsaken, unused].some(page => page.length === sweepPage) ||
         ended.length === sweepPage ||
         late.length === reviewPage
     }

@@ -8,6 +8,8 @@ import type { Client, Ground } from './ports.ts'
 import { type HeldActions, holds, type RequestState, requests, type ShownPart } from './schema.ts'
 import { closeRequest, tellRequests } from './settle.ts'
 
+const mostWords = 1000
+
 export type HoldRow = typeof holds.$inferSelect
 
 /** What a gateway asks for when an action of one of its connections has to wait. */
@@ -76,6 +78,10 @@ export async function placeHold(ground: Pick<Ground, 'audit'>, tx: Tx, asked: Ho
     },
     ...about,
   })
+  // First what waits, then who asks for it: the row rules look for it, and neither stands without the other.
+  await tx
+    .insert(holds)
+    .values({ request_id: id, session_id, connection_id, process_id, text, shown, held, decision_id })
   await tx.insert(requests).values({
     ...what,
     kind: 'hold',
@@ -87,9 +93,6 @@ export async function placeHold(ground: Pick<Ground, 'audit'>, tx: Tx, asked: Ho
     created_at: new Date(now_ms),
     expires_at: new Date(now_ms + Math.min(terms.expires_s, bounds.hold_s) * 1000),
   })
-  await tx
-    .insert(holds)
-    .values({ request_id: id, session_id, connection_id, process_id, text, shown, held, decision_id })
   await tellRequests(tx, id, 'pending')
   return undefined
 }
@@ -153,22 +156,39 @@ export async function releaseHold(ground: Pick<Ground, 'audit'>, tx: Tx, id: str
       and(
         eq(holds.request_id, id),
         isNull(holds.released_at),
-        sql`exists (select from requests r where r.id = ${holds.request_id} and r.state = 'approved')`,
-        sql`exists (select from sessions s join grants g on g.id = s.grant_id
-          where s.id = ${holds.session_id} and s.ended_at is null and s.ends_at > clock_timestamp()
-            and g.ended_at is null and g.revoked_at is null and g.ends_at > clock_timestamp())`,
+        isNull(holds.unused),
+        // the same is asked by the trigger `holds_once`, for a gateway that asks otherwise
+        sql`exists (select from requests r, sessions s join grants g on g.id = s.grant_id
+            join requests asked on asked.id = g.request_id
+          where r.id = ${holds.request_id} and r.state = 'approved'
+            and s.id = ${holds.session_id} and s.ended_at is null and s.ends_at > clock_timestamp()
+            and g.ended_at is null and g.revoked_at is null and g.ends_at > clock_timestamp()
+            and asked.on_behalf_of is not distinct from r.on_behalf_of)`,
       ),
     )
     .returning()
   if (released === undefined) return 'its session or its grant is over, or it went on already'
   await tellAction(ground, tx, 'action.released', released, {})
+  await tellRequests(tx, id, 'approved')
   return undefined
 }
 
-/** What became of a hold that was approved and did not go on, or was refused. */
+/** Why a hold that was approved did not go on; the first reason stands. What was not approved ended with its request. */
 export async function tellRefused(ground: Pick<Ground, 'audit'>, tx: Tx, id: string, why: string): Promise<void> {
-  const [row] = await tx.select().from(holds).where(eq(holds.request_id, id))
-  if (row !== undefined) await tellAction(ground, tx, 'action.refused', row, { outcome: why })
+  const [row] = await tx
+    .update(holds)
+    .set({ unused: why.slice(0, mostWords) })
+    .where(
+      and(
+        eq(holds.request_id, id),
+        isNull(holds.unused),
+        sql`exists (select from requests r where r.id = ${holds.request_id} and r.state = 'approved')`,
+      ),
+    )
+    .returning()
+  if (row === undefined) return
+  await tellAction(ground, tx, 'action.refused', row, { outcome: why })
+  await tellRequests(tx, id, 'approved')
 }
 
 async function tellAction(

@@ -44,5 +44,16 @@ export async function problemWith(tx: Tx, q: Question, cast: Cast): Promise<Refu
       'one person has one vote: another approver must answer',
     )
   }
+  // INVARIANT: two approvers are two persons, whatever accounts and machines they have.
+  const acting = [approver.id, approver.on_behalf_of]
+  const behind = await holdersOf(tx, acting, request.created_at)
+  const answered = recorded.map(vote => vote.approver)
+  for (const person of await holdersOf(tx, answered, request.created_at))
+    if (behind.has(person))
+      return refuse(
+        'conflict',
+        'the person behind this account has answered this request already',
+        'another person must answer',
+      )
   return undefined
 }

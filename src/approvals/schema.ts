@@ -58,6 +58,7 @@ export const requests = pgTable(
     index().on(t.state, t.expires_at),
     index().on(t.subject_id, t.id),
     index().on(t.decision_id), // asked for when a decision is deleted
+    index('requests_released').on(t.expires_at).where(sql`kind = 'hold' and state = 'approved'`),
     unique('requests_identity').on(t.id, t.subject_id, t.resource, t.role),
     unique('requests_requester').on(t.id, t.subject_id),
     check(
@@ -100,7 +101,8 @@ export const holds = pgTable(
     held: jsonb().$type<HeldActions>().notNull(), // the hash of the request covers all that is above
     decision_id: text().notNull(), // dec_…, the `action` decision that asked, or asked last
     seen_at: at().notNull().defaultNow(), // when its process still waited
-    released_at: at(), // INVARIANT: set once, by the process that lets it go on
+    released_at: at(), // INVARIANT: set once, by the process that lets it go on, while request, session and grant carry it (trigger holds_once)
+    unused: text(), // why it did not go on although it was approved; set once
   },
   t => [index().on(t.session_id)],
 )

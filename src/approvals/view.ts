@@ -40,6 +40,8 @@ export interface HeldView {
   readonly shown: readonly ShownPart[]
   /** When it went on. */
   readonly released_at_ms: number | null
+  /** Why it did not go on although it was approved. */
+  readonly unused: string | null
 }
 
 export interface VoteView {
@@ -160,6 +162,7 @@ async function withVotes(q: Queryable, rows: Awaited<ReturnType<typeof requestRo
             text: hold.text,
             shown: hold.shown,
             released_at_ms: hold.released_at?.getTime() ?? null,
+            unused: hold.unused,
           },
     grant:
       grant === null

@@ -21,6 +21,8 @@ export interface RequestAnswer {
     readonly stages: readonly { readonly approvers: readonly string[]; readonly quorum: number }[]
   } | null
   readonly hold: {
+    readonly released_at_ms: number | null
+    readonly unused: string | null
     readonly session_id: string
     readonly text: string | null
     readonly shown: readonly { readonly label: string; readonly lines: readonly string[]; readonly more?: number }[]
@@ -148,12 +150,15 @@ export async function vote(client: Client, id: string, answer: 'approve' | 'deny
 export async function showRequest(client: Client, id: string): Promise<void> {
   const request = await client.get<RequestAnswer>(`/api/requests/${encodeURIComponent(id)}`)
   tellAsked(request)
-  const { state, outcome } = request
+  const { state, outcome, hold } = request
   say(
     state === 'pending'
       ? `It waits${whoAnswers(request)}.`
       : `It was ${plain(outcome?.startsWith(state) ? outcome : `${state}${outcome === null ? '' : `: ${outcome}`}`)}.`,
   )
+  if (hold === null || state !== 'approved') return
+  if (hold.unused !== null) say(`It did not run: ${plain(hold.unused)}.`)
+  else say(hold.released_at_ms === null ? 'It has not gone on yet.' : `It went on at ${instant(hold.released_at_ms)}.`)
 }
 
 /** Who asks for what. Of an action that waits all that its approvers may see. */

@@ -98,8 +98,8 @@ export const tableGrants: Readonly<Record<string, TableGrants>> = {
     replay: read,
   },
   holds: {
-    control: ['select', 'update(decision_id)', 'update(text, shown, held)', 'delete'],
-    gateway: ['select', 'insert', 'update(seen_at, released_at)'],
+    control: ['select', 'update(decision_id, unused)', 'update(text, shown, held)', 'delete'],
+    gateway: ['select', 'insert', 'update(seen_at, released_at, unused)'], // each once: the trigger holds_once
     replay: read,
   },
   votes: { control: ['select', 'insert', 'delete'], gateway: read, replay: read },
@@ -224,11 +224,15 @@ export const rowRules: Readonly<Record<string, RowRules>> = {
   },
   // A gateway asks that an action of a session may go on, and takes that back; it answers nothing.
   requests: {
-    insert: { control: "kind = 'access'", gateway: "kind = 'hold' and state = 'pending'", replay: 'false' },
-    update: { control: 'true', gateway: "kind = 'hold' and state = 'cancelled'", replay: 'false' },
+    insert: { control: "kind = 'access'", gateway: askedForHold(), replay: 'false' },
+    update: {
+      control: 'true',
+      gateway: "kind = 'hold' and state = 'cancelled' and ended_by = subject_id",
+      replay: 'false',
+    },
   },
   holds: {
-    insert: { control: 'false', gateway: `released_at is null and ${ofLiveSession()}`, replay: 'false' },
+    insert: { control: 'false', gateway: ofLiveConnection(), replay: 'false' },
     update: { control: 'true', gateway: 'true', replay: 'false' },
   },
   // Control seals and deletes; a gateway only opens again what it has more of.
@@ -260,11 +264,27 @@ export const deletable: Readonly<Record<string, string>> = {
   action_decisions: `${olderThanFloor()} and batch is not null`,
 }
 
-/** What waits is of a session that lives, and is asked for as whom, as what and where that session is. */
-function ofLiveSession(): string {
-  return `exists (select from requests r join sessions s
-    on s.subject_id = r.subject_id and s.resource = r.resource and s.role = r.role
-    where r.id = holds.request_id and s.id = holds.session_id and s.ended_at is null)`
+/** What waits is of an open connection of a session that lives, as whom, as what and where that is; and it can be shown and decided. */
+function ofLiveConnection(): string {
+  return `released_at is null and unused is null and jsonb_typeof(held -> 'actions') = 'array'
+    and jsonb_typeof(shown) = 'array' and not jsonb_path_exists(shown, '$[*] ? (!(@.type() == "object") ||
+      !(@.label.type() == "string") || !(@.lines.type() == "array") || exists(@.lines[*] ? (!(@.type() == "string"))) ||
+      exists(@.more ? (!(@.type() == "number"))))')
+    and exists (select from sessions s join tickets t on t.id = s.ticket_id join connections c on c.session_id = s.id
+      where s.id = holds.session_id and s.ended_at is null
+        and c.id = holds.connection_id and c.process_id = holds.process_id and c.closed_at is null
+        and held #>> '{subject,id}' = s.subject_id and held #>> '{subject,on_behalf_of}' is not distinct from t.on_behalf_of
+        and held #>> '{resource,name}' = s.resource and held ->> 'role' = s.role)`
+}
+
+/** Now, for a day at most, by who waits: their own vote, and that of the person behind them, must stay refused. */
+function askedForHold(): string {
+  return `kind = 'hold' and state = 'pending' and duration_s = 0 and ticket_ref is null
+    and created_at between clock_timestamp() - interval '1 minute' and clock_timestamp() + interval '2 s'
+    and expires_at <= clock_timestamp() + interval '1 day 2 s'
+    and exists (select from holds h join sessions s on s.id = h.session_id join tickets t on t.id = s.ticket_id
+      where h.request_id = requests.id and s.subject_id = requests.subject_id and s.resource = requests.resource
+        and s.role = requests.role and t.on_behalf_of is not distinct from requests.on_behalf_of)`
 }
 
 function olderThanFloor(): string {

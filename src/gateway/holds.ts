@@ -122,7 +122,11 @@ export class Holds implements HeldStore, Disposable {
   refused(id: string, why: string): void {
     this.#ground.database.db
       .transaction(tx => tellRefused(this.#ground, tx, id, why))
-      .catch(error => log.warn({ err: error, request_id: id }, 'a refused action could not be written down'))
+      .catch(error => {
+        log.warn({ err: error, request_id: id }, 'a refused action could not be written down; trying again')
+        this.#placed.add(id)
+        this.#withdrawn.set(id, why)
+      })
   }
 
   settled(hold: WaitingAction): void {

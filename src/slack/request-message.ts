@@ -17,6 +17,8 @@ import {
 } from './blocks.ts'
 import { holdBlocks } from './hold-message.ts'
 
+const mostVotes = 5
+
 /** The value of a button: which request, and what of it the approver saw. Nothing in it is believed. */
 export const buttonValue = (request: RequestView): string => `${request.id}:${request.hash}`
 
@@ -64,10 +66,12 @@ export function approverMessage(
           ]),
           ...holdBlocks(hold, `${options.origin}/requests/${request.id}`),
         ]),
-    ...(reasons.length > 0 ? [context(`Policy says: ${reasons.map(said).join('; ')}`)] : []),
+    ...(reasons.length > 0 ? [context(cut(`Policy says: ${reasons.map(said).join('; ')}`, 1000))] : []),
   ]
   // A single stage's outcome names who answered; where there are more people, each stands here.
-  for (const vote of request.votes.length > 1 || request.state === 'pending' ? request.votes : []) {
+  const votes = request.votes.length > 1 || request.state === 'pending' ? request.votes : []
+  if (votes.length > mostVotes) blocks.push(context(`${votes.length - mostVotes} earlier votes are not shown here`))
+  for (const vote of votes.slice(-mostVotes)) {
     blocks.push(
       context(
         `${vote.answer === 'approve' ? '✓ approved' : '✗ denied'} by ${vote.approver.name} (stage ${vote.stage + 1})`,
@@ -111,9 +115,18 @@ function shortCommit(at: string): string {
 
 function outcomeLine(request: RequestView, stage: number, zone: string): string {
   if (request.state === 'pending') return `✓ Stage ${stage + 1} is through; the next stage answers now.`
-  const mark = request.state === 'approved' ? '✓' : '✗'
+  const mark = request.state === 'approved' && (request.hold?.unused ?? null) === null ? '✓' : '✗'
   const ends = request.grant === null ? '' : ` · until ${instant(request.grant.ends_at_ms, zone)}`
-  return `${mark} ${capital(outcomeOf(request))}${ends}`
+  return `${mark} ${capital(outcomeOf(request))}${ends}${whatBecame(request, zone)}`
+}
+
+/** An approval is no run: whether the action went on is said as well. */
+function whatBecame({ hold, state }: RequestView, zone: string): string {
+  if (hold === null || state !== 'approved') return ''
+  if (hold.unused !== null) return ` · it did not run: ${hold.unused}`
+  return hold.released_at_ms === null
+    ? ' · it has not gone on yet'
+    : ` · it went on at ${instant(hold.released_at_ms, zone)}`
 }
 
 /** `approved by Dana` says that it is approved; `a newer policy` does not say that it is denied. */

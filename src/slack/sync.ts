@@ -46,7 +46,9 @@ export async function unsynced({ database }: SlackDeps): Promise<string[]> {
         select from slack_messages m where m.request_id = r.id and m.purpose = 'review'))
       or exists (
         select from slack_messages m where m.request_id = r.id
-        and m.state <> r.state || '/' || (select count(*) from votes v where v.request_id = r.id) || case
+        and m.state <> r.state || '/' || (select count(*) from votes v where v.request_id = r.id) || coalesce((
+          select case when h.unused is not null then '/unused' when h.released_at is not null then '/released' end
+          from holds h where h.request_id = r.id), '') || case
           when w.id is null then ''
           when w.answer = 'accept' then '/accepted'
           when w.answer = 'flag' then '/flagged'
@@ -121,7 +123,10 @@ function currentStage(request: RequestView): number {
 
 /** What `unsynced` compares. */
 function stateOf(request: RequestView, review: ReviewView | undefined): string {
-  return `${request.state}/${request.votes.length}${review === undefined ? '' : `/${review.state}`}`
+  const { hold, state, votes } = request
+  const became =
+    (hold?.unused ?? null) !== null ? '/unused' : (hold?.released_at_ms ?? null) !== null ? '/released' : ''
+  return `${state}/${votes.length}${became}${review === undefined ? '' : `/${review.state}`}`
 }
 
 async function want(tx: Tx, request: RequestView, state: string, { purpose, channel, message }: Wanted): Promise<void> {

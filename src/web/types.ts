@@ -49,6 +49,7 @@ export interface RequestEntry {
     readonly text: string | null
     readonly shown: readonly { readonly label: string; readonly lines: readonly string[]; readonly more?: number }[]
     readonly released_at_ms: number | null
+    readonly unused: string | null
   } | null
   readonly grant: { readonly id: string; readonly ends_at_ms: number } | null
 }

@@ -1,86 +1,36 @@
 import { spawn } from 'node:child_process'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { eq, sql } from 'drizzle-orm'
-import type pg from 'pg'
+import { eq } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Approvals } from '../../src/approvals/approvals.ts'
 import { placeHold } from '../../src/approvals/hold.ts'
 import { holds, requests } from '../../src/approvals/schema.ts'
-import { type RequestView, readRequest } from '../../src/approvals/view.ts'
 import { newId } from '../../src/ids.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
-import { sessions } from '../../src/sessions/schema.ts'
-import { type Edit, granted, refused } from '../approvals/world.ts'
-import { createGatewayWorld, type GatewayWorld } from './world.ts'
+import { granted, refused } from '../approvals/world.ts'
+import { createHeldWorld, everywhere, type HeldWorld, noWhere, outcome, standing } from './held.ts'
 
-/** As if it were production, where nobody needs the number of a ticket for a test. */
-const everywhere: Edit = ['action/production.rego', 'places.production', 'not places.development']
-const standing: Edit = [
-  'access/access.rego',
-  'input.role == "reader"\n',
-  'input.role in {"reader", "writer", "admin"}\n',
-]
-const noWhere = 'delete from orders'
-let world: GatewayWorld
-let a: Awaited<ReturnType<GatewayWorld['gateway']>>
-/** Control, as its own database user; the gateway has its own as well. */
-let approvals: Approvals
+let held: HeldWorld
+let world: HeldWorld['world']
+let a: HeldWorld['a']
+let approvals: HeldWorld['approvals']
 let dan: SubjectFacts
 let dora: SubjectFacts
 let eve: SubjectFacts
 
 beforeAll(async () => {
-  world = await createGatewayWorld()
-  const control = await world.otherProcess('control')
-  approvals = new Approvals(control.ground)
-  a = await world.gateway()
-  await world.activate(everywhere, standing)
-  dan = await world.person('dan', ['dbas'])
-  dora = await world.person('dora', ['dbas'])
+  held = await createHeldWorld()
+  ;({ world, a, approvals, dan, dora } = held)
   eve = await world.person('eve', ['sales'])
 }, 60_000)
 afterAll(() => world?.close())
 
-type Client = pg.Client & { errors: Error[] }
-const open = async (role = 'writer') => {
-  const issued = await world.ticket(dan, role)
-  const client: Client = await world.connect(a.port, issued)
-  const notices: string[] = []
-  client.on('notice', notice => notices.push(notice.message ?? ''))
-  const [session] = await world.db.select().from(sessions).where(eq(sessions.ticket_id, issued.id))
-  return { client, notices, session: session!, issued }
-}
-const outcome = (running: Promise<pg.QueryResult>): Promise<string> =>
-  running.then(
-    ({ command, rowCount }) => `${command} ${rowCount}`,
-    (error: Error & { detail?: string; code?: string }) => `${error.code} ${error.message} · ${error.detail}`,
-  )
-/** The hold of a session that waits now. */
-const waiting = async (session_id: string): Promise<RequestView> => {
-  let found: string | undefined
-  await expect
-    .poll(
-      async () => {
-        const rows = await world.db
-          .select({ id: requests.id })
-          .from(holds)
-          .innerJoin(requests, eq(requests.id, holds.request_id))
-          .where(sql`${holds.session_id} = ${session_id} and ${requests.state} = 'pending'`)
-        found = rows[0]?.id
-        return found
-      },
-      { timeout: 5_000 },
-    )
-    .toBeDefined()
-  return (await readRequest(world.db, found!))!
-}
-const stateOf = async (id: string) => (await readRequest(world.db, id))!
-const cast = (request: RequestView, approver: SubjectFacts, answer: 'approve' | 'deny' = 'approve') =>
-  approvals.vote({ request_id: request.id, approver, answer, via: 'web', expected_hash: request.hash })
-const orders = async () => Number((await world.admin('select count(*)::int as n from orders')).rows[0].n)
-const refill = () =>
-  world.admin('truncate orders; insert into orders select i, 1 + i % 2, i from generate_series(1, 500) i')
+const open = (role?: string) => held.open(role)
+const waiting = (session_id: string) => held.waiting(session_id)
+const stateOf = (id: string) => held.stateOf(id)
+const cast: HeldWorld['cast'] = (...args) => held.cast(...args)
+const orders = () => held.orders()
+const refill = () => held.refill()
 
 describe('a statement for which policy asks', () => {
   test('waits, says where it is decided, and runs once when it is approved', async () => {
@@ -98,7 +48,7 @@ describe('a statement for which policy asks', () => {
     expect(granted(await cast(request, dora))).toMatchObject({ state: 'approved', grant: null })
     expect(await done).toBe('DELETE 500')
     expect(notices.join('\n')).toContain('approved by dora (1 of 1)')
-    expect((await stateOf(request.id)).hold?.released_at_ms).not.toBeNull()
+    expect((await stateOf(request.id)).hold).toMatchObject({ released_at_ms: expect.any(Number), unused: null })
     await refill()
     // The approval was for that statement, once.
     const again = outcome(client.query(noWhere))
@@ -302,81 +252,9 @@ describe('a statement for which policy asks', () => {
       await expect.poll(async () => (await stateOf(request.id)).state).not.toBe('pending')
       const after = await stateOf(request.id)
       if (after.hold?.released_at_ms === null) expect(await orders()).toBe(500)
+      if (after.state === 'approved' && after.hold?.released_at_ms === null)
+        await expect.poll(async () => (await stateOf(request.id)).hold?.unused).toEqual(expect.any(String))
       await refill()
     }
   })
-})
-
-describe('what a database user may', () => {
-  test('the gateway makes holds of live sessions only, and answers nothing', async () => {
-    const gatewayDb = a.worker.ground.database.db
-    const { client, session } = await open()
-    const done = outcome(client.query(noWhere))
-    const request = await waiting(session.id)
-    const as = (change: Record<string, unknown>) =>
-      gatewayDb.update(requests).set(change).where(eq(requests.id, request.id)).returning()
-    await expect(as({ state: 'approved', ended_at: new Date() })).rejects.toThrow()
-    await expect(as({ terms: null })).rejects.toThrow()
-    const access = await world.ask(eve)
-    if (!access.refused)
-      expect(
-        await gatewayDb
-          .update(requests)
-          .set({ state: 'cancelled' })
-          .where(eq(requests.id, access.request.id))
-          .returning(),
-      ).toEqual([])
-    const {
-      reason,
-      role,
-      resource,
-      hash,
-      decision_id,
-      via,
-      client: from,
-      expires_at,
-    } = (await world.db.select().from(requests).where(eq(requests.id, request.id)))[0]!
-    const asked = { subject_id: dan.id, reason, role, resource, hash, decision_id, via, client: from, expires_at }
-    await expect(
-      gatewayDb.insert(requests).values({ ...asked, id: 'req_forged', duration_s: 3600, kind: 'access' }),
-    ).rejects.toThrow()
-    await gatewayDb
-      .insert(requests)
-      .values({ ...asked, subject_id: eve.id, id: 'req_other', duration_s: 0, kind: 'hold' })
-    const [row] = await world.db.select().from(holds).where(eq(holds.request_id, request.id))
-    await expect(gatewayDb.insert(holds).values({ ...row!, request_id: 'req_other' })).rejects.toThrow()
-    granted(await cast(request, dora, 'deny'))
-    await done
-    await client.end()
-  })
-
-  test('a row that was changed after it was shown is approved by no vote', async () => {
-    const { client, session } = await open()
-    const done = outcome(client.query(noWhere))
-    const request = await waiting(session.id)
-    await world.db.update(holds).set({ text: 'select 1' }).where(eq(holds.request_id, request.id))
-    await cast(request, dora)
-    await sleep(1_500)
-    expect(await orders()).toBe(500)
-    await client.end()
-    await done.catch(() => {})
-  })
-})
-
-test('the sweeper ends what nobody waits for any more', async () => {
-  const { client, session } = await open()
-  const done = outcome(client.query(noWhere))
-  const request = await waiting(session.id)
-  await a.notices.close()
-  await world.db
-    .update(holds)
-    .set({ seen_at: sql`now() - interval '1 minute'` })
-    .where(eq(holds.request_id, request.id))
-  await approvals.expireDue()
-  expect(await stateOf(request.id)).toMatchObject({
-    state: 'cancelled',
-    outcome: expect.stringContaining('nobody waits'),
-  })
-  await client.end()
-  await done.catch(() => {})
 })

@@ -150,7 +150,8 @@ export class Relay implements Forwarding {
     if (this.#over) return
     this.#fromClient.waitingFor = null
     this.#read(this.#clientReader, null)
-    if (!this.#o.conversation.judge.holding.waits) this.#o.conversation.judge.holding.forget()
+    // What waits for the catalog, or for answers of the target, was not read again yet: its approval waits with it.
+    if (this.#fromClient.waitingFor === null) this.#o.conversation.judge.holding.forget()
     this.#flow()
   }
 

@@ -79,6 +79,7 @@ function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload
           {request.outcome !== null && request.state !== 'pending' && request.votes.length === 0 && (
             <Row label="Outcome">{request.outcome}</Row>
           )}
+          {hold !== null && request.state !== 'pending' && <Row label="What happened">{whatBecame(request)}</Row>}
         </Stack>
       </Paper>
       {refusal !== undefined && <Refusal error={refusal} />}
@@ -131,6 +132,27 @@ function Dimmed({ children }: { children: React.ReactNode }) {
     <Text span size="sm" c="dimmed" ml="xs">
       {children}
     </Text>
+  )
+}
+
+/** An approval is no run. */
+function whatBecame({ state, hold, outcome, votes }: RequestEntry): React.ReactNode {
+  if (hold === null || state !== 'approved')
+    return votes.length > 0 && outcome !== null && !votes.some(v => v.answer === 'deny')
+      ? `It did not run: ${outcome}`
+      : 'It did not run.'
+  if (hold.unused !== null)
+    return (
+      <Text span c="orange.9">
+        It was approved and did not run: {hold.unused}
+      </Text>
+    )
+  if (hold.released_at_ms === null) return 'It was approved, and has not gone on yet.'
+  return (
+    <>
+      It went on
+      <Dimmed>{when(hold.released_at_ms)}</Dimmed>
+    </>
   )
 }
 

@@ -41,6 +41,9 @@ export function RequestsPage({ me }: { me: Me }) {
   )
 }
 
+const ended = ({ outcome, hold }: RequestEntry) =>
+  (hold?.unused ?? null) === null ? outcome : `${outcome ?? 'approved'}; it did not run: ${hold!.unused}`
+
 function RequestCard({ request, me }: { request: RequestEntry; me: Me }) {
   const waits = waitsForMe(request, me)
   return (
@@ -58,7 +61,7 @@ function RequestCard({ request, me }: { request: RequestEntry; me: Me }) {
           <Text fw={600}>
             {request.hold === null
               ? `${request.role} on ${request.resource}, for ${duration(request.duration_s)}`
-              : `An action waits on ${request.resource}`}
+              : `An action ${request.state === 'pending' ? 'waits on' : 'on'} ${request.resource}`}
           </Text>
           <Text size="sm" lineClamp={2} style={{ overflowWrap: 'anywhere' }}>
             {request.reason}
@@ -72,7 +75,7 @@ function RequestCard({ request, me }: { request: RequestEntry; me: Me }) {
         </Text>
         <Text size="sm" c="dimmed">
           ·{' '}
-          {waits ? 'waits for you' : request.state === 'pending' ? `waits for ${whoAnswers(request)}` : request.outcome}
+          {waits ? 'waits for you' : request.state === 'pending' ? `waits for ${whoAnswers(request)}` : ended(request)}
         </Text>
       </Flex>
     </Paper>

@@ -1,12 +1,16 @@
-import { expect, test } from 'vitest'
-import type { Hold, Waits } from '../../../src/gateway/protocol.ts'
+import { afterEach, describe, expect, test } from 'vitest'
+import { SessionModeration } from '../../../src/gateway/moderation.ts'
+import type { Hold, Verdict, Waits } from '../../../src/gateway/protocol.ts'
 import { Channel } from '../../../src/protocols/ssh/relay/channel.ts'
 import { Holding } from '../../../src/protocols/ssh/relay/holding.ts'
-import { dataMessage, requestMessage } from '../../../src/protocols/ssh/relay/messages.ts'
+import { dataMessage, M, plainMessage, requestMessage } from '../../../src/protocols/ssh/relay/messages.ts'
 import type { Relay } from '../../../src/protocols/ssh/relay/relay.ts'
 import { clientRequest } from '../../../src/protocols/ssh/relay/requests.ts'
 import type { Transport } from '../../../src/protocols/ssh/transport.ts'
 import { field } from '../../../src/protocols/ssh/wire/fields.ts'
+import { closeAll, raw, through } from './through.ts'
+
+afterEach(closeAll)
 
 const nothing = {} as Transport
 const fresh = () =>
@@ -46,4 +50,70 @@ test('approvers of a command see which variables its client set before', () => {
   expect(waits!.shown()).toEqual([
     { label: 'Variables that the client set (values are not shown)', lines: ['LC_WHAT'] },
   ])
+})
+
+describe('while nobody watches', () => {
+  const unwatched = () => new SessionModeration('ses_1', { moderators: ['security'], idle_s: 60 })
+
+  test('the CLOSE of a held command takes it back at once, and is answered', async () => {
+    const moderation = unwatched()
+    moderation.seen(true, performance.now())
+    const withdrawn: string[] = []
+    let settle = (_: Verdict) => {}
+    const denied: Verdict = { allowed: false, decision: null, message: 'withdrawn', detail: '', remedy: '' }
+    const hold: Hold = {
+      id: 'req_1',
+      settled: new Promise(resolve => (settle = resolve)),
+      onProgress: () => ({ [Symbol.dispose]: () => {} }),
+      withdraw: reason => {
+        withdrawn.push(reason)
+        settle(denied)
+      },
+    }
+    const ran: string[] = []
+    const world = await through({
+      unwatched: moderation,
+      judge: () => ({ ...denied, held: hold }),
+      session: session => session.on('exec', (_accept, _reject, info) => ran.push(info.command)),
+    })
+    const client = await raw(world.port)
+    const channel = await client.opened()
+    client.exec(channel, 'halt')
+    await expect.poll(() => world.records.some(([kind]) => kind === 'channel_open')).toBe(true)
+    await new Promise(done => setTimeout(done, 50))
+    moderation.seen(false, performance.now())
+    client.send(dataMessage(channel, Buffer.from('behind it'), null))
+    client.send(plainMessage(M.close, channel))
+    await expect.poll(() => withdrawn).toEqual(['the client closed it'])
+    world.say(plainMessage(M.close, channel)) // as sshd answers
+    await client.next(M.close)
+    expect(withdrawn).toEqual(['the client closed it'])
+    await expect.poll(() => world.records.some(([kind]) => kind === 'channel_close')).toBe(true)
+    moderation.seen(true, performance.now())
+    await new Promise(done => setTimeout(done, 50))
+    expect(ran).toEqual([])
+    expect(client.socket.destroyed).toBe(false)
+  })
+
+  test('a command that its client closes before anybody watched is never run', async () => {
+    const moderation = unwatched()
+    const ran: string[] = []
+    const world = await through({
+      unwatched: moderation,
+      session: session => session.on('exec', (_accept, _reject, info) => ran.push(info.command)),
+    })
+    const client = await raw(world.port)
+    const channel = await client.opened()
+    client.exec(channel, 'late')
+    client.send(dataMessage(channel, Buffer.from('behind it'), null))
+    client.send(plainMessage(M.close, channel))
+    await expect.poll(() => world.refused).toHaveLength(1)
+    world.say(plainMessage(M.close, channel))
+    await client.next(M.close)
+    expect(world.refused).toEqual(['its client closed it before anybody watched'])
+    moderation.seen(true, performance.now())
+    const next = await client.opened()
+    client.exec(next, 'watched')
+    await expect.poll(() => ran).toEqual(['watched'])
+  })
 })

@@ -29,8 +29,10 @@ export interface ThroughOptions {
   readonly target?: (connection: ssh2.Connection) => void
   /** In the place of a target that speaks SSH. */
   readonly socket?: (socket: Socket) => void
-  /** Nobody watches, and policy demands it. */
-  readonly unwatched?: boolean
+  /** Nobody watches, and policy demands it; or whether somebody does, as it changes. */
+  readonly unwatched?: boolean | Opened['moderation']
+  /** Where policy does not allow everything. */
+  readonly judge?: Opened['gate']['judge']
   readonly max_per_address?: number
   /** As whom the gateway logs in there. */
   readonly login?: string
@@ -163,7 +165,7 @@ function door(options: ThroughOptions, found: Through, ended: AbortSignal, port:
     },
     credential: { user: options.login ?? 'deploy', secret: new Secret(auth.kind === 'key' ? auth.pem : 'password') },
     gate: {
-      judge: () => ({ allowed: true, decision: null, message: '', detail: '', remedy: '' }),
+      judge: options.judge ?? (() => ({ allowed: true, decision: null, message: '', detail: '', remedy: '' })),
       refuse: ({ message }: { message: string }) => void found.refused.push(message),
       record: (kind: string, body: Record<string, unknown>) =>
         void (kind !== 'output' && found.records.push([kind, body])),
@@ -172,12 +174,15 @@ function door(options: ThroughOptions, found: Through, ended: AbortSignal, port:
       behind: () => options.behind,
       settings: { level: 'full', results: 'all', head_rows: 0, originals: 'drop' },
     },
-    moderation: {
-      required: options.unwatched === true,
-      state: () => (options.unwatched === true ? 'waiting' : 'watched'),
-      message: 'waiting for a moderator',
-      onChange: () => ({ [Symbol.dispose]() {} }),
-    },
+    moderation:
+      typeof options.unwatched === 'object'
+        ? options.unwatched
+        : {
+            required: options.unwatched === true,
+            state: () => (options.unwatched === true ? 'waiting' : 'watched'),
+            message: 'waiting for a moderator',
+            onChange: () => ({ [Symbol.dispose]() {} }),
+          },
     commands: null,
     ended,
     close: async (reason: string) => void found.closedWith.push(reason),

@@ -1,5 +1,6 @@
 import { FieldReader } from '../wire/fields.ts'
 import type { Channel, Side } from './channel.ts'
+import { aboutChannel } from './holding.ts'
 import { M, stderr } from './messages.ts'
 import type { Relay } from './relay.ts'
 
@@ -46,7 +47,7 @@ export class Watch implements Disposable {
       this.#goOn()
       return false
     }
-    if (this.#passes(side, payload)) return false
+    if (this.#passes(side, payload) || this.#ofNothing(side, payload)) return false
     // A moment without a moderator may be over before anybody is told of it.
     this.#look ??= setInterval(() => this.#lookAgain(), lookMs).unref()
     this.#held.push({ side, payload })
@@ -78,6 +79,35 @@ export class Watch implements Disposable {
       default:
         return false
     }
+  }
+
+  /**
+   * Of a channel on which nothing runs: what its client says behind a held command is kept there, and may take it back; that
+   * both sides close it shows nobody anything.
+   */
+  #ofNothing(side: Side, payload: Buffer): boolean {
+    const id = aboutChannel(payload)
+    const channel = id === undefined ? undefined : this.#relay.channels.find(id)
+    if (channel === undefined || channel.type !== 'session' || !channel.confirmed) return false
+    if (side === 'client' && channel.holding !== null) return true
+    if (payload[0] !== M.close || channel.state === 'running') return false
+    if (side === 'client') this.#forget(id!)
+    return true
+  }
+
+  /** What its client closes before anybody watched is not done when somebody does. */
+  #forget(id: number): undefined {
+    const forgotten = this.#held.filter(({ side, payload }) => side === 'client' && aboutChannel(payload) === id)
+    if (forgotten.length === 0) return
+    this.#held = this.#held.filter(each => !forgotten.includes(each))
+    for (const { payload } of forgotten) this.#bytes.client -= payload.length
+    if (this.#bytes.client <= mostHeld) this.#relay.legs.client.release('moderator')
+    if (forgotten.some(({ payload }) => payload[0] === M.request))
+      this.#relay.gate.refuse({
+        rule: 'moderation',
+        message: 'its client closed it before anybody watched',
+        text: null,
+      })
   }
 
   #changed(): void {
