@@ -1,6 +1,11 @@
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
+import { Git } from '../../../src/protocols/git/mirror/git.ts'
+import { Intake } from '../../../src/protocols/git/mirror/intake.ts'
+import { mirrorLimits } from '../../../src/protocols/git/mirror/limits.ts'
 import { askNames } from '../../../src/protocols/git/symrefs.ts'
 import { git, MirrorWorld, word } from './mirror-kit.ts'
 
@@ -59,4 +64,38 @@ test('a tag of a file or a folder by itself is told as not looked at', async () 
     expect(facts[0]).toMatchObject({ kind: 'create', commits: [], cut: true })
     await quarantine.drop()
   }
+})
+
+describe('who begins pushes and ends none', () => {
+  const open = (world: MirrorWorld, subject: string) =>
+    world.mirrors.quarantine(world.repository, world.target(), { session_id: 'ses_1', subject })
+
+  test('keeps nobody else out', async () => {
+    using world = new MirrorWorld()
+    const all = await Promise.all(Array.from({ length: 16 }, () => open(world, 'mallory')))
+    await expect(open(world, 'mallory')).rejects.toThrow('16 pushes of yours are under way')
+    all.push(await open(world, 'ada'))
+    await all.shift()!.drop()
+    all.push(await open(world, 'mallory'))
+    await Promise.all(all.map(each => each.drop()))
+    expect(world.left()).toEqual([])
+  })
+
+  test('has a time for the pack, also where no byte of it comes', async () => {
+    using world = new MirrorWorld({ limits: { push_ms: 300 } })
+    const quarantine = await open(world, 'mallory')
+    await expect(quarantine.whole).rejects.toThrow('took too long')
+    await quarantine.drop()
+  })
+
+  test('fills no disk: whether there is room is seen again and again', async () => {
+    using world = new MirrorWorld()
+    const pack = world.pack([world.commit('large', { a: randomBytes(24 << 20) })])
+    const objects = new Git({ repository: world.server, objects: join(world.server, 'objects') }, mirrorLimits)
+    let room = 1
+    const intake = new Intake(objects, mirrorLimits, { most: 1 << 30, format: 'sha1', hasRoom: () => room-- > 0 })
+    for (let at = 0; at < pack.length; at += 1 << 20) await intake.write(pack.subarray(at, at + (1 << 20)))
+    await expect(intake.whole).rejects.toThrow('no room')
+    await intake.stop()
+  })
 })

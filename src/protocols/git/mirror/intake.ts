@@ -17,9 +17,12 @@ export interface Pack {
 }
 
 const headBytes = 12
+/** So often it is seen whether the disk has room for more. */
+const roomBytes = 16 << 20
 
 /**
- * Reads one pack as it comes: git indexes it in a confined process while it writes it into the objects of a quarantine. Nothing is held here but the piece on its way.
+ * Reads one pack as it comes: git indexes it in a confined process while it writes it into the objects of a quarantine. Nothing is
+ * held here but the piece on its way.
  */
 export class Intake {
   readonly whole: Promise<Pack>
@@ -38,6 +41,8 @@ export class Intake {
   #trailer = Buffer.alloc(0)
   #objects = 0
   #over = false
+  #roomUntil = 0
+  readonly #late: NodeJS.Timeout
 
   constructor(
     git: Git,
@@ -54,6 +59,9 @@ export class Intake {
       this.#reject = reject
     })
     this.whole.catch(() => {}) // whoever waits hears of it
+    // From the beginning: who sends nothing at all holds a place too.
+    this.#late = setTimeout(() => this.#fail(tooSlow()), limits.push_ms)
+    this.#late.unref()
   }
 
   /** @returns a promise where git reads more slowly than the client sends. */
@@ -64,6 +72,13 @@ export class Intake {
     if (this.#bytes > this.#most) {
       this.#fail(new PushFault('too_large', `the push is larger than ${mib(this.#most)} MiB`, 'push in smaller parts'))
       return undefined
+    }
+    if (this.#bytes > this.#roomUntil) {
+      this.#roomUntil = this.#bytes + roomBytes
+      if (!this.#hasRoom(0)) {
+        this.#fail(noRoom())
+        return undefined
+      }
     }
     if (this.#head.length < headBytes) {
       this.#head = Buffer.concat([this.#head, chunk]).subarray(0, headBytes)
@@ -109,12 +124,6 @@ export class Intake {
         `the push has ${this.#objects} objects, and more than ${this.#limits.pack_objects} are not taken at once`,
         'push in parts: older commits first',
       )
-    if (!this.#hasRoom(0))
-      return new PushFault(
-        'not_ready',
-        'the gateway has no room for a push now',
-        'tell an operator, and push again later',
-      )
     return undefined
   }
 
@@ -148,6 +157,7 @@ export class Intake {
     }
     const file = join(this.#git.place.objects!, 'pack', `pack-${id}.pack`)
     this.#over = true
+    clearTimeout(this.#late)
     this.#resolve({
       file,
       bytes: this.#bytes,
@@ -162,7 +172,7 @@ export class Intake {
     // What git read beyond the end it gives back behind its answer.
     if (status === 0 && cut === undefined)
       return new PushFault('bad_pack', 'there are bytes behind the end of the pack')
-    if (cut === 'time') return new PushFault('too_large', 'the pack took too long', 'push in smaller parts')
+    if (cut === 'time') return tooSlow()
     if (/unresolved delta/.test(stderr))
       return new PushFault(
         'bad_pack',
@@ -185,10 +195,15 @@ export class Intake {
   #fail(why: PushFault): void {
     if (this.#over) return
     this.#over = true
+    clearTimeout(this.#late)
     this.#running?.kill('abort')
     this.#reject(why)
   }
 }
+
+const noRoom = () =>
+  new PushFault('not_ready', 'the gateway has no room for a push now', 'tell an operator, and push again later')
+const tooSlow = () => new PushFault('too_large', 'the pack took too long', 'push in smaller parts')
 
 const mib = (bytes: number): number => Math.floor(bytes / (1 << 20))
 

@@ -45,6 +45,8 @@ export interface Preserving {
   /** Of the push: it goes with it. */
   readonly folder: string
   readonly signal: AbortSignal
+  /** The disk has room for more. */
+  hasRoom(): boolean
 }
 
 const idPattern = /^[0-9a-f]{16}$/
@@ -170,6 +172,9 @@ export class Lost {
     const commits = lines.length - boundary.length
     if (commits === 0)
       return { file: null, facts: { commits, bytes: null, without: 'all of it is reached by other refs' } }
+    // A full disk would end every session of this gateway, and who pushes can make any number of losses.
+    if (!how.hasRoom())
+      return { file: null, facts: { commits, bytes: null, without: 'the gateway had no room for its files' } }
     const file = join(how.folder, `${made.id}.bundle`)
     try {
       const walk = ['rev-list', '--objects', '--no-object-names', '--missing=print', '--stdin']

@@ -10,6 +10,8 @@ import { Store, type Whose } from './store.ts'
 
 /** Pushes that may lie in quarantine in one process at once. */
 const mostAtOnce = 64
+/** And of one person: who begins pushes and ends none keeps nobody else out. */
+const mostOfOne = 16
 const nobody: By = { session_id: '', subject: '' }
 
 /** All mirrors of one gateway host; its workers share the folder. */
@@ -17,6 +19,7 @@ export class GitMirrors implements Mirrors {
   readonly #store: Store
   readonly #limits: MirrorLimits
   #open = 0
+  readonly #openOf = new Map<string, number>()
 
   /** Sweeps what processes left that are gone. */
   constructor(folder: string, limits: Partial<MirrorLimits> = {}) {
@@ -29,7 +32,13 @@ export class GitMirrors implements Mirrors {
     const { push } = optionsOf(repository.resource)
     if (this.#open >= mostAtOnce || !this.#store.hasRoom())
       throw new PushFault('not_ready', 'the gateway has no room for one more push now', 'push again in a few minutes')
-    this.#open++
+    if ((this.#openOf.get(by.subject) ?? 0) >= mostOfOne)
+      throw new PushFault(
+        'not_ready',
+        `${mostOfOne} pushes of yours are under way`,
+        'wait until they are over, and push again',
+      )
+    this.#count(by, 1)
     try {
       const whose = { resource: repository.resource.name, repository: repository.name }
       const mirror = new Mirror(whose, this.#store, this.#limits)
@@ -44,15 +53,20 @@ export class GitMirrors implements Mirrors {
         secrets: push?.secrets ?? false,
         max_bytes: Math.min((push?.max_mib ?? Number.POSITIVE_INFINITY) * (1 << 20), this.#limits.pack_bytes),
         by,
-        onDropped: () => {
-          this.#open--
-        },
+        onDropped: () => this.#count(by, -1),
       })
     } catch (error) {
-      this.#open--
+      this.#count(by, -1)
       if (error instanceof SallyportError) throw new PushFault('not_ready', error.message, error.remedy)
       throw error
     }
+  }
+
+  #count({ subject }: By, change: 1 | -1): void {
+    this.#open += change
+    const of = (this.#openOf.get(subject) ?? 0) + change
+    if (of > 0) this.#openOf.set(subject, of)
+    else this.#openOf.delete(subject)
   }
 
   /** What force-pushes and deletions lost in a repository, newest first. */

@@ -135,9 +135,10 @@ export class PushQuarantine implements Quarantine {
   async preserve(accepted: readonly RefUpdate[]): Promise<void> {
     if (!this.#losing) return
     this.#preserved = accepted
-    const { lost, mirror, target, limits } = this.#options
+    const { lost, mirror, target, limits, store } = this.#options
     await this.#told(() =>
       lost.preserve(accepted, {
+        hasRoom: () => store.hasRoom(),
         git: this.#git,
         mirror,
         target,
