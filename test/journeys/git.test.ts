@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -234,6 +235,33 @@ describe('pushing', () => {
     const said = await run([...git.words, 'forge', "git-receive-pack 'team/app.git'"], work, git.env, input)
     expect(said.stdout + said.stderr).toContain('sallyport:')
     expect(await refs()).toBe(before)
+  })
+
+  test('what the server did is recorded, whether its client wants to hear it or not', async () => {
+    const { git, work } = await cloned()
+    const id = await commit(work, 'silent', 'silent\n')
+    const line = (text: string) => `${(text.length + 4).toString(16).padStart(4, '0')}${text}`
+    const pack = spawnSync('git', ['pack-objects', '--revs', '--stdout', '-q'], {
+      cwd: work,
+      input: `${id}\n^${id}~1\n`,
+    })
+    const wire = join(work, 'wire')
+    const commands = `${line(`${'0'.repeat(40)} ${id} refs/heads/silent\0 side-band-64k`)}0000`
+    writeFileSync(wire, Buffer.concat([Buffer.from(commands), pack.stdout]))
+    const ssh = [
+      'sh',
+      '-c',
+      `(sleep 2; cat ${wire}) | "$@"`,
+      'sh',
+      ...git.words,
+      'forge',
+      "git-receive-pack 'team/app.git'",
+    ]
+    const said = await run(ssh, work, git.env)
+    expect(said.stdout).not.toContain('unpack ok')
+    expect(await at('silent')).toBe(id)
+    const told = async () => (await eventsOf(git.issued, 'git_ref')).map(each => [each['ref'], each['done']])
+    await expect.poll(told, { timeout: 10_000 }).toEqual([['refs/heads/silent', true]])
   })
 
   test('what a force-push lost is listed for an admin, comes as a bundle, and is there again', async () => {

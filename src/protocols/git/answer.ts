@@ -39,10 +39,10 @@ export class PushAnswer {
     this.#request = request
   }
 
-  /** The server gets these: its report says what became of each. */
-  passes(updates: readonly Update[]): undefined {
+  /** The server gets these. `isReported`: it says what became of each, whether the client wants to hear that or not. */
+  passes(updates: readonly Update[], isReported: boolean): undefined {
     this.#asked = updates
-    if (!this.#wantsReport && updates.length > 0) this.#told()
+    if (!isReported && updates.length > 0) this.#told()
   }
 
   get isTold(): boolean {
@@ -58,7 +58,7 @@ export class PushAnswer {
     return this.#request?.capabilities.has('side-band-64k') === true
   }
 
-  get #wantsReport(): boolean {
+  get wantsReport(): boolean {
     const { capabilities } = this.#request!
     return capabilities.has('report-status') || capabilities.has('report-status-v2')
   }
@@ -86,6 +86,7 @@ export class PushAnswer {
 
   /** None of what is left is done. */
   giveUp(message: string): undefined {
+    for (const update of this.#asked) this.#record(update)
     this.#asked = []
     for (const { ref } of this.#request?.commands ?? []) if (!this.#refused.has(ref)) this.#refused.set(ref, message)
   }
@@ -106,7 +107,7 @@ export class PushAnswer {
     if (this.#isTold) return
     this.#isTold = true
     for (const update of this.#asked) this.#record(update)
-    if (this.#wantsReport) {
+    if (this.wantsReport) {
       const report = this.#report.write(this.#refused)
       const bytes = this.#isBanded ? [...banded(1, report), flushLine] : [report]
       this.#channel.toClient(Buffer.concat(bytes))
@@ -114,13 +115,16 @@ export class PushAnswer {
     this.#told()
   }
 
-  /** Nobody is there to be told. */
+  /** Nobody is there to be told: what the server was asked for stays in the recording, without its answer. */
   close(): undefined {
+    if (!this.#isTold) for (const update of this.#asked) this.#record(update)
+    this.#isTold = true
     this.#told()
   }
 
   #record({ asked, ref, old, new: next }: Update): undefined {
-    const why = this.#report.results.get(asked)
+    const { results } = this.#report
+    const why = results.has(asked) ? results.get(asked) : 'the server did not say what it did'
     this.#channel.opened.gate.record('git_ref', {
       channel: this.#channel.id,
       repository: this.#repository.name,

@@ -229,8 +229,12 @@ export class PushReader implements CommandReader {
   /** INVARIANT: the only place from which the target gets anything of a push. */
   async #pass(request: PushRequest, quarantine: Quarantine, accepted: readonly Update[]): Promise<void> {
     this.#place = 'passing'
-    this.#answer.passes(accepted)
-    this.#channel.toTarget(pushRequestLines(request, commandsOf(accepted), this.#advertised.objectFormat))
+    const { objectFormat, capabilities } = this.#advertised
+    const { wantsReport } = this.#answer
+    // What the server did is recorded, whether the client asks for it or not.
+    const also = !wantsReport && capabilities.has('report-status') ? ' report-status' : ''
+    this.#answer.passes(accepted, wantsReport || also !== '')
+    this.#channel.toTarget(pushRequestLines({ ...request, also }, commandsOf(accepted), objectFormat))
     if (accepted.some(each => each.new !== null)) {
       const all = accepted.length === request.commands.length
       for await (const chunk of quarantine.pass(accepted, all)) {

@@ -111,16 +111,16 @@ function withoutNewline(bytes: Buffer): Buffer {
   return bytes.at(-1) === 10 ? bytes.subarray(0, -1) : bytes
 }
 
-/** What the target gets: these commands alone, in the client's words. */
+/** What the target gets: these commands alone, in the client's words, and `also`, words of ours. */
 export function pushRequestLines(
-  request: PushRequest,
+  { also = '', ...request }: PushRequest & { readonly also?: string },
   commands: readonly RefCommand[],
   format: 'sha1' | 'sha256',
 ): Buffer {
   const zero = '0'.repeat(format === 'sha1' ? 40 : 64)
   const lines = request.shallow.map(id => dataLine(`shallow ${id}`))
   for (const [i, { ref, old, new: next }] of commands.entries()) {
-    const capable = i === 0 ? `\0 ${request.capabilityText}` : ''
+    const capable = i === 0 ? `\0 ${request.capabilityText}${also}` : ''
     lines.push(dataLine(`${old ?? zero} ${next ?? zero} ${ref}${capable}`))
   }
   lines.push(flushLine)
