@@ -7,7 +7,7 @@ import { Git } from '../../../src/protocols/git/mirror/git.ts'
 import { Intake } from '../../../src/protocols/git/mirror/intake.ts'
 import { mirrorLimits } from '../../../src/protocols/git/mirror/limits.ts'
 import { askNames } from '../../../src/protocols/git/symrefs.ts'
-import { git, MirrorWorld, word } from './mirror-kit.ts'
+import { all, git, MirrorWorld, word } from './mirror-kit.ts'
 
 describe('unsigned commits do not come onto a protected name in two steps', () => {
   test('what HEAD is the server says, and no name that whoever pushes has made', async () => {
@@ -72,12 +72,12 @@ describe('who begins pushes and ends none', () => {
 
   test('keeps nobody else out', async () => {
     using world = new MirrorWorld()
-    const all = await Promise.all(Array.from({ length: 16 }, () => open(world, 'mallory')))
+    const begun = await Promise.all(Array.from({ length: 16 }, () => open(world, 'mallory')))
     await expect(open(world, 'mallory')).rejects.toThrow('16 pushes of yours are under way')
-    all.push(await open(world, 'ada'))
-    await all.shift()!.drop()
-    all.push(await open(world, 'mallory'))
-    await Promise.all(all.map(each => each.drop()))
+    begun.push(await open(world, 'ada'))
+    await begun.shift()!.drop()
+    begun.push(await open(world, 'mallory'))
+    await Promise.all(begun.map(each => each.drop()))
     expect(world.left()).toEqual([])
   })
 
@@ -90,7 +90,7 @@ describe('who begins pushes and ends none', () => {
 
   test('fills no disk: whether there is room is seen again and again', async () => {
     using world = new MirrorWorld()
-    const pack = world.pack([world.commit('large', { a: randomBytes(24 << 20) })])
+    const pack = world.pack([world.commit('large', { a: randomBytes(17 << 20) })])
     const objects = new Git({ repository: world.server, objects: join(world.server, 'objects') }, mirrorLimits)
     let room = 1
     const intake = new Intake(objects, mirrorLimits, { most: 1 << 30, format: 'sha1', hasRoom: () => room-- > 0 })
@@ -98,4 +98,55 @@ describe('who begins pushes and ends none', () => {
     await expect(intake.whole).rejects.toThrow('no room')
     await intake.stop()
   })
+})
+
+test('a secret is found in UTF-16, between carriage returns, in a merge that made it up, and in the messages of commits and tags', async () => {
+  using world = new MirrorWorld({ push: { secrets: true } })
+  const first = world.commit('first', { a: '1\n' })
+  world.direct('main')
+  const key = '-----BEGIN RSA PRIVATE KEY-----'
+  const found = async (ref: string, id: string) => {
+    const { quarantine, facts } = await world.judged([world.update(ref, id)])
+    await quarantine.drop()
+    git(world.clone, ['reset', '-q', first])
+    return facts[0]!.secrets.map(each => `${each.path}:${each.line} ${each.detector}`)
+  }
+  const wide = world.commit('wide', { w: Buffer.from(`\ufeffone\r\n${key}\r\n`, 'utf16le') })
+  expect(await found('refs/heads/x', wide)).toEqual(['w:2 private_key'])
+  expect(await found('refs/heads/x', world.commit('old', { r: `x\r${key}\r` }))).toEqual(['r:1 private_key'])
+  const side = world.commit('side', { b: '2\n' })
+  const names = { a: '1\n', b: '2\n', evil: key }
+  const lines = Object.entries(names).map(([name, text]) => `100644 blob ${world.blob(text)}\t${name}\n`)
+  const tree = git(world.clone, ['mktree'], { input: lines.join('') })
+    .toString()
+    .trim()
+  const merge = git(world.clone, ['commit-tree', '-p', first, '-p', side, '-m', 'Merge', tree]).toString().trim()
+  expect(await found('refs/heads/x', merge)).toEqual(['evil:1 private_key'])
+  const said = world.commit(`said\n\n${key}`, {})
+  expect(await found('refs/heads/x', said)).toEqual(['commit message:3 private_key'])
+  git(world.clone, ['tag', '-a', '-m', key, 'told', first])
+  expect(await found('refs/tags/told', word(world.clone, ['rev-parse', 'told']))).toEqual(['tag message:1 private_key'])
+})
+
+test('what is sent behind a pack while git is still busy with it does not go on with it', async () => {
+  using world = new MirrorWorld()
+  world.commit('first', { a: '1' })
+  world.direct('main')
+  let text = randomBytes(40_000).toString('hex').replaceAll(/.{40}/g, '$&\n')
+  let id = ''
+  for (let i = 0; i < 25; i++) id = world.commit(`${i}`, { a: (text += `${randomBytes(8).toString('hex')}\n`) })
+  const pack = world.pack([id])
+  const updates = [world.update('refs/heads/main', id)]
+  const [header, whole] = [pack.subarray(0, 12), pack.subarray(12)]
+  for (const wait of [3, 8]) {
+    const quarantine = await world.mirrors.quarantine(world.repository, world.target())
+    for (const each of [header, whole]) await quarantine.write(each)
+    await new Promise(resolve => setTimeout(resolve, wait))
+    await quarantine.write(Buffer.alloc(20, 'x'))
+    quarantine.end()
+    const judged = await quarantine.judge(updates).catch((error: unknown) => error as Error)
+    if (judged instanceof Error) expect(judged.message).toContain('bytes behind the end')
+    else expect((await all(quarantine.pass(updates, true))).equals(pack)).toBe(true)
+    await quarantine.drop()
+  }
 })

@@ -4,6 +4,7 @@ import { PushFault } from '../push.ts'
 import type { Confined, Ended } from './confined.ts'
 import { type Git, plain, whyGit } from './git.ts'
 import type { MirrorLimits } from './limits.ts'
+import { isWhole } from './packing.ts'
 
 /** What a whole pack is: its file holds the bytes that came, but where git had to add what a thin pack left out. */
 export interface Pack {
@@ -32,7 +33,7 @@ export class Intake {
   readonly #hasRoom: (bytes: number) => boolean
   readonly #trailerBytes: number
   #resolve!: (pack: Pack) => void
-  #reject!: (why: PushFault) => void
+  #reject!: (why: Error) => void
   #running: Confined | undefined
   #bytes = 0
   #head = Buffer.alloc(0)
@@ -155,23 +156,25 @@ export class Intake {
       this.#fail(this.#whyNot(ended))
       return
     }
-    const file = join(this.#git.place.objects!, 'pack', `pack-${id}.pack`)
     this.#over = true
     clearTimeout(this.#late)
-    this.#resolve({
-      file,
+    const pack: Pack = {
+      file: join(this.#git.place.objects!, 'pack', `pack-${id}.pack`),
       bytes: this.#bytes,
       objects: this.#objects,
       head: this.#head,
       trailer: Buffer.from(this.#trailer),
-    })
+    }
+    isWhole(pack).then(
+      whole => (whole ? this.#resolve(pack) : this.#reject(bytesBehind())),
+      error => this.#reject(error),
+    )
   }
 
   #whyNot(ended: Ended): PushFault {
     const { stderr, cut, status } = ended
     // What git read beyond the end it gives back behind its answer.
-    if (status === 0 && cut === undefined)
-      return new PushFault('bad_pack', 'there are bytes behind the end of the pack')
+    if (status === 0 && cut === undefined) return bytesBehind()
     if (cut === 'time') return tooSlow()
     if (/unresolved delta/.test(stderr))
       return new PushFault(
@@ -203,6 +206,7 @@ export class Intake {
 
 const noRoom = () =>
   new PushFault('not_ready', 'the gateway has no room for a push now', 'tell an operator, and push again later')
+const bytesBehind = () => new PushFault('bad_pack', 'there are bytes behind the end of the pack')
 const tooSlow = () => new PushFault('too_large', 'the pack took too long', 'push in smaller parts')
 
 const mib = (bytes: number): number => Math.floor(bytes / (1 << 20))

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createReadStream, createWriteStream, rmSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { finished } from 'node:stream/promises'
 import { type Git, Unreadable, whyGit } from './git.ts'
 import type { Pack } from './intake.ts'
@@ -13,6 +15,29 @@ export async function* asItCame(pack: Pack): AsyncGenerator<Buffer> {
   if (end > pack.head.length)
     yield* createReadStream(pack.file, { start: pack.head.length, end: end - 1, highWaterMark: piece })
   yield pack.trailer
+}
+
+/**
+ * Whether what came is that pack and nothing else: who sends more while git is still busy with it would have the target read
+ * what nobody has looked at.
+ */
+export async function isWhole(pack: Pack): Promise<boolean> {
+  const file = await open(pack.file)
+  try {
+    const { buffer } = await file.read(Buffer.alloc(pack.head.length), 0, pack.head.length, 0)
+    if (buffer.equals(pack.head)) return (await file.stat()).size === pack.bytes
+  } finally {
+    await file.close()
+  }
+  // Git added what a thin pack left out: only the hash says where what came ends.
+  const hash = createHash(pack.trailer.length === 20 ? 'sha1' : 'sha256')
+  const trailer = pack.trailer
+  let left = pack.bytes - trailer.length
+  for await (const chunk of asItCame(pack)) {
+    hash.update(chunk.subarray(0, left))
+    left -= Math.min(left, chunk.length)
+  }
+  return left === 0 && hash.digest().equals(trailer)
 }
 
 export interface Packing {
