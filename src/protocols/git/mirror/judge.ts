@@ -5,7 +5,7 @@ import { type Git, Unreadable, whyGit } from './git.ts'
 import type { MirrorLimits } from './limits.ts'
 import { type Described, describe, largest, readObjects } from './objects.ts'
 import { type Changed, readNumbers, readRaw } from './paths.ts'
-import { scan } from './secrets.ts'
+import { scan, scanText } from './secrets.ts'
 import type { Verifier } from './signatures.ts'
 
 export interface JudgeOptions {
@@ -159,6 +159,7 @@ export class Judge {
     const [object] = await readObjects(this.#git, [id], objectBytes)
     if (object === undefined) throw new Unreadable('a tag cannot be read')
     const { target, tagger, signed } = readTag(object)
+    await this.#message(facts, object, 'tag message', id)
     facts.tag = { tagger, target, signature: await this.#options.verifier.verify(id, signed, 'tag') }
   }
 
@@ -175,8 +176,17 @@ export class Judge {
     for (const [i, object] of objects.entries()) {
       if (object === undefined) throw new Unreadable('a commit cannot be read')
       const read = readCommit(ids[i]!, object)
+      await this.#message(facts, object, 'commit message', read.id)
       facts.commits.push({ ...read.facts, signature: await this.#options.verifier.verify(read.id, read.signed) })
     }
+  }
+
+  /** Behind the headers: what stands in a message is as public as what stands in a file. */
+  async #message(facts: UpdateFacts, object: Buffer, path: string, commit: string): Promise<void> {
+    if (!this.#options.secrets) return
+    const end = object.indexOf('\n\n')
+    const found = end < 0 ? [] : await scanText(object.subarray(end + 2))
+    facts.secrets.push(...found.slice(0, factBounds.secrets).map(each => ({ ...each, path, commit })))
   }
 
   async #paths(facts: UpdateFacts, base: string | null, to: string, commits: readonly string[]): Promise<void> {

@@ -85,10 +85,23 @@ export async function scan(git: Git, commits: readonly CommitPaths[], limits: Mi
   return { findings, cut }
 }
 
+/** What a message holds: of a commit, of a tag. */
+export async function scanText(text: Buffer): Promise<{ detector: string; line: number }[]> {
+  const found = []
+  for await (const each of added(text, [])) found.push(each)
+  return found
+}
+
+/** In UTF-16 every second byte of what a secret is made of is nothing. */
+function linesOf(text: Buffer): string[] {
+  const all = text.toString('latin1')
+  return (all.includes('\0') ? all.replaceAll('\0', '') : all).split('\n')
+}
+
 async function* added(after: Buffer, before: readonly Buffer[]): AsyncGenerator<{ detector: string; line: number }> {
-  const old = new Set(before.flatMap(text => text.toString('latin1').split('\n')))
+  const old = new Set(before.flatMap(linesOf))
   let [number, looked] = [0, 0]
-  for (const line of after.toString('latin1').split('\n')) {
+  for (const line of linesOf(after)) {
     number++
     if (line.length < 8 || old.has(line)) continue
     looked += line.length
