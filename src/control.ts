@@ -1,22 +1,17 @@
-import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
-import { sql } from 'drizzle-orm'
 import { buildApi } from './api/server.ts'
 import { Approvals } from './approvals/approvals.ts'
 import { measureReviews } from './approvals/metrics.ts'
-import { personalGrants, personalRequests, personalReviews } from './approvals/personal.ts'
-import { decisionOfRequests, requestClass } from './approvals/retention.ts'
 import { raiseAlarm, watchAlarm } from './audit/alarm.ts'
 import { CheckpointCopy } from './audit/copy.ts'
-import type { AuditWriter } from './audit/events.ts'
-import { type PersonalRows, personalEvents } from './audit/personal.ts'
 import { Publisher } from './audit/places/publisher.ts'
 import { originOf, Sequencer } from './audit/sequencer.ts'
 import { type Base, type Running, runRole } from './base.ts'
 import type { Config } from './config.ts'
+import { effectsOf, logClasses, personalRows } from './control-keeping.ts'
+import { openPolicy, webhookSecrets } from './control-policy.ts'
 import { packageRoot, packageVersion } from './db/package-root.ts'
 import { pruneProcesses } from './db/processes.ts'
-import { SallyportError } from './errors.ts'
 import { checkpointKeyOf } from './evidence/checkpoint-key.ts'
 import { OutsideCheckpoints } from './evidence/outside.ts'
 import { openPlaces } from './evidence/places.ts'
@@ -28,37 +23,25 @@ import { createIdentity } from './identity/identity.ts'
 import { type Job, startJobs, startTicks } from './jobs.ts'
 import { secretRef, ticketsKey } from './keys.ts'
 import { logger } from './log.ts'
-import { Following } from './policy/following.ts'
-import type { GateOptions } from './policy/gate.ts'
 import { batchDecisions } from './policy/log/decision-batch.ts'
 import { keepDecisionDays, RecentDays } from './policy/log/decision-days.ts'
-import { decisionClass } from './policy/log/decision-retention.ts'
 import { DecisionExports } from './policy/log/export/exports.ts'
 import { openSinks } from './policy/log/export/open.ts'
-import type { LogClass, Needed } from './policy/log/log-class.ts'
 import { countDecisionLogs, decisionLogs } from './policy/log/metrics.ts'
-import { personalDecisions, personalDivergences } from './policy/log/personal-decisions.ts'
-import type { GitOptions } from './policy/repository/git.ts'
 import { askForLook } from './policy/repository/tracker.ts'
-import type { WebhookSecrets } from './policy/repository/webhooks.ts'
 import { allProtocols } from './protocols/all.ts'
 import { Erasure } from './recording/erasure.ts'
-import { type FloorClass, setFloor } from './recording/floors.ts'
 import { Locks } from './recording/locks.ts'
-import { decisionOfRecordings, sessionOfRecordings } from './recording/log-retention.ts'
 import { measureJournals } from './recording/metrics.ts'
 import { openStore } from './recording/open-store.ts'
-import { type ProposalOptions, Proposals } from './recording/proposals.ts'
+import { Proposals } from './recording/proposals.ts'
 import { ReplayClient } from './recording/replay-client.ts'
 import { Retention } from './recording/retention.ts'
 import { Sealer, sealing } from './recording/sealer.ts'
 import { liveSubjects, sessionsEnded } from './sessions/facts.ts'
-import { personalConnections } from './sessions/personal.ts'
-import { decisionOfSessions, grantOfSessions, liveSession, sessionClass } from './sessions/retention.ts'
 import { Sessions } from './sessions/sessions.ts'
 import { Tickets } from './sessions/tickets.ts'
-import { parsePublicKey, protocolKeys, signingKeys } from './signing-keys.ts'
-import { forgetRequests } from './slack/forget.ts'
+import { protocolKeys, signingKeys } from './signing-keys.ts'
 import { createSlack, type Slack } from './slack/slack.ts'
 
 const log = logger('main')
@@ -233,54 +216,6 @@ export function startControl(config: Config): Promise<Running> {
   })
 }
 
-/** Logs in the order in which they are deleted, each with what the rooms above it still need of its rows. */
-export function logClasses(): LogClass[] {
-  const either =
-    (...needs: readonly Needed[]): Needed =>
-    id =>
-      sql.join(
-        needs.map(need => sql`(${need(id)})`),
-        sql` or `,
-      )
-  return [
-    sessionClass({ needed: sessionOfRecordings }),
-    requestClass({ grant: grantOfSessions, forget: forgetRequests }),
-    decisionClass({
-      decision: either(decisionOfRequests, decisionOfSessions, decisionOfRecordings),
-      session: either(liveSession, sessionOfRecordings),
-    }),
-  ]
-}
-
-/** What the rooms keep of a person, each in its own tables. */
-export function personalRows(): PersonalRows[] {
-  return [
-    personalEvents,
-    personalDecisions,
-    personalDivergences,
-    personalRequests(forgetRequests),
-    personalGrants,
-    personalReviews,
-    personalConnections,
-  ]
-}
-
-/** What a second person's word sets going, in the transaction that writes it down. */
-export function effectsOf(audit: AuditWriter, erasure: Erasure): ProposalOptions['effects'] {
-  return {
-    floor: (tx, { body, proposed_by, answered_by, reason, decision_id }) =>
-      setFloor(tx, audit, {
-        class: body['class'] as FloorClass,
-        keep_s: Number(body['keep_s']),
-        by: proposed_by,
-        confirmed_by: answered_by ?? undefined,
-        reason,
-        decision_id: decision_id ?? '',
-      }),
-    erasure: (tx, { body }) => erasure.check(tx, String(body['subject_id'])), // the job does the rest, and goes on after any stop
-  }
-}
-
 function openSlack(base: Base, approvals: Approvals, identity: Identity): Slack | undefined {
   const { config, database, audit, engine, decisions, ground, now } = base
   if (config.slack === undefined) return undefined
@@ -301,64 +236,6 @@ function openSlack(base: Base, approvals: Approvals, identity: Identity): Slack 
     logger: logger('slack'),
     now,
   })
-}
-
-/** Control's private key for revisions, where the configuration of every host names its public half. */
-function bundleKey({ config, root }: Base): KeyObject {
-  const { privateKey, publicKey } = signingKeys(root, 'bundle-signing')
-  if (!publicKey.equals(parsePublicKey(config.public_keys.bundles))) {
-    throw new SallyportError('bad_config', 'public_keys.bundles does not belong to the root key of control', {
-      remedy: 'run `sallyport keys` and copy what it prints into the configuration of every host',
-    })
-  }
-  return privateKey
-}
-
-function gitOptions(config: Config, ref: string, mirror: string): GitOptions {
-  const { source, folder, token, ca, ssh, signatures } = config.policy
-  return {
-    source,
-    ref,
-    folder,
-    token: token === undefined ? undefined : secretRef(token),
-    ca,
-    ssh: ssh && { key: secretRef(ssh.key), host_keys: ssh.host_keys },
-    signatures,
-    dir: join(config.data, mirror),
-  }
-}
-
-function gateOptions({ policy, recording, secrets }: Config, registry: Registry): GateOptions {
-  return {
-    opa: policy.opa,
-    protocols: registry.policyChecks({ keepsOriginals: (recording.originals_recipients ?? []).length > 0 }),
-    secrets: Object.keys(secrets),
-  }
-}
-
-function openPolicy(base: Base, registry: Registry): Following {
-  const { config, database, notices, url, audit, engine, row } = base
-  const { ref, shadow_ref, poll_s } = config.policy
-  return new Following({
-    database,
-    notices,
-    url,
-    audit,
-    engine,
-    process_id: row.id,
-    key: bundleKey(base),
-    git: gitOptions(config, ref, 'policy-mirror'),
-    shadow: shadow_ref === undefined ? undefined : gitOptions(config, shadow_ref, 'policy-shadow'),
-    gate: gateOptions(config, registry),
-    first_admins: config.first_admins,
-    poll_s,
-  })
-}
-
-function webhookSecrets({ policy: { webhooks = {} } }: Config): WebhookSecrets {
-  return Object.fromEntries(
-    Object.entries(webhooks).map(([sender, ref]) => [sender, secretRef(ref)]),
-  ) satisfies WebhookSecrets
 }
 
 /** What this deployment does not promise, in sentences for `sallyport status`. */

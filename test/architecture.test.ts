@@ -22,7 +22,16 @@ const level: Record<string, number> = {
   web: 8,
   dev: 9,
 }
-const top = new Set(['main.ts', 'base.ts', 'control.ts', 'worker.ts', 'replay.ts', 'jobs.ts'])
+const top = new Set([
+  'main.ts',
+  'base.ts',
+  'control.ts',
+  'control-keeping.ts',
+  'control-policy.ts',
+  'worker.ts',
+  'replay.ts',
+  'jobs.ts',
+])
 
 function filesBelow(dir: string): string[] {
   return readdirSync(dir).flatMap(name => {

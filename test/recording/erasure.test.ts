@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { effectsOf, personalRows } from '../../src/control.ts'
+import { effectsOf, personalRows } from '../../src/control-keeping.ts'
 import { newId } from '../../src/ids.ts'
 import type { Engine } from '../../src/policy/engine.ts'
 import { batchDecisions } from '../../src/policy/log/decision-batch.ts'

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createAuditWriter } from '../../src/audit/writer.ts'
 import { digest } from '../../src/canonical.ts'
-import { logClasses } from '../../src/control.ts'
+import { logClasses } from '../../src/control-keeping.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import { newId } from '../../src/ids.ts'
 import type { Engine } from '../../src/policy/engine.ts'

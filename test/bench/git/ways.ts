@@ -1,12 +1,7 @@
-import { mkdtempSync } from 'node:fs'
-import { join } from 'node:path'
-import type { Resource } from '../../../src/gateway/protocol.ts'
 import { through } from '../../../src/protocols/ssh/client.ts'
-import { prepare } from '../../../src/protocols/ssh/tickets.ts'
-import { Secret } from '../../../src/secret.ts'
 import type { Person } from '../../support/person.ts'
 import type { System } from '../live/system.ts'
-import { directWay } from '../ssh/ways.ts'
+import { directWay, takeTicket } from '../ssh/ways.ts'
 
 /** One way to the same repositories: what git starts in the place of ssh, and what stands before a path. */
 export interface GitWay {
@@ -28,30 +23,8 @@ export function straight(system: System, folder: string, repositories: string): 
 
 /** Through the gateway, as `sallyport connect` would go. */
 export async function gatewayWay(who: Person, folder: string, resource: string): Promise<GitWay> {
-  const { offer, secret } = prepare()
-  const { status, body } = await who.post('/api/tickets', { resource, role: 'writer', offer })
-  if (status !== 201) throw new Error(`no ticket: ${JSON.stringify(body)}`)
-  const answer = body as unknown as {
-    id: string
-    secret: string
-    host: string
-    port: number
-    resource: Resource
-    role: string
-    credential: Record<string, string>
-    published: Record<string, string>
-  }
-  const words = through(
-    {
-      ...answer,
-      secret: new Secret(answer.secret),
-      prepared: secret,
-      ca_file: '',
-      expires_at_ms: 0,
-      folder: mkdtempSync(join(folder, 'ticket-')),
-    },
-    resource,
-  )
+  const { ticket } = await takeTicket(who, folder, resource, 'writer')
+  const words = through(ticket, resource)
   return { name: 'sallyport', ssh: quoted(words), url: repository => `${resource}:${repository}.git` }
 }
 

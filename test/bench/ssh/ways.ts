@@ -45,10 +45,10 @@ export interface BenchTicket {
   readonly way: Way
 }
 
-/** Through the gateway, as `sallyport connect` would go. */
-export async function ticketWay(who: Person, folder: string, resource = 'web-1'): Promise<BenchTicket> {
+/** A ticket as a client's start is told of it. @throws Error with what the API said, where it gives none. */
+export async function takeTicket(who: Person, folder: string, resource: string, role: string) {
   const { offer, secret } = prepare()
-  const { status, body } = await who.post('/api/tickets', { resource, role: 'operator', offer })
+  const { status, body } = await who.post('/api/tickets', { resource, role, offer })
   if (status !== 201) throw new Error(`no ticket: ${JSON.stringify(body)}`)
   const answer = body as unknown as {
     id: string
@@ -61,26 +61,25 @@ export async function ticketWay(who: Person, folder: string, resource = 'web-1')
     published: Record<string, string>
   }
   mkdirSync(folder, { recursive: true })
-  const { argv } = client(
-    {
-      ...answer,
-      secret: new Secret(answer.secret),
-      prepared: secret,
-      ca_file: '',
-      expires_at_ms: 0,
-      folder: mkdtempSync(join(folder, 'ticket-')),
-    },
-    [],
-  )
-  const port = argv.indexOf('-p')
-  const options = [...quiet, ...argv.slice(1, port), '-o', `Port=${answer.port}`]
-  return {
-    id: answer.id,
-    key: secret,
-    host: answer.host,
-    port: answer.port,
-    way: { name: 'sallyport', options, host: answer.host },
+  const ticket = {
+    ...answer,
+    secret: new Secret(answer.secret),
+    prepared: secret,
+    ca_file: '',
+    expires_at_ms: 0,
+    folder: mkdtempSync(join(folder, 'ticket-')),
   }
+  return { ticket, key: secret }
+}
+
+/** Through the gateway, as `sallyport connect` would go. */
+export async function ticketWay(who: Person, folder: string, resource = 'web-1'): Promise<BenchTicket> {
+  const { ticket, key } = await takeTicket(who, folder, resource, 'operator')
+  const { argv } = client(ticket, [])
+  const port = argv.indexOf('-p')
+  const options = [...quiet, ...argv.slice(1, port), '-o', `Port=${ticket.port}`]
+  const { id, host } = ticket
+  return { id, key, host, port: ticket.port, way: { name: 'sallyport', options, host } }
 }
 
 /** As the person's own settings go there. */
