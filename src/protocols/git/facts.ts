@@ -67,6 +67,8 @@ export const UpdateFacts = T.Object(
     /** Ids of commits that no ref of the target reaches any more, newest first, and how many there are. */
     lost: T.Array(Text),
     lost_total: Count,
+    /** Whether the gateway keeps what is lost, with its files; null where nothing is. */
+    kept: Nullable(T.Boolean()),
     paths: T.Array(Path),
     paths_total: Count,
     secrets: T.Array(Finding),

@@ -36,6 +36,19 @@ export interface RefUpdate {
   readonly new: string | null
 }
 
+/** What an update takes off the target: commits that nothing reaches any more, or an annotated tag. */
+export interface Kept {
+  /** By which `sallyport git restore` brings it back. */
+  readonly id: string
+  readonly ref: string
+  readonly old: string
+  readonly new: string | null
+  readonly commits: number
+  /** Of the bundle with all of it; null where the gateway could not keep its files, and why. */
+  readonly bytes: number | null
+  readonly without: string | null
+}
+
 export interface Quarantine {
   /** The next piece of the pack. A promise: write on when it resolves. It rejects with a `PushFault`, as everything here does. */
   write(chunk: Buffer): Promise<void> | undefined
@@ -45,8 +58,8 @@ export interface Quarantine {
   readonly whole: Promise<{ readonly bytes: number; readonly objects: number }>
   /** Once it is whole; at once for a push of deletions alone, which has no pack. In the order of the updates. */
   judge(updates: readonly RefUpdate[]): Promise<readonly UpdateFacts[]>
-  /** Before anything goes on, also of deletions alone: what these updates will lose is kept, while the target still has it. */
-  preserve(accepted: readonly RefUpdate[]): Promise<void>
+  /** Before anything goes on, also of deletions alone: what these updates will lose is kept from now on. */
+  preserve(accepted: readonly RefUpdate[]): Promise<readonly Kept[]>
   /**
    * What the target gets. `all`: nothing that the client asked for was refused, not even before it was judged, and the same
    * bytes go on; else a pack of what these need, so that no object of a refused update reaches the target.

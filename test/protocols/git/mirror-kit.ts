@@ -40,15 +40,16 @@ export interface Pushed extends RefUpdate {
 
 /** A server's repository, a person's clone of it, and the mirrors of a gateway between them. */
 export class MirrorWorld implements Disposable {
-  readonly root = mkdtempSync(join(tmpdir(), 'sallyport-mirror-'))
-  readonly server = join(this.root, 'server.git')
-  readonly clone = join(this.root, 'clone')
-  readonly folder = join(this.root, 'gateway')
+  readonly root: string
+  readonly server: string
+  readonly clone: string
+  readonly folder: string
   mirrors: GitMirrors
   /** Connections to the server so far. */
   fetches = 0
   protocol = 'version=2'
   readonly options: NonNullable<Options['push']>
+  readonly format: 'sha1' | 'sha256'
   readonly #limits: Partial<MirrorLimits>
 
   constructor(
@@ -56,17 +57,28 @@ export class MirrorWorld implements Disposable {
       filter?: boolean
       limits?: Partial<MirrorLimits>
       push?: NonNullable<Options['push']>
-      format?: string
+      format?: 'sha1' | 'sha256'
+      /** The world of another process. */
+      root?: string
     } = {},
   ) {
-    const format = `--object-format=${with_.format ?? 'sha1'}`
+    this.root = with_.root ?? mkdtempSync(join(tmpdir(), 'sallyport-mirror-'))
+    this.server = join(this.root, 'server.git')
+    this.clone = join(this.root, 'clone')
+    this.folder = join(this.root, 'gateway')
+    this.format = with_.format ?? 'sha1'
+    this.options = with_.push ?? {}
+    this.#limits = with_.limits ?? {}
+    if (with_.root === undefined) this.#make(with_.filter !== false)
+    this.mirrors = new GitMirrors(this.folder, this.#limits)
+  }
+
+  #make(filter: boolean): void {
+    const format = `--object-format=${this.format}`
     git(this.root, ['init', '-q', '--bare', '-b', 'main', format, this.server])
     git(this.root, ['init', '-q', '-b', 'main', format, this.clone])
     git(this.clone, ['remote', 'add', 'origin', this.server])
-    if (with_.filter !== false) git(this.server, ['config', 'uploadpack.allowFilter', 'true'])
-    this.options = with_.push ?? {}
-    this.#limits = with_.limits ?? {}
-    this.mirrors = new GitMirrors(this.folder, this.#limits)
+    if (filter) git(this.server, ['config', 'uploadpack.allowFilter', 'true'])
   }
 
   /** The gateway starts again. */
@@ -97,8 +109,8 @@ export class MirrorWorld implements Disposable {
     return status === 0 ? String(stdout).trim() : null
   }
 
-  target(format: 'sha1' | 'sha256' = 'sha1'): TargetSide {
-    return { refs: this.refs(), head: this.head(), object_format: format, fetch: () => this.#fetch() }
+  target(): TargetSide {
+    return { refs: this.refs(), head: this.head(), object_format: this.format, fetch: () => this.#fetch() }
   }
 
   async #fetch(): Promise<Duplex> {

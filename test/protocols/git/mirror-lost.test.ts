@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -73,6 +74,48 @@ async function asked(world: MirrorWorld, line: string, server = '# service'): Pr
   })
   return Buffer.concat(out)
 }
+
+test('policy is told when what a push loses cannot be kept, and why is told to who looks for it', async () => {
+  for (const [protocol, limits, why] of [
+    ['version=2', {}, null],
+    ['', {}, /could not read the repository/],
+    ['version=2', { lost_bytes: 4_096 }, /./],
+  ] as const) {
+    using world = new MirrorWorld({ limits, filter: protocol !== '' })
+    world.protocol = protocol
+    const first = world.commit('first', { a: 'a\n' })
+    world.commit('second', { a: randomBytes(20_000).toString('base64') })
+    world.direct('main')
+    const [facts] = await world.push([world.update('refs/heads/main', first)])
+    expect(facts).toMatchObject({ kind: 'force', lost_total: 1, kept: why === null })
+    const [tip] = world.mirrors.lost(whose)
+    expect(tip).toMatchObject({ commits: 1, without: why === null ? null : expect.stringMatching(why) })
+    expect(world.mirrors.bundle(whose, tip!.id) === undefined).toBe(why !== null)
+  }
+})
+
+test('what one update loses is kept also where another one of its push is refused; of an annotated tag the tag is', async () => {
+  using world = new MirrorWorld()
+  const first = world.commit('first', { a: 'a\n' })
+  const second = world.commit('second', { a: 'b\n' })
+  git(world.clone, ['tag', '-a', '-m', 'one', 'v1', first])
+  world.direct('main', 'v1')
+  const updates = [
+    world.update('refs/heads/main', first),
+    world.update('refs/heads/other', second),
+    world.update('refs/tags/v1', null),
+  ]
+  const { quarantine, facts } = await world.judged(updates)
+  expect(facts.map(each => each.kept)).toEqual([true, null, true])
+  await quarantine.settled(await quarantine.preserve([updates[0]!, updates[2]!]).then(() => [updates[0]!, updates[2]!]))
+  await quarantine.drop()
+  const fresh = join(world.root, 'fresh')
+  git(world.root, ['clone', '-q', '--bare', '-b', 'main', '--single-branch', '--no-tags', world.server, fresh])
+  for (const { id, ref } of world.mirrors.lost(whose))
+    git(fresh, ['fetch', '-q', world.mirrors.bundle(whose, id)!, `${ref}:refs/back/${ref.slice(5)}`])
+  expect(word(fresh, ['cat-file', '-t', 'refs/back/tags/v1'])).toBe('tag')
+  expect(word(fresh, ['show', 'refs/back/heads/main:a'])).toBe('b')
+})
 
 test('a client that goes before it has the answer of its force-push loses nothing: what may be lost is kept', async () => {
   using world = new MirrorWorld()

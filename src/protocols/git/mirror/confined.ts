@@ -40,14 +40,15 @@ export type Pipes = 'input' | 'output' | 'channel' | 'none'
 
 /**
  * Starts a program on hostile input: an environment that holds only what is given, limits of memory, processor time and file
- * size, a deadline, bounded output; it and everything it started are gone when `ended` resolves. A signal, a crash and a
- * failed start are all an answer, never an exception.
+ * size, a deadline, bounded output; it and everything it started are gone when `ended` resolves, and when this process is
+ * gone. A signal, a crash and a failed start are all an answer, never an exception.
  */
 export function confine(command: readonly string[], how: Confinement, pipes: Pipes = 'none'): Confined {
   const { max_output = 32 << 20, max_stderr = 64 << 10 } = how
   const blocks = Math.ceil((how.max_file ?? 64 * 2 ** 30) / 512)
-  const limits = `umask 077; ulimit -v ${how.memory_kib} 2>/dev/null; ulimit -f ${blocks} && ulimit -t ${how.cpu_s} && ulimit -c 0 && exec "$@"`
-  const child = spawn('/bin/sh', ['-c', limits, 'sh', ...command], {
+  const limits = `umask 077; ulimit -v ${how.memory_kib} 2>/dev/null; ulimit -f ${blocks} && ulimit -t ${how.cpu_s} && ulimit -c 0 || exit`
+  const leash = pipes === 'channel' ? 5 : 3
+  const child = spawn('/bin/sh', ['-c', `${limits}; ${onLeash(leash)} exec "$@"`, 'sh', ...command], {
     cwd: how.cwd,
     env: how.env,
     detached: true,
@@ -56,6 +57,7 @@ export function confine(command: readonly string[], how: Confinement, pipes: Pip
       how.to ?? 'pipe',
       'pipe',
       ...(pipes === 'channel' ? ['pipe' as const, 'pipe' as const] : []),
+      'pipe',
     ],
   })
   const kept: Buffer[] = []
@@ -92,9 +94,19 @@ export function confine(command: readonly string[], how: Confinement, pipes: Pip
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     if (stderr.length < max_stderr) stderr += text
   })
+  ;(child.stdio.at(-1) as Readable | undefined)?.resume()
   for (const pipe of child.stdio) pipe?.on('error', () => {}) // a child that does not read its input is not a fault
   if (pipes !== 'input') child.stdin?.end(how.input)
   return { child, ended, kill }
+}
+
+/**
+ * INVARIANT: what is killed with no word leaves no child behind that still writes: one more pipe, of which this process holds
+ * the other end, closes with it, and who reads it ends the whole group.
+ */
+function onLeash(fd: number): string {
+  const others = fd === 5 ? '3>&- 4>&-' : ''
+  return `{ read -r _ <&${fd}; kill -KILL 0; } </dev/null >/dev/null 2>&1 ${others} & exec ${fd}<&-;`
 }
 
 /** The two further pipes of a child that talks to a target: what it says, and where it hears. */

@@ -84,6 +84,7 @@ export class Judge {
       commits_total: 0,
       lost: [],
       lost_total: 0,
+      kept: null,
       paths: [],
       paths_total: 0,
       secrets: [],

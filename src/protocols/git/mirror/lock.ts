@@ -1,54 +1,50 @@
-import { linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { hash } from 'node:crypto'
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { startOf } from '../../../db/owner.ts'
 import { SallyportError } from '../../../errors.ts'
 
 const retry_ms = 20
-/** A theft takes no time at all: who left its mark behind died in the middle. */
-const theft_ms = 10_000
 
-/** Who a process is: numbers of processes are used again, their starts are not. */
-export const self = identity(process.pid)
+/** Who a process is: numbers of processes are used again, also at the same time after a restart of the machine. */
+export const self = `${process.pid} ${lifeOf(process.pid)}`
 
-function identity(pid: number): string {
-  return `${pid} ${startOf(pid) ?? '-'}`
+function lifeOf(pid: number): string | undefined {
+  const start = startOf(pid)
+  return start === undefined ? undefined : hash('sha256', `${boot()} ${start}`).slice(0, 16)
 }
 
-function startOf(pid: number): string | undefined {
+function boot(): string {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
   } catch {
-    return undefined
+    return ''
   }
 }
 
 /** Whether the process that named itself so still lives. */
 export function isAlive(who: string): boolean {
-  const [, pid, start] = /^(\d{1,10}) (\d+|-)$/.exec(who.trim()) ?? []
-  if (pid === undefined) return false
-  if (start !== '-') return startOf(Number(pid)) === start
-  try {
-    process.kill(Number(pid), 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
+  const [, pid, life] = /^(\d{1,10}) ([0-9a-f]{16})$/.exec(who.trim()) ?? []
+  return pid !== undefined && lifeOf(Number(pid)) === life
 }
 
 const queues = new Map<string, Promise<unknown>>()
 
-/** One at a time among everything that runs on this machine: the tasks of this process by a queue, the workers by a file. */
+/**
+ * One at a time among everything that runs on this machine: the tasks of this process by a queue, the workers by a file.
+ * `inherited`: whoever had it before died in the middle of it.
+ */
 export async function alone<X>(
   file: string,
   wait: { readonly ms: number; readonly signal?: AbortSignal | undefined },
-  run: () => Promise<X>,
+  run: (inherited: boolean) => Promise<X>,
 ): Promise<X> {
   const before = queues.get(file) ?? Promise.resolve()
   const mine = before.then(async () => {
     wait.signal?.throwIfAborted()
-    await take(file, wait)
+    const inherited = await take(file, wait)
     try {
-      return await run()
+      return await run(inherited)
     } finally {
       rmSync(file, { force: true })
     }
@@ -61,35 +57,67 @@ export async function alone<X>(
   return mine
 }
 
-async function take(file: string, wait: { ms: number; signal?: AbortSignal | undefined }): Promise<void> {
+async function take(file: string, wait: { ms: number; signal?: AbortSignal | undefined }): Promise<boolean> {
   for (const until = performance.now() + wait.ms; !create(file); await sleep(retry_ms)) {
     wait.signal?.throwIfAborted()
-    const owner = read(file)
-    if (owner !== undefined && !isAlive(owner)) steal(file)
+    if (inherit(file)) return true
     if (performance.now() > until)
       throw new SallyportError('not_ready', 'the gateway is busy with this repository for another push', {
         remedy: 'push again in a few minutes',
       })
   }
+  return false
 }
 
-/** INVARIANT: a lock is taken from a dead owner by one thief at a time, so that no thief takes it from the one before. */
-function steal(file: string): void {
+/**
+ * Takes the lock of a dead owner, if it has one: it is this process's then. INVARIANT: one thief at a time, so that none
+ * takes it from the one before.
+ */
+export function inherit(file: string): boolean {
+  if (!isDead(file)) return false
   const mark = `${file}.steal`
-  const old = statSync(mark, { throwIfNoEntry: false })?.mtimeMs
-  if (old !== undefined && Date.now() - old > theft_ms) rmSync(mark, { force: true })
-  if (!create(mark)) return
+  if (!create(mark)) {
+    if (isDead(mark)) putAside(mark)
+    return false
+  }
   try {
-    const owner = read(file)
-    if (owner !== undefined && !isAlive(owner)) rmSync(file, { force: true })
+    if (!isDead(file)) return false
+    const draft = draftOf(file)
+    writeFileSync(draft, self, { mode: 0o600 })
+    renameSync(draft, file)
+    return true
   } finally {
     rmSync(mark, { force: true })
   }
 }
 
+/** What dead processes left of a lock in its folder; the lock itself is inherited. */
+export function isLeftOver(folder: string, name: string): boolean {
+  return /^lock(?:\.steal)?\.\d+(?:\.dead)?$/.test(name) && isDead(`${folder}/${name}`)
+}
+
+function isDead(file: string): boolean {
+  const owner = read(file)
+  return owner !== undefined && !isAlive(owner)
+}
+
+/** A thief died in the middle. Another may have taken its place in between: that one's mark goes back. */
+function putAside(mark: string): void {
+  const aside = `${draftOf(mark)}.dead`
+  try {
+    renameSync(mark, aside)
+    if (!isDead(aside)) linkSync(aside, mark)
+  } catch {
+    // somebody else was first
+  }
+  rmSync(aside, { force: true })
+}
+
+const draftOf = (file: string): string => `${file}.${process.pid}`
+
 /** It is there with its owner's name in it, or it is not there. */
 function create(file: string): boolean {
-  const draft = `${file}.${process.pid}`
+  const draft = draftOf(file)
   writeFileSync(draft, self, { mode: 0o600 })
   try {
     linkSync(draft, file)

@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { faultMessage, logger } from '../../../log.ts'
-import type { RefUpdate, TargetSide } from '../push.ts'
+import type { Kept, RefUpdate, TargetSide } from '../push.ts'
 import { bring } from './bring.ts'
 import type { Git } from './git.ts'
 import type { MirrorLimits } from './limits.ts'
 import type { Mirror } from './mirror.ts'
 import { describe } from './objects.ts'
 import { writeBundle } from './packing.ts'
-import { mark, type Whose } from './store.ts'
+import { mark, replace, type Store, type Whose } from './store.ts'
 
 const log = logger('gateway')
 
@@ -36,9 +36,15 @@ export interface LostTip {
   readonly without: string | null
 }
 
+/** What a push in quarantine is about to lose, as it lies there: a crash between here and the target's answer loses none of it. */
+interface Staged {
+  readonly whose: Whose
+  readonly tip: LostTip
+  readonly file: string | null
+}
+
 export interface Preserving {
   readonly git: Git
-  readonly mirror: Mirror
   readonly target: TargetSide
   readonly limits: MirrorLimits
   readonly by: By
@@ -58,7 +64,7 @@ const idPattern = /^[0-9a-f]{16}$/
 export class Lost {
   readonly #folder: string
   readonly #limits: MirrorLimits
-  readonly #staged = new Map<string, { readonly tip: LostTip; readonly file: string | null; readonly folder: string }>()
+  readonly #staged = new Map<string, Staged>()
 
   constructor(folder: string, whose: Whose, limits: MirrorLimits) {
     this.#folder = folder
@@ -72,7 +78,7 @@ export class Lost {
     if (!existsSync(this.#folder)) return []
     return readdirSync(this.#folder)
       .filter(name => idPattern.test(name.replace(/\.json$/, '')) && name.endsWith('.json'))
-      .flatMap(name => readTip(join(this.#folder, name)))
+      .flatMap(name => readJson<LostTip>(join(this.#folder, name)) ?? [])
       .sort((a, b) => b.at_ms - a.at_ms || (a.id < b.id ? 1 : -1))
   }
 
@@ -102,49 +108,66 @@ export class Lost {
   }
 
   /**
-   * Sets aside what these updates will lose, while the target still has its files: they are fetched. What cannot be had, or is
-   * too large, is said in the facts; it does not keep the push from going on, which policy has allowed.
+   * Sets aside what these updates would lose, each for itself, while the target still has its files: they are fetched. What
+   * cannot be had, or is too large, is told as not kept: policy says whether it goes on.
    */
-  async preserve(updates: readonly RefUpdate[], how: Preserving): Promise<void> {
-    const after = new Map(how.target.refs)
-    for (const { ref, new: id } of updates) id === null ? after.delete(ref) : after.set(ref, id)
-    const tips = [...new Set(after.values())]
-    const known = await describe(how.git, [...tips, ...updates.flatMap(each => each.old ?? [])])
-    for (const { ref, old, new: id } of updates) {
+  async stage(losing: readonly RefUpdate[], how: Preserving): Promise<void> {
+    const refs = new Set(losing.map(each => each.ref))
+    const left = [...how.target.refs].filter(([ref]) => ref !== 'HEAD' && !refs.has(ref)).map(([, id]) => id)
+    const known = await describe(how.git, [...left, ...losing.flatMap(each => [each.old ?? [], each.new ?? []].flat())])
+    const rest = [...new Set(left)].filter(id => known.has(id))
+    const news = losing.flatMap(each => each.new ?? []).filter(id => known.has(id))
+    if (losing.length > 1 && how.hasRoom()) await this.#fetchAll(losing, [...rest, ...news], known, how)
+    for (const { ref, old, new: id } of losing) {
       if (old === null || !known.has(old) || this.#staged.has(`${ref} ${old}`)) continue
-      if (id !== null && (await isAncestor(how.git, old, id))) continue
-      const made = tip(ref, old, id, id === null ? 'delete' : 'force')
-      const saved = await this.#save(
-        made,
-        tips.filter(each => known.has(each)),
-        how,
-      )
-      this.#staged.set(`${ref} ${old}`, {
-        folder: how.folder,
-        file: saved.file,
-        tip: { ...made, by: how.by, ...saved.facts },
-      })
+      const made = { ...tip(ref, old, id, id === null ? 'delete' : 'force'), by: how.by }
+      const without = id !== null && known.has(id) ? [...rest, id] : rest
+      const { file, facts } = await this.#save(made, known.get(old)!.type, without, how)
+      this.#staged.set(`${ref} ${old}`, { whose: this.whose, file, tip: { ...made, ...facts } })
     }
   }
 
-  /** The target took these: what they lost is kept from now on. */
+  /** Whether what an update loses is kept; null where it loses nothing. */
+  keeps({ ref, old }: RefUpdate): boolean | null {
+    const staged = this.#staged.get(`${ref} ${old}`)
+    if (staged !== undefined) return staged.tip.commits === 0 && staged.file === null ? null : staged.file !== null
+    const before = old === null ? this.list().find(each => each.ref === ref && each.new === null) : undefined
+    return before === undefined || before.how === 'seen' ? false : before.commits === 0 || before.bytes !== null
+  }
+
+  /** They are about to go on: from now on what they lose is kept, whatever happens to this process. */
+  accepted(updates: readonly RefUpdate[], folder: string): Kept[] {
+    return updates.flatMap(({ ref, old }) => {
+      const staged = this.#staged.get(`${ref} ${old}`)
+      if (staged === undefined || nothing(staged)) return []
+      replace(join(folder, `${staged.tip.id}.json`), JSON.stringify(staged))
+      const { id, commits, bytes, without } = staged.tip
+      return [{ id, ref, old: staged.tip.old, new: staged.tip.new, commits, bytes, without }]
+    })
+  }
+
+  /** The target took these, or may have: what they lost is kept from now on. */
   async settled(taken: readonly RefUpdate[], mirror: Mirror): Promise<void> {
     let kept = false
     for (const { ref, old } of taken) {
       const staged = this.#staged.get(`${ref} ${old}`)
       if (staged === undefined) continue
       this.#staged.delete(`${ref} ${old}`)
-      mark(this.#folder, this.whose)
-      if (staged.file !== null) renameSync(staged.file, join(this.#folder, `${staged.tip.id}.bundle`))
-      this.#write(staged.tip)
+      this.#take(staged)
       kept = true
     }
     if (kept) await this.#keep(mirror)
   }
 
-  /** A push is over: what it set aside and did not lose is forgotten. */
-  dropped(folder: string): void {
-    for (const [key, staged] of this.#staged) if (staged.folder === folder) this.#staged.delete(key)
+  /** What a process that died had accepted. */
+  adopt(staged: Staged): void {
+    if (staged.file === null || existsSync(staged.file)) this.#take(staged)
+  }
+
+  #take({ tip, file }: Staged): void {
+    mark(this.#folder, this.whose)
+    if (file !== null) renameSync(file, join(this.#folder, `${tip.id}.bundle`))
+    this.#write(tip)
   }
 
   /** Deletes what `goes` says; and what is more than is kept of one repository, oldest first. @returns how many. */
@@ -155,38 +178,68 @@ export class Lost {
       rmSync(join(this.#folder, `${id}.json`), { force: true })
     }
     if (gone.length > 0) await this.#keep(mirror)
+    this.#clear()
     return gone.length
+  }
+
+  /** Whoever died between the two files of one of them left the first. */
+  #clear(): void {
+    if (!existsSync(this.#folder)) return
+    const before = Date.now() - this.#limits.push_ms
+    for (const name of readdirSync(this.#folder)) {
+      const file = join(this.#folder, name)
+      const half = name.endsWith('.new') || !existsSync(file.replace(/\.bundle$/, '.json'))
+      if (half && (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? before) < before) rmSync(file, { force: true })
+    }
+  }
+
+  /** For many at once: one way to the target in the place of one for each. What it does not bring each asks for itself. */
+  async #fetchAll(
+    losing: readonly RefUpdate[],
+    without: readonly string[],
+    known: ReadonlyMap<string, unknown>,
+    how: Preserving,
+  ): Promise<void> {
+    const olds = losing.flatMap(each => each.old ?? []).filter(id => known.has(id))
+    if (olds.length === 0) return
+    await this.#fetch(`${[...olds, ...without.map(id => `^${id}`)].join('\n')}\n`, how).catch(error =>
+      log.info({ ...this.whose, reason: faultMessage(error) }, 'what a push loses is not to be had at once'),
+    )
+  }
+
+  /** The files that are reached so and not here. */
+  async #fetch(input: string, { git, limits, target, signal }: Preserving): Promise<void> {
+    const walk = ['rev-list', '--objects', '--no-object-names', '--missing=print', '--stdin']
+    const objects = (await git.text(walk, { input, signal, max_output: 256 << 20 })).split('\n')
+    const missing = objects.filter(line => line.startsWith('?')).map(line => line.slice(1))
+    if (missing.length === 0) return
+    const how = { limits, timeout_ms: limits.sync_ms, max_file: limits.lost_bytes, signal }
+    await bring(git, await target.fetch(), missing, how)
   }
 
   async #save(
     made: LostTip,
+    type: string,
     tips: readonly string[],
     how: Preserving,
   ): Promise<{ file: string | null; facts: Pick<LostTip, 'commits' | 'bytes' | 'without'> }> {
-    const { git, limits, target, signal } = how
+    const { git, limits, signal } = how
     const input = `${[made.old, ...tips.map(id => `^${id}`)].join('\n')}\n`
     const lines = (await git.text(['rev-list', '--boundary', '--stdin'], { input, signal }))
       .split('\n')
       .filter(line => line !== '')
     const boundary = lines.filter(line => line.startsWith('-')).map(line => line.slice(1))
     const commits = lines.length - boundary.length
-    if (commits === 0)
+    if (commits === 0 && (type !== 'tag' || tips.includes(made.old)))
       return { file: null, facts: { commits, bytes: null, without: 'all of it is reached by other refs' } }
     // A full disk would end every session of this gateway, and who pushes can make any number of losses.
     if (!how.hasRoom())
       return { file: null, facts: { commits, bytes: null, without: 'the gateway had no room for its files' } }
+    // Of an annotated tag the commit stays: who brings it back needs that.
+    if (commits === 0) boundary.push((await git.text(['rev-parse', '--verify', `${made.old}^{}`], { signal })).trim())
     const file = join(how.folder, `${made.id}.bundle`)
     try {
-      const walk = ['rev-list', '--objects', '--no-object-names', '--missing=print', '--stdin']
-      const objects = (await git.text(walk, { input, signal, max_output: 256 << 20 })).split('\n')
-      const missing = objects.filter(line => line.startsWith('?')).map(line => line.slice(1))
-      if (missing.length > 0)
-        await bring(git, await target.fetch(), missing, {
-          limits,
-          timeout_ms: limits.sync_ms,
-          max_file: limits.lost_bytes,
-          signal,
-        })
+      await this.#fetch(input, how)
       const packing = { of: [made.old], without: tips, timeout_ms: limits.sync_ms, signal }
       const bytes = await writeBundle(git, {
         ...packing,
@@ -199,6 +252,7 @@ export class Lost {
       if (bytes !== undefined) return { file, facts: { commits, bytes, without: null } }
       return { file: null, facts: { commits, bytes: null, without: 'its files are larger than the gateway keeps' } }
     } catch (error) {
+      if (signal.aborted) throw error
       log.warn(
         { ...this.whose, ref: made.ref, reason: faultMessage(error) },
         'what a push loses is kept without its files',
@@ -213,9 +267,7 @@ export class Lost {
 
   #write(made: LostTip): void {
     mark(this.#folder, this.whose)
-    const file = join(this.#folder, `${made.id}.json`)
-    writeFileSync(`${file}.new`, `${JSON.stringify(made)}\n`, { mode: 0o600 })
-    renameSync(`${file}.new`, file)
+    replace(join(this.#folder, `${made.id}.json`), `${JSON.stringify(made)}\n`)
   }
 }
 
@@ -224,14 +276,22 @@ function tip(ref: string, old: string, id: string | null, how: LostTip['how']): 
   return { ...made, by: null, commits: 0, bytes: null, without: null }
 }
 
-async function isAncestor(git: Git, from: string, to: string): Promise<boolean> {
-  return (await git.try(['merge-base', '--is-ancestor', from, to])).status === 0
+/** All of it stays where it is. */
+const nothing = ({ tip, file }: Staged): boolean => file === null && tip.commits === 0
+
+/** Of a process that died while its push may have been on the target: what that would lose is kept. */
+export function adoptLost(folder: string, store: Store, limits: MirrorLimits): void {
+  for (const name of readdirSync(folder)) {
+    if (!name.endsWith('.json') || !idPattern.test(name.slice(0, -5))) continue
+    const staged = readJson<Staged>(join(folder, name))
+    if (staged !== undefined) new Lost(store.lost(staged.whose), staged.whose, limits).adopt(staged)
+  }
 }
 
-function readTip(file: string): LostTip[] {
+function readJson<X>(file: string): X | undefined {
   try {
-    return [JSON.parse(readFileSync(file, 'utf8')) as LostTip]
+    return JSON.parse(readFileSync(file, 'utf8')) as X
   } catch {
-    return []
+    return undefined
   }
 }

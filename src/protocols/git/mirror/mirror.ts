@@ -17,7 +17,7 @@ import { Git } from './git.ts'
 import type { MirrorLimits } from './limits.ts'
 import { alone } from './lock.ts'
 import { describe } from './objects.ts'
-import { bytesOf, generations, type Store, type Whose } from './store.ts'
+import { bytesOf, finish, generations, replace, type Store, type Whose } from './store.ts'
 
 const log = logger('gateway')
 
@@ -63,9 +63,12 @@ export class Mirror {
     return readRefs(join(this.#folder, 'refs.json'))
   }
 
-  /** One at a time on this machine. */
+  /** One at a time on this machine. What somebody began who died in the middle is put in order first. */
   alone<X>(run: () => Promise<X>, signal?: AbortSignal): Promise<X> {
-    return alone(join(this.#folder, 'lock'), { ms: this.#limits.sync_ms, signal }, run)
+    return alone(join(this.#folder, 'lock'), { ms: this.#limits.sync_ms, signal }, inherited => {
+      if (inherited) finish(this.#folder)
+      return run()
+    })
   }
 
   /** It is there, empty where nobody pushed here before. */
@@ -262,9 +265,4 @@ function readRefs(file: string): Map<string, string> {
   } catch {
     return new Map()
   }
-}
-
-function replace(file: string, text: string): void {
-  writeFileSync(`${file}.new`, text, { mode: 0o600 })
-  renameSync(`${file}.new`, file)
 }

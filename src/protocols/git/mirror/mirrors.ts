@@ -3,7 +3,7 @@ import { optionsOf } from '../options.ts'
 import { type Mirrors, PushFault, type Quarantine, type TargetSide } from '../push.ts'
 import type { Repository } from '../repositories.ts'
 import { type MirrorLimits, mirrorLimits } from './limits.ts'
-import { type By, Lost, type LostTip } from './lost.ts'
+import { adoptLost, type By, Lost, type LostTip } from './lost.ts'
 import { Mirror } from './mirror.ts'
 import { PushQuarantine } from './quarantine.ts'
 import { Store, type Whose } from './store.ts'
@@ -25,7 +25,11 @@ export class GitMirrors implements Mirrors {
   constructor(folder: string, limits: Partial<MirrorLimits> = {}) {
     this.#limits = { ...mirrorLimits, ...limits }
     this.#store = new Store(folder, this.#limits)
-    this.#store.sweep()
+    this.#sweep()
+  }
+
+  #sweep(): void {
+    this.#store.sweep(folder => adoptLost(folder, this.#store, this.#limits))
   }
 
   async quarantine(repository: Repository, target: TargetSide, by: By = nobody): Promise<Quarantine> {
@@ -84,7 +88,7 @@ export class GitMirrors implements Mirrors {
    * `kept` says which of these still are.
    */
   async tend(kept: (sessions: readonly string[]) => Promise<ReadonlySet<string>>, now = Date.now()): Promise<void> {
-    this.#store.sweep()
+    this.#sweep()
     this.#store.evict(now)
     for (const whose of this.#store.withLosses()) {
       const lost = this.#lost(whose)

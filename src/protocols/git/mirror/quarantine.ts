@@ -5,7 +5,7 @@ import { Readable } from 'node:stream'
 import { SallyportError } from '../../../errors.ts'
 import { faultMessage, logger } from '../../../log.ts'
 import type { UpdateFacts } from '../facts.ts'
-import { PushFault, type Quarantine, type RefUpdate, type TargetSide } from '../push.ts'
+import { type Kept, PushFault, type Quarantine, type RefUpdate, type TargetSide } from '../push.ts'
 import { bring } from './bring.ts'
 import { checkObjects } from './check.ts'
 import { deltaDepth } from './depth.ts'
@@ -49,7 +49,6 @@ export class PushQuarantine implements Quarantine {
   #began = false
   #pack: Pack | undefined
   #listed: { readonly what: string; readonly file: string } | undefined
-  #losing = false
   #dropped: Promise<void> | undefined
   readonly #tasks = new Set<Promise<unknown>>()
   #settling: Promise<void> | undefined
@@ -131,29 +130,15 @@ export class PushQuarantine implements Quarantine {
     return Readable.from(this.#bytes(pack, accepted, all), { objectMode: false, highWaterMark: 256 << 10 })
   }
 
-  /** Before anything goes on: what these updates will lose is fetched, while the target still has it. */
-  async preserve(accepted: readonly RefUpdate[]): Promise<void> {
-    if (!this.#losing) return
+  /** Before anything goes on: what these updates will lose was fetched when they were judged, and is kept from now on. */
+  async preserve(accepted: readonly RefUpdate[]): Promise<readonly Kept[]> {
     this.#preserved = accepted
-    const { lost, mirror, target, limits, store } = this.#options
-    await this.#told(() =>
-      lost.preserve(accepted, {
-        hasRoom: () => store.hasRoom(),
-        git: this.#git,
-        mirror,
-        target,
-        limits,
-        by: this.#options.by,
-        folder: this.#folder,
-        signal: this.#given.signal,
-      }),
-    )
+    return this.#options.lost.accepted(accepted, this.#folder)
   }
 
   settled(taken: readonly RefUpdate[]): Promise<void> {
     this.#settling = this.#told(async () => {
       await this.#ready
-      await this.preserve(taken) // of deletions alone nothing was passed on
       const changes = new Map(taken.map(each => [each.ref, each.new]))
       await this.#options.lost.settled(taken, this.#options.mirror)
       const ids = taken.flatMap(each => each.new ?? [])
@@ -178,7 +163,6 @@ export class PushQuarantine implements Quarantine {
       await this.#options.lost
         .settled(this.#preserved, this.#options.mirror)
         .catch(error => log.error({ err: error as Error }, 'what a push may have lost is not kept'))
-    this.#options.lost.dropped(this.#folder)
     this.#options.onDropped()
     await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 }).catch(error =>
       log.error({ err: error as Error, folder: this.#folder }, 'a quarantine cannot be removed; the next start does'),
@@ -194,7 +178,7 @@ export class PushQuarantine implements Quarantine {
     const git = this.#git
     this.#listed = undefined
     const ids = updates.flatMap(each => each.new ?? [])
-    using verifier = new Verifier(git, this.#folder, keys, limits.signatures)
+    const verifier = new Verifier(git, this.#folder, keys, limits.signatures)
     const judge = new Judge({
       git,
       limits,
@@ -209,11 +193,23 @@ export class PushQuarantine implements Quarantine {
     const walked = this.#pack !== undefined && ids.length > 0 ? this.#list(ids) : undefined
     // Both come to an end before the push does. What the judge says of a push that lacks something is the clearer word.
     const [judged, whole] = await Promise.allSettled([judge.judge(updates), walked])
+    verifier[Symbol.dispose]()
     if (judged.status === 'rejected') throw judged.reason
     if (whole.status === 'rejected') throw whole.reason
-    const facts = judged.value
-    this.#losing = facts.some(each => each.old !== null && each.kind !== 'fast-forward')
-    return facts
+    return this.#keepable(judged.value)
+  }
+
+  /** What would be lost is set aside before policy is asked, which is told what could not be. */
+  async #keepable(facts: readonly UpdateFacts[]): Promise<UpdateFacts[]> {
+    const { lost, target, limits, by, store } = this.#options
+    const losing = facts.filter(each => each.old !== null && each.kind !== 'fast-forward')
+    const hasRoom = () => store.hasRoom()
+    const how = { git: this.#git, target, limits, by, folder: this.#folder, signal: this.#given.signal, hasRoom }
+    if (losing.length > 0) await lost.stage(losing, how)
+    return facts.map(each => {
+      const loses = each.old !== null ? each.kind !== 'fast-forward' : each.kind === 'force'
+      return { ...each, kept: loses ? lost.keeps(each) : null }
+    })
   }
 
   /** Walks all that the updates bring: an object that is neither in the pack nor on the target is found out here. */
@@ -250,7 +246,6 @@ export class PushQuarantine implements Quarantine {
 
   async *#bytes(pack: Pack, accepted: readonly RefUpdate[], all: boolean): AsyncGenerator<Buffer> {
     const { target, limits } = this.#options
-    await this.preserve(accepted)
     const of = accepted.flatMap(each => each.new ?? [])
     if (all) yield* asItCame(pack)
     else {

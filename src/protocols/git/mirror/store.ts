@@ -1,6 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto'
 import {
+  chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -11,8 +13,12 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { SallyportError } from '../../../errors.ts'
+import { logger } from '../../../log.ts'
 import type { MirrorLimits } from './limits.ts'
-import { isAlive, self } from './lock.ts'
+import { inherit, isAlive, isLeftOver, self } from './lock.ts'
+
+const log = logger('gateway')
 
 /** Which repository something on the disk belongs to. */
 export interface Whose {
@@ -31,7 +37,7 @@ export class Store {
   constructor(root: string, limits: MirrorLimits) {
     this.root = root
     this.#limits = limits
-    for (const name of ['mirrors', 'quarantine', 'lost']) mkdirSync(join(root, name), { recursive: true, mode: 0o700 })
+    for (const name of ['.', 'mirrors', 'quarantine', 'lost']) ours(join(root, name))
   }
 
   /** The folder of a repository's mirrors; it is there. */
@@ -69,13 +75,29 @@ export class Store {
     return bavail * bsize - bytes >= this.#limits.free_bytes
   }
 
-  /** What processes left that are gone: at every start. */
-  sweep(): void {
-    const folder = join(this.root, 'quarantine')
-    for (const name of readdirSync(folder)) {
-      const [, pid, start] = /^(\d+)-(\d+|-)-[0-9a-f]{16}$/.exec(name) ?? []
-      if (pid === undefined || !isAlive(`${pid} ${start}`)) rmSync(join(folder, name), { recursive: true, force: true })
+  /**
+   * What processes left that are gone: at every start. `adopt` sees each folder of theirs before it goes. What cannot be
+   * removed now is tried again, and keeps nobody from starting.
+   */
+  sweep(adopt: (folder: string) => void = () => {}): void {
+    for (const name of readdirSync(join(this.root, 'quarantine'))) {
+      const folder = join(this.root, 'quarantine', name)
+      const [, pid, life] = /^(\d+)-([0-9a-f]+)-[0-9a-f]{16}$/.exec(name) ?? []
+      if (pid !== undefined && isAlive(`${pid} ${life}`)) continue
+      attempt(folder, () => {
+        adopt(folder)
+        rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+      })
     }
+    for (const name of readdirSync(join(this.root, 'mirrors')))
+      attempt(join(this.root, 'mirrors', name), folder => {
+        for (const left of readdirSync(folder).filter(each => isLeftOver(folder, each)))
+          rmSync(join(folder, left), { force: true })
+        const lock = join(folder, 'lock')
+        if (!inherit(lock)) return
+        finish(folder)
+        rmSync(lock, { force: true })
+      })
   }
 
   /**
@@ -127,7 +149,50 @@ export class Store {
 export function mark(folder: string, whose: Whose): void {
   if (existsSync(join(folder, 'of.json'))) return
   mkdirSync(folder, { recursive: true, mode: 0o700 })
-  writeFileSync(join(folder, 'of.json'), `${JSON.stringify(whose)}\n`, { mode: 0o600 })
+  replace(join(folder, 'of.json'), `${JSON.stringify(whose)}\n`)
+}
+
+/** As it was or as it becomes, and nothing between, whoever dies. */
+export function replace(file: string, text: string): void {
+  const draft = `${file}.${process.pid}.new`
+  writeFileSync(draft, text, { mode: 0o600 })
+  renameSync(draft, file)
+}
+
+/** Removes what a writer of a mirror left that died in the middle: by whoever has its lock. */
+export function finish(folder: string): void {
+  for (const name of readdirSync(folder).filter(each => each.endsWith('.new'))) rmSync(join(folder, name))
+  for (const number of generations(folder)) {
+    const [place, packs] = [join(folder, String(number)), join(folder, String(number), 'objects/pack')]
+    for (const name of readdirSync(place).filter(each => /\.(?:new|lock)$/.test(each))) rmSync(join(place, name))
+    const names = new Set(existsSync(packs) ? readdirSync(packs) : [])
+    for (const name of names) {
+      const [, pack, kind] = /^(pack-[0-9a-f]+)\.(\w+)$/.exec(name) ?? []
+      const whole = pack !== undefined && names.has(`${pack}.pack`) && names.has(`${pack}.idx`)
+      if (whole ? kind === 'keep' : !/^multi-pack-index$/.test(name)) rmSync(join(packs, name), { force: true })
+    }
+  }
+}
+
+/** INVARIANT: a folder of this user, which nobody else enters, and no way to another place. */
+function ours(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const { mode, uid } = lstatSync(folder)
+  if ((mode & 0o170000) !== 0o040000 || (process.getuid !== undefined && uid !== process.getuid()))
+    throw new SallyportError('bad_config', `${folder} is no folder of the user that the gateway runs as`, {
+      remedy: 'move it away, or give it to that user (chown); what lies there is made anew',
+    })
+  if ((mode & 0o077) !== 0) chmodSync(folder, 0o700)
+}
+
+/** One that cannot be done is none of the others' business. */
+function attempt(folder: string, run: (folder: string) => void): void {
+  try {
+    run(folder)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+      log.warn({ err: error as Error, folder }, 'what a process left of a push cannot be removed yet')
+  }
 }
 
 function whoseIs(folder: string): Whose | undefined {
