@@ -111,7 +111,9 @@ export async function createGatewayWorld(options: { readonly web?: readonly stri
   const activate = async (...edits: Edit[]) => world.activate(await compileWith(place, ...webPlace, ...edits))
   const closers: (() => Promise<unknown>)[] = []
 
-  async function gateway(settings: { allow?: boolean; max?: number; plaintext?: boolean } = {}) {
+  async function gateway(
+    settings: { allow?: boolean; max?: number; plaintext?: boolean; offline_grace_s?: number } = {},
+  ) {
     const worker = await world.worker()
     const notices = new Notices({ url: world.test.roleUrls.gateway, application: 'test gateway' })
     await notices.start()
@@ -155,7 +157,7 @@ export async function createGatewayWorld(options: { readonly web?: readonly stri
         maskKey: Buffer.alloc(32, 1),
         pretenceKey: Buffer.alloc(32, 2),
         origin: 'http://sallyport.test',
-        offline_grace_s: 30,
+        offline_grace_s: settings.offline_grace_s ?? 30,
         plaintext: settings.plaintext ?? false,
         limits: defaultLimits,
       },

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { listRequests } from '../../src/approvals/view.ts'
@@ -291,6 +291,54 @@ describe('pushing', () => {
     ok(await git(world.folder, 'clone', '--quiet', 'team/app', fresh))
     await direct(fresh, 'fetch', '--quiet', bundle, 'refs/heads/rewritten:refs/heads/back')
     expect(await direct(fresh, 'show', 'back:precious')).toBe('precious')
+  })
+})
+
+describe('GI10: what judges a push fails while it lies in quarantine', () => {
+  const left = () => readdirSync(join(world.world.folder, 'handlers/git/quarantine'))
+
+  test('policy traps: the push is refused in words, nothing moved, nothing is left, and the next one works', async () => {
+    const { work, in: here } = await cloned()
+    const before = await refs()
+    await commit(work, 'trapped', 'trapped\n')
+    const limit = 'too_large if input.action.facts.pack_bytes > largest_pack'
+    const endless = 'xs := numbers.range(1, 3000000); some a in xs; some b in xs; a < b; b < a'
+    await world.activate(['action/git.rego', limit, `too_large if { input.action.kind == "push"; ${endless} }`])
+    const said = await here('push', 'origin', 'HEAD:refs/heads/trapped')
+    expect(said.code).toBe(1)
+    expect(said.stderr).toMatch(/remote: sallyport: refs\/heads\/trapped: .*policy/)
+    expect(said.stderr).toContain('remote: sallyport: →')
+    expect(await refs()).toBe(before)
+    await expect.poll(left).toEqual([])
+    await world.activate()
+    ok(await here('push', 'origin', 'HEAD:refs/heads/trapped'))
+  })
+
+  test('the database is away: the push that waits ends with the reason, nothing moved, nothing is left, and the next one works', async () => {
+    const gateway = await world.world.gateway({ offline_grace_s: 2 })
+    await world.activate() // for this one too
+    const git = await world.git('gitolite', 'admin', world.person, gateway.portOf('ssh'))
+    const work = place()
+    ok(await git(world.folder, 'clone', '--quiet', 'gitolite-admin', work))
+    await commit(work, 'conf/x.conf', 'x\n')
+    const pushing = git(work, 'push', 'origin', 'HEAD:refs/heads/offline')
+    const pending = async () =>
+      (await listRequests(world.world.db, { state: 'pending', limit: 1 })).some(each => each.kind === 'hold')
+    await expect.poll(pending, { timeout: 15_000 }).toBe(true)
+    expect(left()).toHaveLength(1)
+    await world.world.test.away(async () => {
+      const said = await pushing
+      expect(said.code).not.toBe(0)
+      expect(said.stderr).toContain('has not reached its database for 2 s')
+      await expect.poll(left).toEqual([])
+    })
+    const proposed = join(world.folder, 'gitolite/repositories/gitolite-admin.git')
+    await expect(direct(proposed, 'rev-parse', '--verify', 'offline')).rejects.toThrow()
+    const again = async () => {
+      const { in: here } = await cloned()
+      return (await here('push', 'origin', `HEAD:refs/heads/back-${made}`)).code
+    }
+    await expect.poll(again, { timeout: 20_000 }).toBe(0)
   })
 })
 

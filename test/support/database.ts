@@ -15,6 +15,8 @@ export interface TestDatabase {
   readonly roleUrls: RoleUrls
   /** A pool of the owner: may do everything. Open others with `roleUrls` to see what a role may do. */
   readonly database: Database
+  /** While `run` runs nobody is connected to it, and nobody can be. */
+  away<X>(run: () => Promise<X>): Promise<X>
   drop(): Promise<void>
 }
 
@@ -46,6 +48,16 @@ export async function createTestDatabase(): Promise<TestDatabase> {
     url,
     roleUrls: { control: at(control), gateway: at(gateway), replay: at(replay) },
     database,
+    away: run =>
+      withAdmin(server.admin, async sql => {
+        await sql`alter database ${sql(name)} allow_connections false`
+        try {
+          await sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${name}`
+          return await run()
+        } finally {
+          await sql`alter database ${sql(name)} allow_connections true`
+        }
+      }),
     drop: async () => {
       await database.close()
       await withAdmin(server.admin, sql => sql`drop database if exists ${sql(name)} with (force)`)
@@ -109,10 +121,10 @@ export async function startTestServer(): Promise<{ offer: TestServer; server: Em
   }
 }
 
-async function withAdmin(url: string, run: (sql: postgres.Sql) => Promise<unknown>): Promise<void> {
+async function withAdmin<X>(url: string, run: (sql: postgres.Sql) => Promise<X>): Promise<X> {
   const sql = postgres(url, { max: 1, onnotice: () => {} })
   try {
-    await run(sql)
+    return await run(sql)
   } finally {
     await sql.end({ timeout: 5 })
   }

@@ -112,17 +112,17 @@ ${options.replaceAll(/^/gm, '    ')}
   /** The real git of one ticket. */
   const optionsOf = new Map(forges(scripts).map(({ name, options }) => [name, parse(options)]))
 
-  async function git(resource = 'forge', role = 'writer', subject = person) {
+  async function git(resource = 'forge', role = 'writer', subject = person, at = port) {
     const issued = await world.ticket(subject, role, resource)
     const folder = mkdtempSync(join(world.folder, 'ticket-'))
     const options = optionsOf.get(resource)
     const ticket = {
       ...issued,
       secret: issued.secret as never,
-      resource: { name: resource, protocol: 'git', host: '127.0.0.1', port, labels: {}, secret: null, options },
+      resource: { name: resource, protocol: 'git', host: '127.0.0.1', port: at, labels: {}, secret: null, options },
       role,
       host: '127.0.0.1',
-      port,
+      port: at,
       ca_file: '',
       expires_at_ms: 0,
       folder,
@@ -132,9 +132,9 @@ ${options.replaceAll(/^/gm, '    ')}
     mkdirSync(home)
     const command = client(ticket, [], words)
     const env = { ...gitEnv(home), ...command.env }
-    const at = (cwd: string, ...args: string[]) => run(client(ticket, args, words).argv, cwd, env)
+    const inside = (cwd: string, ...args: string[]) => run(client(ticket, args, words).argv, cwd, env)
     const ssh = (...args: string[]) => run([...words, ...args], home, env)
-    return Object.assign(at, { env, ssh, home, issued, words })
+    return Object.assign(inside, { env, ssh, home, issued, words })
   }
 
   const sessionOf = async (issued: { readonly id: string }) =>
