@@ -72,7 +72,35 @@ deny contains {
 } if {
 	is_git
 	input.role == "reader"
-	not allow
+	input.action.kind in {"lfs", "open", "push"}
+	input.action.verb != "read"
+}
+
+# METADATA
+# title: Nobody else runs commands of the git server
+# description: They make repositories, and say who may do what in them, past everything that stands here.
+# custom: { rule: action.git-exec-others }
+deny contains {
+	"rule": rego.metadata.rule().custom.rule,
+	"message": $"{input.action.facts.program} is a command of the git server itself, which admins run",
+	"remedy": "ask for the role admin, or ask somebody who has it",
+} if {
+	is_git
+	input.action.kind == "exec"
+	input.role != "admin"
+}
+
+# METADATA
+# title: Nobody else brings back what was lost
+# custom: { rule: action.git-restore-others }
+deny contains {
+	"rule": rego.metadata.rule().custom.rule,
+	"message": $"what a push took off {input.action.facts.repository} is seen and brought back by admins",
+	"remedy": "ask for the role admin, or break the glass; your own clone may have it still (git reflog)",
+} if {
+	is_git
+	input.action.kind == "restore"
+	not input.role in {"admin", "break-glass"}
 }
 
 # METADATA
@@ -166,11 +194,20 @@ ask contains {
 # custom: { rule: action.git-rules }
 ask contains {
 	"rule": rego.metadata.rule().custom.rule,
-	"message": $"{input.action.facts.repository} decides what others may do: a security admin looks at it first",
+	"message": $"{input.action.facts.repository} decides what others may do ({changed_paths}): a security admin looks at it first",
 } if {
 	is_push
 	decides_for_others
 }
+
+# What of it changes, as far as it fits on a line.
+changed_paths := concat(", ", array.concat(some_paths, more_paths))
+
+some_paths := [substring(changed.path, 0, 100) | some changed in array.slice(input.action.facts.paths, 0, 3)]
+
+default more_paths := []
+
+more_paths := [$"{input.action.facts.paths_total - 3} more"] if input.action.facts.paths_total > 3
 
 # Who looks at it. Where both rules ask, the security admin comes first, and the release managers after.
 git_approval := {"stages": array.concat(rule_stages, release_stages), "expires_s": 3600}

@@ -29,6 +29,8 @@ pushing(role, facts) := on_git(role, "push", "write", object.union(
 		"ref": "refs/heads/topic",
 		"kind": "fast-forward",
 		"commits": [good],
+		"paths": [],
+		"paths_total": 0,
 		"secrets": [],
 		"largest_bytes": 1000,
 		"pack_bytes": 2000,
@@ -56,7 +58,9 @@ test_a_reader_does_not_push if {
 test_what_was_lost_is_brought_back_by_admins if {
 	some_branch := {"repository": "team/app", "ref": "refs/heads/topic", "old": "c1"}
 	effect(on_git("admin", "restore", "admin", some_branch)) == "allow"
-	effect(on_git("writer", "restore", "admin", some_branch)) == "deny"
+	every role in {"writer", "reader"} {
+		fired(on_git(role, "restore", "admin", some_branch)) == {"action.git-restore-others"}
+	}
 }
 
 test_a_writer_pushes if effect(pushing("writer", {})) == "allow"
@@ -113,6 +117,14 @@ test_nobody_changes_the_policies_alone if {
 	stages(pushing("break-glass", {"repository": "gitolite-admin", "administration": true})) == [[["security-admins"], 1]]
 }
 
+test_who_looks_at_it_reads_which_files_decide if {
+	paths := [{"path": path} | some path in ["conf/gitolite.conf", "keydir/a.pub", "keydir/b.pub", "keydir/c.pub"]]
+	facts := {"repository": "gitolite-admin", "administration": true, "paths": paths, "paths_total": 7}
+	r := action.result with input as pushing("admin", facts)
+	some reason in r.reasons
+	contains(reason.message, "(conf/gitolite.conf, keydir/a.pub, keydir/b.pub, 4 more)")
+}
+
 test_a_release_of_the_policies_takes_both if {
 	q := pushing("admin", {"repository": "policies", "ref": "refs/heads/release/1"})
 	stages(q) == [[["security-admins"], 1], [["release-managers"], 2]]
@@ -121,5 +133,7 @@ test_a_release_of_the_policies_takes_both if {
 test_commands_of_the_server_are_for_admins if {
 	command_of := {"program": "create", "argv": ["create", "x"]}
 	effect(on_git("admin", "exec", "admin", command_of)) == "allow"
-	effect(on_git("writer", "exec", "admin", command_of)) == "deny"
+	every role in {"writer", "reader", "break-glass"} {
+		fired(on_git(role, "exec", "admin", command_of)) == {"action.git-exec-others"}
+	}
 }

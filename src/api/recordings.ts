@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { Type as T } from 'typebox'
 import type { AuditWriter } from '../audit/events.ts'
 import { replayPage } from '../evidence/replay-page.ts'
+import type { Registry } from '../gateway/registry.ts'
 import type { Caller } from '../identity/facts.ts'
 import { asciicast } from '../recording/asciicast.ts'
 import {
@@ -19,10 +20,12 @@ import type { Api, BaseDeps } from './deps.ts'
 import { sendError } from './errors.ts'
 import { callerOf } from './guard.ts'
 import { Instant as PageInstant } from './pages.ts'
+import { withReadings } from './replay-readings.ts'
 
 export interface RecordingDeps extends BaseDeps {
   readonly audit: AuditWriter
   readonly replay: ReplayClient
+  readonly registry: Pick<Registry, 'readingsOf'>
 }
 
 const closed = { additionalProperties: false }
@@ -77,7 +80,7 @@ const View = T.Object(
     view: T.Optional(T.Union([T.Literal('masked'), T.Literal('clear')])),
     verb: T.Optional(T.Union([T.Literal('open'), T.Literal('download'), T.Literal('export')])),
     reason: T.Optional(T.String({ maxLength: 500 })),
-    /** Without the bytes of terminals and files. */
+    /** Without the bytes of terminals and files; in the place of facts, how an event reads. */
     outline: Flag,
   },
   closed,
@@ -112,7 +115,7 @@ export function recordingGuards({ database }: RecordingDeps) {
 
 /** Recordings. What was recorded comes from the replay process, which decides `replay` itself. */
 export function recordingRoutes(app: Api, deps: RecordingDeps): void {
-  const { database, replay } = deps
+  const { database, replay, registry } = deps
   const { about, target, own } = recordingGuards(deps)
 
   app.get(
@@ -166,7 +169,8 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
     {
       config: { guard: { point: 'replay' } },
       schema: {
-        summary: 'The events of a recording as JSON Lines; with `follow`, a live one as it grows',
+        summary:
+          'The events of a recording as JSON Lines; with `follow`, a live one as it grows; with `outline`, as a page shows them',
         params,
         querystring: View,
       },
@@ -178,7 +182,8 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
       const query = textsOf(asked)
       const what = outline === true ? 'outline' : 'events'
       const lines = await replay.events(callerOf(request), sessionOf(request), query, gone.signal, what)
-      return reply.type('application/x-ndjson').header('cache-control', 'no-store').send(lines)
+      const sent = outline === true ? Readable.from(withReadings(lines as AsyncIterable<Uint8Array>, registry)) : lines
+      return reply.type('application/x-ndjson').header('cache-control', 'no-store').send(sent)
     },
   )
 
@@ -237,7 +242,9 @@ export function recordingRoutes(app: Api, deps: RecordingDeps): void {
         .type('text/html; charset=utf-8')
         .header('cache-control', 'no-store')
         .header('content-disposition', `attachment; filename="${sessionOf(request)}.html"`)
-        .send(Readable.from(replayPage(replayLines(lines as AsyncIterable<Uint8Array>))))
+        .send(
+          Readable.from(replayPage(replayLines(lines as AsyncIterable<Uint8Array>), name => registry.readingsOf(name))),
+        )
     },
   )
 }

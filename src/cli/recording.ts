@@ -4,7 +4,8 @@ import { openExported } from '../recording/exported.ts'
 import { jsonLine, parseLine } from '../recording/render.ts'
 import { Secret } from '../secret.ts'
 import { say } from './output.ts'
-import { JsonScreen, TextScreen } from './screens.ts'
+import { readingsOf } from './readings.ts'
+import { JsonScreen, type Screen, TextScreen } from './screens.ts'
 
 /** Copies a sealed recording into a folder, still sealed. On the replay host, with its configuration. */
 export async function exportSealed(
@@ -48,10 +49,11 @@ export async function openSealed(folder: string, options: { identity: string[]; 
       throw new SallyportError('bad_request', `${path} cannot be read: ${(cause as Error).message}`, { cause })
     }
   })
-  const screen = options.json ? new JsonScreen() : new TextScreen()
+  const screen: Screen = options.json ? new JsonScreen() : new TextScreen()
   let ok = false
   for await (const line of openExported(folder, identities)) {
     const text = jsonLine(line)
+    if (line.kind === 'recording') screen.reads?.(await readingsOf(parseLine(text)['protocol']))
     screen.show(parseLine(text), text)
     if (line.kind === 'end') ok = line['ok'] === true
   }

@@ -1,11 +1,15 @@
 import { ChannelList } from '../recording/channel-list.ts'
+import type { Readings } from '../recording/reading.ts'
 import { plain, type ReplayLine, renderLine } from '../recording/render.ts'
+import { renderRead } from '../recording/render-reading.ts'
 import { type ChannelAddress, TerminalChannel } from '../recording/terminal.ts'
 import { inertJson, instant, say, table } from './output.ts'
 
 /** Where a replay is shown. */
 export interface Screen {
   show(line: ReplayLine, text: string): void
+  /** How the events of this recording read, once it is known which protocol it is of. */
+  reads?(readings: Readings): void
   /** Leaves the viewer's terminal as it was, however the replay ended. */
   restore(): void
 }
@@ -18,8 +22,14 @@ export class JsonScreen implements Screen {
 }
 
 export class TextScreen implements Screen {
+  #readings: Readings = {}
+
+  reads(readings: Readings): void {
+    this.#readings = readings
+  }
+
   show(line: ReplayLine): void {
-    say(renderLine(line))
+    say(renderRead(line, this.#readings))
   }
   restore(): void {}
 }
@@ -61,11 +71,16 @@ export class TerminalScreen implements Screen {
   readonly #channel: TerminalChannel
   readonly #only: boolean
   #playing = false
+  #readings: Readings = {}
 
   constructor(to: Terminal, options: { terminal?: boolean | undefined; channel?: ChannelAddress | undefined } = {}) {
     this.#to = to
     this.#channel = new TerminalChannel(options.channel)
     this.#only = options.terminal === true
+  }
+
+  reads(readings: Readings): void {
+    this.#readings = readings
   }
 
   show(line: ReplayLine): void {
@@ -77,7 +92,7 @@ export class TerminalScreen implements Screen {
       if (!this.#playing) this.#begin()
       this.#to.write(shown.text)
     } else if (shown?.what === 'note' && this.#playing) this.#to.write(`\r\n--- ${plain(shown.text)} ---\r\n`)
-    else if (!this.#playing && !this.#only) this.#say(renderLine(line))
+    else if (!this.#playing && !this.#only) this.#say(renderRead(line, this.#readings))
   }
 
   restore(): void {

@@ -5,6 +5,7 @@ import { createPlayback, parseLine, type ReplayLine } from '../recording/render.
 import { type ChannelAddress, channelAddress } from '../recording/terminal.ts'
 import type { Client } from './client.ts'
 import { instant, say, table } from './output.ts'
+import { readingsOf } from './readings.ts'
 import { ChannelScreen, JsonScreen, type Screen, TerminalScreen, TextScreen } from './screens.ts'
 
 interface SessionAnswer {
@@ -250,6 +251,7 @@ async function show(
     for await (const text of client.lines(path, signal)) {
       const line = parseLine(text)
       await due(line)
+      if (line.kind === 'recording') screen.reads?.(await readingsOf(line['protocol']))
       screen.show(line, text)
       whole = line.kind === 'end' && line['ok'] !== false
     }

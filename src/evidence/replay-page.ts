@@ -1,4 +1,6 @@
-import { bytesOf, type ReplayLine, renderLine } from '../recording/render.ts'
+import type { Readings } from '../recording/reading.ts'
+import { bytesOf, type ReplayLine } from '../recording/render.ts'
+import { renderRead } from '../recording/render-reading.ts'
 import { TerminalFilter } from '../recording/terminal-filter.ts'
 import { html, pageEnd, pageHead, time } from './html.ts'
 
@@ -6,8 +8,15 @@ const mostOutput = 64 * 1024
 /** What the filter lets through and paper cannot do: colours and moves of the cursor. */
 const moves = /\u001b(?:\[[0-9;?]*[ -/]*[@-~]|[()][A-Za-z0-9]|[78=>DEM])|[\b\v\f\u000e\u000f\u0007]/g
 
-/** A replay as one HTML page, line by line: what was asked and answered, and what terminals put out as text. */
-export async function* replayPage(lines: AsyncIterable<ReplayLine>): AsyncGenerator<string> {
+/**
+ * A replay as one HTML page, line by line: what was asked and answered, and what terminals put out as text.
+ * @param readingsOf how the events of a protocol's sessions read.
+ */
+export async function* replayPage(
+  lines: AsyncIterable<ReplayLine>,
+  readingsOf: (protocol: string) => Readings = () => ({}),
+): AsyncGenerator<string> {
+  let readings: Readings = {}
   let begun = false
   let whole = false
   const channels = new Map<string, { filter: TerminalFilter; decoder: InstanceType<typeof TextDecoder> }>()
@@ -17,11 +26,12 @@ export async function* replayPage(lines: AsyncIterable<ReplayLine>): AsyncGenera
       yield pageHead(title)
       yield html`<h1>${title}</h1><p class="dim"><code>${line['session_id']}</code>, begun ${time(line['started_at_ms'])} UTC, ${line['view']} view, under decision <code>${line['decision_id']}</code></p>
 <table><tr><th>when</th><th>what happened</th></tr>`.text
+      readings = readingsOf(String(line['protocol']))
       begun = true
       continue
     }
     if (line.kind === 'end') whole = line['ok'] === true
-    yield html`<tr><td>${time(line.at_ms)}</td><td><pre>${textOf(line, channels)}</pre></td></tr>
+    yield html`<tr><td>${time(line.at_ms)}</td><td><pre>${textOf(line, channels, readings)}</pre></td></tr>
 `.text
   }
   if (!begun) yield pageHead('Replay')
@@ -31,10 +41,14 @@ export async function* replayPage(lines: AsyncIterable<ReplayLine>): AsyncGenera
 function textOf(
   line: ReplayLine,
   channels: Map<string, { filter: TerminalFilter; decoder: InstanceType<typeof TextDecoder> }>,
+  readings: Readings,
 ): string {
   const bytes = line.kind === 'output' ? bytesOf(line['data']) : undefined
   const { data: _, ...rest } = line
-  const head = renderLine(bytes === undefined ? line : (rest as ReplayLine)).replace(/^\d\d:\d\d:\d\d\.\d{3} /, '')
+  const head = renderRead(bytes === undefined ? line : (rest as ReplayLine), readings).replace(
+    /^\d\d:\d\d:\d\d\.\d{3} /,
+    '',
+  )
   if (bytes === undefined) return head
   const key = `${line.conn ?? ''} ${String(line['channel'])} ${String(line['stream'])}`
   let channel = channels.get(key)

@@ -270,6 +270,7 @@ export class ConnectionGate implements Gate {
       ...(request === undefined ? {} : { hold: request }),
       actions: actions.length === 1 ? actions[0]!.kind : actions.map(a => a.kind).join(', '),
     }
+    if (effect === 'deny' && decision !== null) Object.assign(body, whyDenied(decision))
     if (this.#session.settings.level === 'full') {
       if (record.text !== null) body['text'] = record.text
       Object.assign(body, record.extra)
@@ -310,6 +311,13 @@ function cannotWait(decision: Decision, why: string): Pick<Verdict, 'message' | 
     detail,
     remedy: 'ask for a role that may do this, or ask the owners of the policy',
   }
+}
+
+/** Who looks at the recording reads the rule and its place there, and needs no decision log for it. */
+function whyDenied({ reasons }: Decision): { readonly rule?: string; readonly message?: string } {
+  if (reasons.length === 0) return {}
+  const rule = reasons.map(({ rule, at }) => (at === undefined ? rule : `${rule} (${at})`)).join(', ')
+  return { rule, message: reasons.map(each => each.message).join('; ') }
 }
 
 /** What a person reads: what was refused, by which rule at which place, and what to do. */

@@ -257,6 +257,8 @@ export class Opening {
       protocol: live.resource.protocol,
       resource: live.resource.name,
       role: session.role,
+      address: client.address,
+      application: client.application,
       decision: presented.decision.id,
     })
     let closing: Promise<void> | undefined

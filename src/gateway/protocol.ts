@@ -6,9 +6,11 @@ import type { Decision } from '../policy/decision.ts'
 import type { Permit } from '../policy/permit.ts'
 import type { ActionFacts, MaskRule, ResourceFacts, SubjectFacts } from '../policy/points.ts'
 import type { PackedMember } from '../recording/events.ts'
+import type { Readings } from '../recording/reading.ts'
 import type { Secret } from '../secret.ts'
 import type { CommandHandler, HandlerGround } from './commands.ts'
 
+export type { Mark, Reading, ReadingPart, Readings, Tone } from '../recording/reading.ts'
 export type * from './commands.ts'
 
 /** A resource as the policy repository declares it, its options already checked by the protocol's schema. */
@@ -101,6 +103,8 @@ interface AnyProtocol {
    * @throws what keeps it from serving.
    */
   check?(): Readonly<Record<string, string>>
+  /** How the events that it records read to a person; what is not here is shown as it was recorded. */
+  readonly readings?: Readings
   /** Commands of the command line that this protocol brings. */
   readonly commands?: readonly ProtocolCommand[]
 }

@@ -1,7 +1,9 @@
 import { Type as T, type TSchema } from 'typebox'
 import { faultsOf } from '../faults.ts'
 import type { ProtocolCheck } from '../policy/gate.ts'
+import type { Readings } from '../recording/reading.ts'
 import type { ListeningProtocol, Protocol, Resource } from './protocol.ts'
+import { gateReadings } from './readings.ts'
 
 /** The protocols of this build, filled by main.ts from protocols/all.ts. Everything that needs one asks here. */
 export class Registry {
@@ -22,6 +24,11 @@ export class Registry {
 
   list(): readonly Protocol[] {
     return [...this.#protocols.values()]
+  }
+
+  /** How the events of its sessions read; those of the gate read alike everywhere. */
+  readingsOf(name: string): Readings {
+    return { ...gateReadings, ...this.get(name)?.readings }
   }
 
   /** Those with a port of their own. */

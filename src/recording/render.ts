@@ -48,8 +48,6 @@ export function renderLine(line: ReplayLine): string {
     )
   if (line.kind === 'gap') return plain(gapText(line))
   if (line.kind === 'end') return plain(endText(line))
-  const time = typeof line.at_ms === 'number' ? new Date(line.at_ms).toISOString().slice(11, 23) : ''
-  const conn = line.conn === undefined || line.conn === '' ? '' : ` ${line.conn.slice(-6)}`
   const facts = Object.entries(line)
     .filter(
       ([name, value]) =>
@@ -60,9 +58,19 @@ export function renderLine(line: ReplayLine): string {
         value !== '',
     )
     .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
-  const head = plain([`${time}${conn} ${line.kind}`, ...facts].join(' '))
-  const body = typeof line['text'] === 'string' ? indent(line['text']) : dataText(line['data'])
-  return head + body + rowsText(line)
+  const head = plain([`${momentText(line)} ${line.kind}`, ...facts].join(' '))
+  return head + bodyText(line) + rowsText(line)
+}
+
+/** When it was and on which connection, as a line begins. */
+export function momentText({ at_ms, conn = '' }: ReplayLine): string {
+  const time = typeof at_ms === 'number' ? new Date(at_ms).toISOString().slice(11, 23) : ''
+  return `${time}${conn === '' ? '' : ` ${plain(conn.slice(-6))}`}`
+}
+
+/** The text of an event, or its bytes as text, indented below its line. */
+export function bodyText(line: ReplayLine): string {
+  return typeof line['text'] === 'string' ? indent(line['text']) : dataText(line['data'])
 }
 
 export interface Playback {

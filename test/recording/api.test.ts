@@ -8,6 +8,7 @@ import { holdRoutes } from '../../src/api/holds.ts'
 import { recordingRoutes } from '../../src/api/recordings.ts'
 import { buildServer } from '../../src/api/server.ts'
 import { createAuditWriter } from '../../src/audit/writer.ts'
+import { Registry } from '../../src/gateway/registry.ts'
 import { findSubject } from '../../src/identity/subjects.ts'
 import { liveToken } from '../../src/identity/tokens.ts'
 import { newId } from '../../src/ids.ts'
@@ -39,7 +40,12 @@ beforeAll(async () => {
   const lazy = new Proxy({} as ReplayClient, { get: (_, name: keyof ReplayClient) => client[name].bind(client) })
   api = await apiWorld(deps =>
     buildServer(
-      { ...deps, audit: createAuditWriter({ database: deps.database, process_id: newId('prc') }), replay: lazy },
+      {
+        ...deps,
+        audit: createAuditWriter({ database: deps.database, process_id: newId('prc') }),
+        replay: lazy,
+        registry: new Registry([]),
+      },
       [recordingRoutes, holdRoutes],
     ),
   )

@@ -13,12 +13,24 @@ export const devPeople: readonly DevPerson[] = [
     sub: 'eli',
     name: 'Eli Engineer',
     email: 'eli@example.test',
-    title: 'Engineer, on call',
-    groups: ['engineers', 'on-call'],
+    title: 'Engineer, on call, releases',
+    groups: ['engineers', 'on-call', 'release-managers'],
   },
-  { sub: 'dana', name: 'Dana Dba', email: 'dana@example.test', title: 'DBA, approves', groups: ['dbas', 'engineers'] },
+  {
+    sub: 'dana',
+    name: 'Dana Dba',
+    email: 'dana@example.test',
+    title: 'DBA, approves, releases',
+    groups: ['dbas', 'engineers', 'release-managers'],
+  },
   { sub: 'ava', name: 'Ava Auditor', email: 'ava@example.test', title: 'Auditor', groups: ['auditors'] },
-  { sub: 'sam', name: 'Sam Security', email: 'sam@example.test', title: 'Security', groups: ['security-admins'] },
+  {
+    sub: 'sam',
+    name: 'Sam Security',
+    email: 'sam@example.test',
+    title: 'Security, releases',
+    groups: ['security-admins', 'release-managers'],
+  },
 ]
 
 /** Who is there now. Groups can change and people can leave while the provider runs, and both outlive a restart. */

@@ -77,9 +77,9 @@ function wordsOf({ name }: Repository, { asked }: Update, facts: UpdateFacts): s
   return `push ${name} ${ref}${alias}: ${kind} ${short(old)} → ${short(next)}, ${commits_total} commits, ${paths_total} paths, ${lost_total} lost`
 }
 
-function titleOf({ name }: Repository, updates: readonly Update[]): string {
+function titleOf({ name, administration }: Repository, updates: readonly Update[]): string {
   const refs = updates.map(each => each.ref.replace(/^refs\/(?:heads|tags)\//, ''))
-  return `push to ${refs.slice(0, 3).join(', ')}${refs.length > 3 ? ` and ${refs.length - 3} more` : ''} of ${name}`
+  return `push to ${refs.slice(0, 3).join(', ')}${refs.length > 3 ? ` and ${refs.length - 3} more` : ''} of ${name}${administration ? ', which is the configuration of its server' : ''}`
 }
 
 /** What an approver reads: commits, paths and what is lost. */
@@ -109,17 +109,23 @@ function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
 }
 
 /** The timeline's entry: what was asked, before it is decided. */
-function record(channel: CommandChannel, { name }: Repository, { asked }: Update, facts: UpdateFacts): void {
+function record(
+  channel: CommandChannel,
+  { name, administration }: Repository,
+  { asked }: Update,
+  facts: UpdateFacts,
+): void {
   const { ref, old, new: next, kind, commits, commits_total, lost, lost_total, paths, paths_total, secrets } = facts
   const full = channel.opened.gate.settings.level === 'full'
   channel.opened.gate.record('git_push', {
     channel: channel.id,
     repository: name,
+    ...(administration ? { administration } : {}),
     ref,
     ...(asked === ref ? {} : { asked }),
     old,
     new: next,
-    kind,
+    change: kind,
     commits: commits.map(({ id, author, committer, subject, signature }) => ({
       id,
       author: author.email,
@@ -130,7 +136,9 @@ function record(channel: CommandChannel, { name }: Repository, { asked }: Update
     commits_total,
     lost,
     lost_total,
-    ...(full ? { paths: paths.map(({ path, change, added, removed }) => ({ path, change, added, removed })) } : {}),
+    ...(full
+      ? { paths: paths.map(({ path, change, bytes, added, removed }) => ({ path, change, bytes, added, removed })) }
+      : {}),
     paths_total,
     secrets: secrets.length,
   })

@@ -1,3 +1,5 @@
+import type { Reading } from '../../recording/reading.ts'
+
 /** A line of a replay, as the API streams it. */
 export interface ReplayEvent {
   readonly kind: string
@@ -5,6 +7,8 @@ export interface ReplayEvent {
   readonly part?: number
   readonly seq?: number
   readonly conn?: string
+  /** How it reads, where somebody knows its kind. */
+  readonly reading?: Reading
   readonly [member: string]: unknown
 }
 

@@ -2,6 +2,7 @@ import { Badge, Code, Group, Paper, Table, Text, UnstyledButton } from '@mantine
 import { useEffect, useRef } from 'react'
 import { timeText } from './clock.ts'
 import { factsOf, type ReplayEvent, rowsOf, visible } from './event-text.ts'
+import { ReadingLine, ReadingParts } from './reading.tsx'
 
 const around = 150
 
@@ -48,6 +49,22 @@ export function Moments({
   )
 }
 
+/** What nobody says in words: the kind and the members. */
+function Facts({ event }: { event: ReplayEvent }) {
+  const color =
+    event.kind === 'gap' ? 'orange' : event.kind.includes('error') || event.kind.includes('den') ? 'red' : 'gray'
+  return (
+    <>
+      <Badge size="xs" variant="light" color={color} tt="none">
+        {visible(event.kind)}
+      </Badge>
+      <Text size="xs" c="dimmed" style={{ overflowWrap: 'anywhere' }}>
+        {factsOf(event)}
+      </Text>
+    </>
+  )
+}
+
 function Moment({
   event,
   at,
@@ -62,7 +79,7 @@ function Moment({
   seek: (at: number) => void
 }) {
   const rows = rowsOf(event, 20)
-  const text = event['text']
+  const { text, reading } = event
   return (
     <div
       style={{
@@ -79,24 +96,9 @@ function Moment({
             {timeText(at)}
           </Text>
         </UnstyledButton>
-        <Badge
-          size="xs"
-          variant="light"
-          color={
-            event.kind === 'gap'
-              ? 'orange'
-              : event.kind.includes('error') || event.kind.includes('den')
-                ? 'red'
-                : 'gray'
-          }
-          tt="none"
-        >
-          {visible(event.kind)}
-        </Badge>
-        <Text size="xs" c="dimmed" style={{ overflowWrap: 'anywhere' }}>
-          {factsOf(event)}
-        </Text>
+        {reading === undefined ? <Facts event={event} /> : <ReadingLine {...reading} />}
       </Group>
+      {reading !== undefined && <ReadingParts {...reading} />}
       {typeof text === 'string' && (
         <Code block mt={2} fz="sm" style={{ whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}>
           {visible(text)}
