@@ -14,6 +14,7 @@ import { Advertisement } from './pack/advertisement.ts'
 import { pushCapabilities } from './pack/capabilities.ts'
 import { PushCommands, type PushRequest, pushRequestLines } from './pack/commands.ts'
 import { dataLine, encode, flushLine, PktReader, WireError } from './pack/pkt-line.ts'
+import { banded } from './pack/sideband.ts'
 import { type Mirrors, PushFault, type Quarantine, type TargetSide } from './push.ts'
 import { type Resolved, resolveRefs } from './refs-of-push.ts'
 import type { Repository } from './repositories.ts'
@@ -84,7 +85,7 @@ export class PushReader implements CommandReader {
         return undefined
       }
       if (pkt.kind !== 'flush') throw new WireError('an advertisement that is none')
-      onward.push(encode(pkt))
+      onward.push(this.#advertised.end(), encode(pkt))
       this.#place = 'commands'
       return 'stop'
     })
@@ -153,7 +154,8 @@ export class PushReader implements CommandReader {
 
   async #push(request: PushRequest): Promise<void> {
     const { opened } = this.#channel
-    const { refs, objectFormat } = this.#advertised
+    const { refs, objectFormat, shallow } = this.#advertised
+    if (shallow.length > 0) throw new PushFault('bad_pack', ...shallowServer)
     const side = {
       refs,
       object_format: objectFormat,
@@ -173,7 +175,9 @@ export class PushReader implements CommandReader {
       this.#open = quarantine
       if (this.#clientEnded) quarantine.end()
       const pack = this.#hasPack ? await quarantine.whole : { bytes: 0, objects: 0 }
-      const facts = await quarantine.judge(updates)
+      const facts = await quarantine.judge(updates).catch(error => {
+        throw request.shallow.length > 0 ? shallowFault(error) : error
+      })
       if (this.#given.signal.aborted) return
       const verdicts = await judgePush(this.#channel, this.#repository, {
         request,
@@ -185,10 +189,10 @@ export class PushReader implements CommandReader {
       if (this.#given.signal.aborted) return
       const accepted = this.#sort(updates, verdicts, request.capabilities.has('atomic'))
       if (accepted.length === 0) return this.#refuseAll()
-      await quarantine.preserve(accepted)
+      await quarantine.preserve(eachOnce(accepted))
       await this.#pass(request, quarantine, accepted)
       await this.#answer.whenTold
-      const { taken } = this.#answer
+      const taken = eachOnce(this.#answer.taken)
       if (taken.length > 0) await quarantine.settled(taken)
     } finally {
       await quarantine.drop()
@@ -288,7 +292,13 @@ export class PushReader implements CommandReader {
       this.#channel.opened.gate.refuse({ rule: 'git.wire', message, text: null })
       this.#given.abort()
       if (this.#request === null) {
-        // Before the commands are known nobody can say what would be read of a report.
+        // Before all commands are known there is no report; how its client reads is known from the first on.
+        if (this.#commands.capabilities.has('side-band-64k')) {
+          const lines = denialLines({ message, detail: '', remedy: '' }).join('\n')
+          for (const piece of [...banded(2, Buffer.from(`${lines}\n`)), ...banded(3, Buffer.from('refused\n'))])
+            this.#channel.toClient(piece)
+          return this.#end()
+        }
         this.#channel.toClient(Buffer.from(`${denialLine({ message, detail: '', remedy: '' })}\n`), 'err')
         this.#channel.toClient(dataLine(`ERR sallyport: ${message}`.slice(0, 8000)))
       } else this.#answer.say(denialLines({ message, detail: '', remedy: '' }))
@@ -326,11 +336,28 @@ export class PushReader implements CommandReader {
   }
 }
 
+/** A ref that was changed under two of its names was changed once. */
+function eachOnce(updates: readonly Update[]): readonly Update[] {
+  return [...new Map(updates.map(each => [each.ref, each])).values()]
+}
+
 const atomicWords = {
   message: 'not done, since another ref of this atomic push is refused',
   detail: '',
   remedy: '',
 } as const
+
+const shallowServer = [
+  'the repository on the server is shallow: what a push would change there cannot be known',
+  'have its owner complete it: git fetch --unshallow',
+] as const
+
+/** Git's own words for it, which its servers say unless they are told to take new ends of the history. */
+function shallowFault(error: unknown): unknown {
+  if (!(error instanceof PushFault) || error.code !== 'bad_pack') return error
+  const message = `shallow update not allowed: ${error.message}`
+  return new PushFault('bad_pack', message, 'complete your repository (git fetch --unshallow), and push again')
+}
 
 function commandsOf(updates: readonly Update[]) {
   return updates.map(({ asked, old, new: next }) => ({ ref: asked, old, new: next }))

@@ -61,21 +61,27 @@ export function resolve(
   refs: ReadonlyMap<string, string>,
   symrefs: ReadonlyMap<string, string> | undefined,
 ): (Update | { readonly asked: string; readonly why: string })[] {
-  const seen = new Set<string>()
   const likeness = likenessOf(refs, commands)
-  return commands.map(command => {
+  const named = commands.map(command => ({ command, ref: realName(command.ref, symrefs) }))
+  const first = new Map<string, RefCommand>()
+  const torn = new Set<string>()
+  for (const { command, ref } of named) {
+    if (ref === undefined) continue
+    if (!first.has(ref)) first.set(ref, command)
+    else if (first.get(ref)!.new !== command.new) torn.add(ref)
+  }
+  return named.map(({ command, ref }) => {
     const { ref: asked, old } = command
     if ((refs.get(asked) ?? null) !== old) return { asked, why: 'it is something else on the server now: fetch first' }
+    // Servers delete whatever is there by then, without a look at it.
+    if (old === null && command.new === null) return { asked, why: 'it is not there' }
     const like = old === null ? likeness(asked) : undefined
     if (like !== undefined)
       return { asked, why: `it is written almost as ${like}, and some machines take one for the other` }
-    let ref = asked
-    for (let step = 0; symrefs?.has(ref) === true; step++) {
-      if (step > 4) return { asked, why: 'it leads from one name to another without end' }
-      ref = symrefs.get(ref)!
-    }
-    if (seen.has(ref)) return { asked, why: `it is another name of ${ref}, which this push changes too` }
-    seen.add(ref)
+    if (ref === undefined) return { asked, why: 'it leads from one name to another without end' }
+    // Under two names to the same: servers take it for one update, and so it is judged.
+    if (torn.has(ref))
+      return { asked, why: `it and other names of ${ref} would be changed to different objects by this push` }
     const perhaps = symrefs === undefined ? twinsOf(refs, command) : []
     if (perhaps.length > mostPerhaps)
       return {
@@ -84,4 +90,13 @@ export function resolve(
       }
     return { ...command, ref, asked, perhaps }
   })
+}
+
+function realName(asked: string, symrefs: ReadonlyMap<string, string> | undefined): string | undefined {
+  let ref = asked
+  for (let step = 0; symrefs?.has(ref) === true; step++) {
+    if (step > 4) return undefined
+    ref = symrefs.get(ref)!
+  }
+  return ref
 }

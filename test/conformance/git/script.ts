@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { freePort } from '../../../src/db/loopback.ts'
 import type { GitSource } from './source.ts'
 import type { Way } from './way.ts'
 
@@ -37,6 +38,7 @@ export async function runScript({ folder }: GitSource, script: string, way: Way)
       TEST_OUTPUT_DIRECTORY: out,
       GIT_TEST_INSTALLED: '/usr/bin',
       GIT_TEST_EXEC_PATH: way.programs,
+      LIB_GIT_DAEMON_PORT: String(await freePort()), // both run at once
     },
   })
   let said = ''

@@ -17,6 +17,7 @@ const namespaces = [
   'hidden',
   'nested',
   'other',
+  'tmp',
 ]
 
 export interface ScriptWorld {

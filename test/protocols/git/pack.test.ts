@@ -75,7 +75,6 @@ describe('the commands of a push', () => {
     ['the same ref twice', [line(`${zero} ${id('1')} refs/heads/a`), line(`${zero} ${id('2')} refs/heads/a`)]],
     ['shallow behind a command', [line(`${zero} ${id('1')} refs/heads/a`), line(`shallow ${id('1')}`)]],
     ['ids of two formats', [line(`${zero} ${'1'.repeat(64)} refs/heads/a`)]],
-    ['nothing to nothing', [line(`${zero} ${zero} refs/heads/a`)]],
     ['a short id', [line(`${zero} 123 refs/heads/a`)]],
     ['no command', [line('hello')]],
     ['a delimiter', [{ kind: 'delim' } as Pkt]],
@@ -132,11 +131,11 @@ describe('what a ref really is', () => {
     expect(resolve([update('refs/heads/alias', id('1'))], refs, symrefs)).toMatchObject([
       { ref: 'refs/heads/main', asked: 'refs/heads/alias' },
     ])
-    expect(
-      resolve([update('refs/heads/alias', id('1')), update('refs/heads/main', id('1'))], refs, symrefs)[1],
-    ).toMatchObject({
-      why: expect.stringContaining('another name of refs/heads/main'),
-    })
+    const both = [update('refs/heads/alias', id('1')), update('refs/heads/main', id('1'))]
+    expect(resolve(both, refs, symrefs)).toMatchObject([{ ref: 'refs/heads/main' }, { ref: 'refs/heads/main' }])
+    const torn = resolve([both[0]!, { ...both[1]!, new: id('6') }], refs, symrefs)
+    for (const each of torn)
+      expect(each).toMatchObject({ why: expect.stringContaining('other names of refs/heads/main') })
     const circle = new Map([
       ['refs/heads/alias', 'refs/heads/topic'],
       ['refs/heads/topic', 'refs/heads/alias'],
@@ -149,6 +148,14 @@ describe('what a ref really is', () => {
       { perhaps: ['refs/heads/main'] },
     ])
     expect(resolve([update('refs/heads/topic', id('2'))], refs, undefined)).toMatchObject([{ perhaps: [] }])
+  })
+
+  test('a deletion of what is not there is refused by itself: servers would delete what somebody made since', () => {
+    const nothing = { ref: 'refs/heads/gone', old: null, new: null }
+    expect(resolve([nothing, update('refs/heads/topic', id('2'))], refs, new Map())).toMatchObject([
+      { asked: 'refs/heads/gone', why: 'it is not there' },
+      { ref: 'refs/heads/topic' },
+    ])
   })
 
   test('what moved since is refused', () => {
@@ -190,16 +197,25 @@ describe('what a ref really is', () => {
 })
 
 describe('what a server has of other repositories', () => {
-  const have = (text: string, first = false) =>
-    new Advertisement(pushCapabilities, 'no-thin').line({
-      kind: 'data',
-      payload: Buffer.from(first ? `${text}\0atomic\n` : `${text}\n`),
-    })
+  const told = (...lines: string[]) => {
+    const server = new Advertisement(pushCapabilities, 'no-thin')
+    const payload = (text: string, i: number) => Buffer.from(i === 0 ? `${text}\0atomic\n` : `${text}\n`)
+    const onward = lines.map((text, i) => server.line({ kind: 'data', payload: payload(text, i) }))
+    return Buffer.concat([...onward, server.end()])
+  }
+  const have = `${id('1')} .have`
+  const main = `${id('2')} refs/heads/main`
 
   test('is not told: a pack that stands upon it could not be judged', () => {
-    expect(have(`${id('1')} .have`)).toHaveLength(0)
-    expect(have(`${id('1')} .have`, true)).toEqual(dataLine(`${zero} capabilities^{}\0atomic no-thin\n`))
-    expect(have(`${id('1')} refs/heads/main`, true)).toEqual(dataLine(`${id('1')} refs/heads/main\0atomic no-thin\n`))
+    expect(told(main, have)).toEqual(dataLine(`${main}\0atomic no-thin\n`))
+    expect(told(have)).toEqual(dataLine(`${zero} capabilities^{}\0atomic no-thin\n`))
+  })
+
+  test('what the server can do stands on the first line that goes on', () => {
+    expect(told(have, have, main)).toEqual(dataLine(`${main}\0atomic no-thin\n`))
+    expect(told(have, `shallow ${id('3')}`)).toEqual(
+      Buffer.concat([dataLine(`${zero} capabilities^{}\0atomic no-thin\n`), dataLine(`shallow ${id('3')}\n`)]),
+    )
   })
 })
 

@@ -79,11 +79,12 @@ export async function createGitWorld(
   forges: (folder: string) => readonly Forge[],
   shell: (folder: string) => string,
   edits: readonly Edit[] = [],
+  settings: readonly string[] = [],
 ) {
   const scripts = mkdtempSync('/tmp/sallyport-git-')
   const serve = join(scripts, 'serve')
   writeFileSync(serve, shell(scripts), { mode: 0o755 })
-  const world = await createGatewayWorld({ web: ['AcceptEnv GIT_PROTOCOL', `ForceCommand ${serve}`] })
+  const world = await createGatewayWorld({ web: ['AcceptEnv GIT_PROTOCOL', `ForceCommand ${serve}`, ...settings] })
   const gateway = await world.gateway()
   const web = world.web!
   const entries = forges(scripts).map(

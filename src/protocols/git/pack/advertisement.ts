@@ -18,6 +18,8 @@ export class Advertisement {
   symrefs: ReadonlyMap<string, string> = new Map()
   capabilities: Capabilities = new Map()
   #first = true
+  /** What the server can do, where the line that said it does not go on: it stands on the next one that does. */
+  #unsaid: string | null = null
   #bytes = 0
 
   /** Capabilities that are not `known` are left out; `added` are ours. */
@@ -37,18 +39,33 @@ export class Advertisement {
     const nul = pkt.payload.indexOf(0)
     const text = textOf(nul < 0 ? pkt.payload : pkt.payload.subarray(0, nul))
     if (nul < 0 && (text === 'version 1' || text.startsWith('ERR '))) return dataLine(pkt.payload)
-    if (text.startsWith('shallow ')) this.shallow.push(idOf(text.slice(8)))
+    const isShallow = text.startsWith('shallow ')
+    if (isShallow) this.shallow.push(idOf(text.slice(8)))
     else this.#ref(text)
     // What it has of other repositories is not known here: a pack that stands upon it could not be judged.
     const have = text.endsWith(' .have')
-    if (nul < 0) return have ? Buffer.alloc(0) : dataLine(pkt.payload)
+    if (nul < 0 && have) return Buffer.alloc(0)
+    if (nul < 0 && this.#unsaid === null) return dataLine(pkt.payload)
+    if (nul < 0) return isShallow ? Buffer.concat([this.end(), dataLine(pkt.payload)]) : this.#say(text)
     if (!this.#first) throw new WireError('capabilities on a line that is not the first')
     const words = textOf(pkt.payload.subarray(nul + 1))
     this.capabilities = parseCapabilities(words)
     this.symrefs = symrefsOf(words)
     this.#first = false
-    const first = have ? `${'0'.repeat(text.length - ' .have'.length)} capabilities^{}` : text
-    return dataLine(`${first}\0${onlyKnown(`${words} ${this.#added}`, this.#known)}\n`)
+    this.#unsaid = onlyKnown(`${words} ${this.#added}`, this.#known)
+    return have ? Buffer.alloc(0) : this.#say(text)
+  }
+
+  /** Before the flush, and before shallow commits: a server that has no ref of its own says what it can do by itself. */
+  end(): Buffer {
+    if (this.#unsaid === null) return Buffer.alloc(0)
+    return this.#say(`${'0'.repeat(this.objectFormat === 'sha1' ? 40 : 64)} capabilities^{}`)
+  }
+
+  #say(line: string): Buffer {
+    const words = this.#unsaid
+    this.#unsaid = null
+    return dataLine(`${line}\0${words}\n`)
   }
 
   #ref(text: string): undefined {

@@ -10,7 +10,7 @@ const mostOptionBytes = 4096
 
 export interface RefCommand {
   readonly ref: string
-  /** Null for zeros. */
+  /** Null for zeros. Both are, where a client deletes what it knows not to be there. */
   readonly old: string | null
   readonly new: string | null
 }
@@ -37,6 +37,11 @@ export class PushCommands {
   #text = ''
   #capabilities: Capabilities = new Map()
   #place: 'commands' | 'options' | 'done' = 'commands'
+
+  /** What the client said that it takes: known from its first command on. */
+  get capabilities(): Capabilities {
+    return this.#capabilities
+  }
 
   get isDone(): boolean {
     return this.#place === 'done'
@@ -76,7 +81,6 @@ export class PushCommands {
     const after = idOf(line.subarray(old + 1, next).toString('latin1'))
     const ref = refName(line.subarray(next + 1))
     if (before.length !== after.length) throw new WireError('ids of two formats')
-    if (isZero(before) && isZero(after)) throw new WireError(`a deletion of ${ref}, which is not there`)
     if (this.#names.has(ref)) throw new WireError(`two commands for ${ref}`)
     if (this.#commands.length >= mostCommands) throw new WireError(`more than ${mostCommands} refs in one push`)
     this.#names.add(ref)

@@ -1,6 +1,6 @@
 import { WireError } from './pkt-line.ts'
 
-const mostName = 1024
+const mostName = 2048
 /** git-check-ref-format(1): what no ref may hold. */
 const unfit = /[\x00-\x20\x7f~^:?*[\\]|\.\.|@\{|\/\/|\/\.|\.lock(?:\/|$)|^\.|^\/|\/$|\.$/
 

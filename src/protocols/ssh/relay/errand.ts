@@ -34,12 +34,15 @@ export function errand(relay: Relay, line: string, env: Readonly<Record<string, 
   })
 }
 
-function refused(relay: Relay, why: string): SallyportError {
+function refused(relay: Relay, why: string, remedy?: string): SallyportError {
   return new SallyportError(
     'target_unavailable',
     `${relay.opened.resource.name} does not run a command of the gateway: ${why}`,
+    remedy === undefined ? {} : { remedy },
   )
 }
+
+const secondChannel = 'its owner lets a connection have two sessions or more there (sshd: MaxSessions)'
 
 export class Errand extends Duplex {
   readonly #relay: Relay
@@ -87,7 +90,7 @@ export class Errand extends Duplex {
       case M.openFailure:
         this.#relay.errands.delete(this.#id)
         this.#closeSent = true
-        this.#fail('it opens no second channel')
+        this.#fail('it opens no second channel', secondChannel)
         return
       case M.success:
         this.#answer()
@@ -207,8 +210,8 @@ export class Errand extends Duplex {
     begun?.(error)
   }
 
-  #fail(why: string): void {
-    const error = refused(this.#relay, why)
+  #fail(why: string, remedy?: string): void {
+    const error = refused(this.#relay, why, remedy)
     this.#answer(error)
     this.destroy(error)
   }
