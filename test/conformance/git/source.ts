@@ -21,8 +21,10 @@ export interface GitSource {
 
 /** Fetched with the machine's own apt, where the packages come from as well, and built once. */
 export async function bringGit(tell: (line: string) => void): Promise<GitSource> {
-  const version = spawnSync('dpkg-query', ['-W', '-f', '${Version}', 'git'], { encoding: 'utf8' }).stdout?.trim()
-  if (!version) throw new Error('git is not installed from a Debian package here, so its sources are not known')
+  const told = spawnSync('dpkg-query', ['-s', 'git'], { encoding: 'utf8' }).stdout ?? ''
+  const version = /^Version: (\S+)$/m.exec(told)?.[1]
+  if (version === undefined)
+    throw new Error('git is not installed from a Debian package here, so its sources are not known')
   const kept = join(
     homedir(),
     '.cache/sallyport/conformance',
