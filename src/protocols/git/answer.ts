@@ -1,8 +1,8 @@
 import type { CommandChannel, Verdict } from '../../gateway/protocol.ts'
 import type { PushRequest } from './pack/commands.ts'
-import { dataLine, flushLine, PktReader } from './pack/pkt-line.ts'
+import { flushLine, PktReader } from './pack/pkt-line.ts'
 import { Report } from './pack/report.ts'
-import { banded, keepAlive } from './pack/sideband.ts'
+import { banded, forTerminal, keepAlive } from './pack/sideband.ts'
 import type { Repository } from './repositories.ts'
 import { denialLines } from './say.ts'
 import type { Update } from './updates.ts'
@@ -73,9 +73,16 @@ export class PushAnswer {
     this.#fromTarget.read(bytes, pkt => {
       if (pkt.kind === 'flush') this.tell()
       else if (pkt.kind === 'data' && pkt.payload[0] === 1) this.#report.read(pkt.payload.subarray(1))
-      else if (pkt.kind === 'data') this.#channel.toClient(dataLine(pkt.payload))
+      else if (pkt.kind === 'data') this.#passOn(pkt.payload)
       return undefined
     })
+  }
+
+  /** What the server's hooks say to the person. */
+  #passOn(payload: Buffer): undefined {
+    const data = payload.subarray(1)
+    if (data.length > 0) this.#channel.opened.gate.record('output', { channel: this.#channel.id, stream: 'err', data })
+    for (const piece of banded(payload[0] === 3 ? 3 : 2, forTerminal(data))) this.#channel.toClient(piece)
   }
 
   /** This ref is not changed, and why. */

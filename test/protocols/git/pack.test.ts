@@ -6,6 +6,7 @@ import { FetchRequest, FetchRequests2, offeredLine } from '../../../src/protocol
 import { dataLine, type Pkt, PktReader, WireError } from '../../../src/protocols/git/pack/pkt-line.ts'
 import { refName } from '../../../src/protocols/git/pack/refs.ts'
 import { Report } from '../../../src/protocols/git/pack/report.ts'
+import { forTerminal } from '../../../src/protocols/git/pack/sideband.ts'
 import { PktSkipper } from '../../../src/protocols/git/pack/skip.ts'
 import { resolve, whyNotRef } from '../../../src/protocols/git/updates.ts'
 
@@ -217,6 +218,12 @@ describe('what a server has of other repositories', () => {
       Buffer.concat([dataLine(`${zero} capabilities^{}\0atomic no-thin\n`), dataLine(`shallow ${id('3')}\n`)]),
     )
   })
+})
+
+test('of a server’s words only colours and lines reach a terminal', () => {
+  const shown = (text: string) => forTerminal(Buffer.from(text)).toString()
+  expect(shown('\x1b[1;31mred\x1b[m é 日本\r\n\tok')).toBe('\x1b[1;31mred\x1b[m é 日本\r\n\tok')
+  expect(shown('\x1b[2J\x1b]0;title\x07\x1b[3A\x08\x7f\u009b2J')).toBe('^[[2J^[]0;title^G^[[3A^H^??2J')
 })
 
 describe('what a client wants', () => {
