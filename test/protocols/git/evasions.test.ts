@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
+import { canonical, type Json } from '../../../src/canonical.ts'
 import { Git } from '../../../src/protocols/git/mirror/git.ts'
 import { Intake } from '../../../src/protocols/git/mirror/intake.ts'
 import { mirrorLimits } from '../../../src/protocols/git/mirror/limits.ts'
@@ -126,6 +127,16 @@ test('a secret is found in UTF-16, between carriage returns, in a merge that mad
   expect(await found('refs/heads/x', said)).toEqual(['commit message:3 private_key'])
   git(world.clone, ['tag', '-a', '-m', key, 'told', first])
   expect(await found('refs/tags/told', word(world.clone, ['rev-parse', 'told']))).toEqual(['tag message:1 private_key'])
+})
+
+test('a subject and a name that are cut are cut between letters: policy takes no half ones', async () => {
+  using world = new MirrorWorld()
+  const id = world.commit(`${'x'.repeat(119)}😀 and more`, {}, [`--author=${'y'.repeat(199)}😀z <a@example.com>`])
+  const { quarantine, facts } = await world.judged([world.update('refs/heads/main', id)])
+  await quarantine.drop()
+  const { subject, author } = facts[0]!.commits[0]!
+  expect([subject, author.name]).toEqual(['x'.repeat(119), 'y'.repeat(199)])
+  expect(() => canonical(facts[0] as Json)).not.toThrow()
 })
 
 test('what is sent behind a pack while git is still busy with it does not go on with it', async () => {

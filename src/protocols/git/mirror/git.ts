@@ -148,4 +148,5 @@ export function plain(text: string, most = 300): string {
     .replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\s]+/gu, ' ')
     .trim()
     .slice(0, most)
+    .replace(/[\ud800-\udbff]$/, '') // half a letter is no text to policy
 }
