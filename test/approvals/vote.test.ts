@@ -8,6 +8,7 @@ import type { SubjectFacts } from '../../src/policy/points.ts'
 import { compileWith, createWorld, type Edit, granted, refused, type World } from './world.ts'
 
 const access = 'access/access.rego'
+const machines: Edit = ['approve/approve.rego', 'input.subject.kind == "person"', 'input.subject.kind != "system"']
 const twoOfThem: Edit = [access, '"approvers": ["dbas"], "quorum": 1', '"approvers": ["dbas"], "quorum": 2']
 const nobody: Edit = [access, '"approvers": ["dbas"]', '"approvers": []']
 
@@ -93,12 +94,7 @@ describe('one click', () => {
   })
 
   test('AP6: a machine whose token the asker issued does not answer, even where policy lets machines answer', async () => {
-    const machines = await compileWith([
-      'approve/approve.rego',
-      'input.subject.kind == "person"',
-      'input.subject.kind != "system"',
-    ])
-    await world.activate(machines)
+    await world.activate(await compileWith(machines))
     const [hers, other] = [
       await world.person('hers', ['dbas'], 'machine'),
       await world.person('other', ['dbas'], 'machine'),
@@ -108,6 +104,28 @@ describe('one click', () => {
     const request = await pending()
     expect(refused(await cast(request.id, hers)).message).toContain('API token')
     expect(granted(await cast(request.id, other)).state).toBe('approved')
+    await world.activate(await compileWith())
+  })
+
+  test('AP6: two approvers are two persons: not one of them and a machine whose token they issued, in whatever order', async () => {
+    await world.activate(await compileWith(machines, twoOfThem))
+    const [hers, other] = [
+      await world.person('of-dora', ['dbas'], 'machine'),
+      await world.person('of-dora-too', ['dbas'], 'machine'),
+    ]
+    await token(hers, dora)
+    await token(other, dora)
+    for (const [first, second] of [
+      [dora, hers],
+      [hers, dora],
+      [hers, other],
+    ] as const) {
+      const request = await pending()
+      expect(granted(await cast(request.id, first)).state).toBe('pending')
+      expect(refused(await cast(request.id, second)).message).toContain('the person behind this account')
+      expect((await stateOf(request.id)).state).toBe('pending')
+      expect(granted(await cast(request.id, dan)).state).toBe('approved')
+    }
     await world.activate(await compileWith())
   })
 
