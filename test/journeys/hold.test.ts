@@ -1,3 +1,6 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { StoredMessage } from '../../src/dev/slack/workspace.ts'
 import type { RequestBody } from '../support/person.ts'
@@ -8,15 +11,27 @@ import { startWorld, type TestWorld } from '../support/world.ts'
 let world: TestWorld
 let erin: SshClients
 
-/** As if these two were production. */
+/** As if these two were production; for what empties a table nobody waits long. */
 const asIn = (text: string) =>
-  `${text.replace('"halt", ', '"halt", "printf", ')}
+  `${text.replace('"halt", ', '"halt", "printf", ').replace('"expires_s": 900', '"expires_s": wait_s')}
 asked_in_production if input.resource.name in {"shop-db", "web-1"}
+
+wait_s := 2 if input.action.kind == "truncate"
+
+wait_s := 900 if input.action.kind != "truncate"
 `
 
 beforeAll(async () => {
-  world = await startWorld({ tuning: { gateway_workers: 1 }, customers: 20 })
-  await world.activate({ 'action/production.rego': asIn })
+  // Committed before anything starts: an activation less.
+  const policy = (policies: string) => {
+    const file = join(policies, 'action/production.rego')
+    writeFileSync(file, asIn(readFileSync(file, 'utf8')))
+    execFileSync('git', ['-c', 'user.name=Sam', '-c', 'user.email=sam@example.test', 'commit', '-qam', 'As if'], {
+      cwd: policies,
+    })
+    return {}
+  }
+  world = await startWorld({ tuning: { gateway_workers: 1, policy }, customers: 20 })
   await world.linkSlack(world.person.dana)
   await world.grant(world.person.erin, { role: 'writer' })
   await world.grant(world.person.erin, { resource: 'web-1', role: 'operator' })
@@ -57,6 +72,7 @@ test('a statement waits in psql, is approved by one click in Slack by who sees i
   const [row] = await world.shop`select count(*)::int as n from orders where status = 'checked'`
   expect(Number(row!['n'])).toBe(all)
   await world.until(async () => expect(hasButtons(await asked("set status = 'checked'"))).toBe(false))
+  await world.until(async () => expect(textOf(await asked("set status = 'checked'"))).toContain('it went on at'))
 })
 
 test('denied in Slack, psql says by whom, by which rule and where it stands', async () => {
@@ -96,10 +112,61 @@ test('a command waits in ssh, is approved on the web, and its channel goes on; a
 })
 
 test('what nobody answers expires, and the client reads so', async () => {
-  await world.activate({ 'action/production.rego': text => text.replace('"expires_s": 900', '"expires_s": 2') })
-  const { stderr } = await world.person.erin.psql(await writer(), 'delete from orders;\n')
+  const { stderr } = await world.person.erin.psql(await writer(), 'truncate orders;\n')
   expect(stderr).toContain('nobody answered in time')
   const [row] = await world.owner<{ state: string }[]>`
     select state from requests where kind = 'hold' order by id desc limit 1`
   expect(row?.state).toBe('expired')
+})
+
+test('what waits outlives control and its database, and not its gateway: nothing runs that nobody waits for', async () => {
+  const { dana, erin } = world.person
+  const stateOf = async (text: string) => {
+    const [row] = await world.owner<{ state: string; outcome: string | null }[]>`
+      select r.state, r.outcome from requests r join holds h on h.request_id = r.id where h.text like ${`${text}%`}`
+    return row
+  }
+  const lost = "update orders set status = 'lost'"
+  const psql = erin.openPsql(await writer())
+  psql.send(`${lost};`)
+  await asked(lost)
+  const [victim] = await world.workers()
+  process.kill(victim!.pid, 'SIGKILL')
+  await psql.command.says(/server closed the connection unexpectedly|connection to server was lost/)
+  await world.until(
+    async () => expect((await world.workers()).map(({ pid }) => pid)).not.toEqual([victim!.pid]),
+    30_000,
+  )
+  await world.until(async () => {
+    expect(await world.workers()).toHaveLength(1)
+    expect((await erin.psql(await writer(), 'select 1;\n')).code).toBe(0)
+  }, 30_000)
+
+  // What it would be in twenty seconds.
+  await world.owner`update holds set seen_at = now() - interval '1 minute' where text like ${`${lost}%`}`
+  const gone = { state: 'cancelled', outcome: expect.stringContaining('nobody waits for it any more') }
+  await world.until(async () => expect(await stateOf(lost)).toMatchObject(gone))
+  await world.until(async () => expect(hasButtons(await asked(lost))).toBe(false))
+  expect(await world.shop`select from orders where status = 'lost'`).toHaveLength(0)
+
+  const kept = "update orders set status = 'kept'"
+  const running = erin.psql(await writer(), `${kept};\n`)
+  await asked(kept)
+  process.kill(world.dev.children.control.pid, 'SIGKILL')
+  await world.dev.children.control.exited
+  await world.stopDatabase()
+  await world.startDatabase()
+  await world.startControl()
+  expect(await world.shop`select from orders where status = 'kept'`).toHaveLength(0)
+  const request = await world.until(async () => {
+    const { body } = await dana.get('/api/requests?state=pending')
+    const found = (body['items'] as (RequestBody & { hold: { text: string } | null })[]).find(r =>
+      r.hold?.text.startsWith(kept),
+    )
+    if (found === undefined) throw new Error(`it does not wait: ${JSON.stringify(await stateOf(kept))}`)
+    return found
+  }, 30_000)
+  await world.until(async () => expect((await dana.vote(request)).status).toBe(200))
+  expect(await running).toMatchObject({ code: 0, stderr: expect.stringContaining('it goes on') })
+  expect(await world.shop`select from orders where status = 'kept'`).not.toHaveLength(0)
 })
