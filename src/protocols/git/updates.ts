@@ -29,7 +29,22 @@ export function whyNotRef(resource: Resource, ref: string): string | undefined {
 /** Others that hold the same object: an alias always does. */
 export function twinsOf(refs: ReadonlyMap<string, string>, { ref, old }: RefCommand): string[] {
   if (old === null) return []
-  return [...refs].filter(([name, id]) => id === old && name !== ref).map(([name]) => name)
+  return (namesOf(refs).get(old) ?? []).filter(name => name !== ref)
+}
+
+/** Made once: thousands of commands ask about a hundred thousand refs. */
+const made = new WeakMap<ReadonlyMap<string, string>, Map<string, string[]>>()
+function namesOf(refs: ReadonlyMap<string, string>): Map<string, string[]> {
+  let names = made.get(refs)
+  if (names === undefined) {
+    made.set(refs, (names = new Map()))
+    for (const [name, id] of refs) {
+      const of = names.get(id)
+      if (of === undefined) names.set(id, [name])
+      else of.push(name)
+    }
+  }
+  return names
 }
 
 /** Alike on servers and clients whose file systems tell no upper from lower case, and one way of writing a letter from another. */

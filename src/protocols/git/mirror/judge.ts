@@ -44,6 +44,7 @@ export class Judge {
   readonly #options: JudgeOptions
   readonly #git: Git
   #largest: Promise<number> | undefined
+  #tips: readonly string[] | undefined
 
   constructor(options: JudgeOptions) {
     this.#options = options
@@ -129,9 +130,8 @@ export class Judge {
 
   /** Commits that no ref of the target reaches once these updates are done. */
   async #lost(facts: UpdateFacts, from: string, all: readonly RefUpdate[]): Promise<void> {
-    const after = new Map(this.#options.refs)
-    for (const { ref, new: id } of all) id === null ? after.delete(ref) : after.set(ref, id)
-    const { ids, total } = await this.#count(from, [...new Set(after.values())], factBounds.lost)
+    this.#tips ??= tipsAfter(this.#options.refs, all)
+    const { ids, total } = await this.#count(from, this.#tips, factBounds.lost)
     facts.lost = [...ids]
     facts.lost_total = total
     facts.cut ||= total > ids.length
@@ -265,6 +265,12 @@ export class Judge {
     this.#largest ??= this.#options.hasPack ? largest(this.#git) : Promise.resolve(0)
     return this.#largest
   }
+}
+
+function tipsAfter(refs: ReadonlyMap<string, string>, updates: readonly RefUpdate[]): string[] {
+  const after = new Map(refs)
+  for (const { ref, new: id } of updates) id === null ? after.delete(ref) : after.set(ref, id)
+  return [...new Set(after.values())]
 }
 
 interface Counted {
