@@ -165,6 +165,13 @@ describe('pushing', () => {
       ['refs/heads/topic', null, [second]],
     ])
     expect((await eventsOf(git.issued, 'git_ref')).map(each => each['done'])).toEqual([true, true, true])
+    const changes = (await eventsOf(git.issued, 'git_push')).map(each => each['change'])
+    expect(changes).toEqual(['create', 'force', 'delete'])
+    const lost = (await eventsOf(git.issued, 'git_lost')).map(each => [each['lost'], each['kept'], each['done']])
+    expect(lost).toEqual([
+      [[first], true, true],
+      [[second], true, true],
+    ])
   })
 
   test('what is protected is refused per ref, in words with rule and place; what is not goes on', async () => {
@@ -272,9 +279,12 @@ describe('pushing', () => {
     ok(await git(work, 'push', '--quiet', 'origin', 'HEAD:refs/heads/rewritten'))
     await direct(work, 'reset', '--quiet', '--hard', 'HEAD~1')
     await commit(work, 'other', 'other\n')
-    ok(await git(work, 'push', '--quiet', '--force', 'origin', 'HEAD:refs/heads/rewritten'))
+    const forced = await git(work, 'push', '--quiet', '--force', 'origin', 'HEAD:refs/heads/rewritten')
+    ok(forced)
+    expect(forced.stderr).toMatch(/remote: sallyport: → sallyport git restore forge team\/app [0-9a-f]{16}/)
 
-    expect((await git.ssh('forge', "sallyport-lost 'team/app'")).code).not.toBe(0)
+    const refused = await git.ssh('forge', "sallyport-lost 'team/app'")
+    expect(refused).toMatchObject({ code: 126, stderr: expect.stringContaining('action.git-restore-others') })
     const admin = await world.git('forge', 'admin')
     // It is noted when the client has its answer already.
     const find = async () => {

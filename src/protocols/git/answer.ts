@@ -1,10 +1,12 @@
 import type { CommandChannel, Verdict } from '../../gateway/protocol.ts'
+import type { UpdateFacts } from './facts.ts'
 import type { PushRequest } from './pack/commands.ts'
 import { flushLine, PktReader } from './pack/pkt-line.ts'
 import { Report } from './pack/report.ts'
 import { banded, forTerminal, keepAlive } from './pack/sideband.ts'
+import type { Kept } from './push.ts'
 import type { Repository } from './repositories.ts'
-import { denialLines } from './say.ts'
+import { denialLines, lostLines } from './say.ts'
 import type { Update } from './updates.ts'
 
 type Words = Pick<Verdict, 'message' | 'detail' | 'remedy'>
@@ -20,6 +22,8 @@ export class PushAnswer {
   readonly #fromTarget = new PktReader()
   readonly #refused = new Map<string, string>()
   #request: PushRequest | null = null
+  /** What each ref loses when the server does it. */
+  #losing: readonly { readonly kept: Kept; readonly facts: UpdateFacts | undefined }[] = []
   /** What the server was asked for. */
   #asked: readonly Update[] = []
   #isTold = false
@@ -43,6 +47,11 @@ export class PushAnswer {
   passes(updates: readonly Update[], isReported: boolean): undefined {
     this.#asked = updates
     if (!isReported && updates.length > 0) this.#told()
+  }
+
+  /** What will be lost by it, and what of that the gateway keeps. */
+  keeps(kept: readonly Kept[], facts: readonly UpdateFacts[]): undefined {
+    this.#losing = kept.map(each => ({ kept: each, facts: facts.find(({ ref }) => ref === each.ref) }))
   }
 
   get isTold(): boolean {
@@ -142,5 +151,28 @@ export class PushAnswer {
       done: why === null,
       ...(typeof why === 'string' ? { why } : {}),
     })
+    // Where the server said no, nothing is lost; where it said nothing, it may be.
+    if (results.has(asked) && why !== null) return
+    const losing = this.#losing.filter(each => each.kept.ref === ref)
+    this.#losing = this.#losing.filter(each => each.kept.ref !== ref) // a ref may be told under two names
+    for (const each of losing) this.#lost(each, why === null)
+  }
+
+  #lost({ kept, facts }: { readonly kept: Kept; readonly facts: UpdateFacts | undefined }, isDone: boolean): undefined {
+    const { opened, id: channel } = this.#channel
+    const { id, ref, old, commits, bytes, without } = kept
+    opened.gate.record('git_lost', {
+      channel,
+      resource: opened.resource.name,
+      repository: this.#repository.name,
+      ref,
+      old,
+      done: isDone,
+      lost: facts?.lost ?? [],
+      lost_total: commits,
+      kept: without === null,
+      ...(without === null ? { id, bytes } : { why: without }),
+    })
+    if (isDone) this.say(lostLines(opened.resource.name, this.#repository.name, kept))
   }
 }

@@ -76,25 +76,27 @@ export const readings: Readings = {
     const ref = `${text(event['ref'])} of ${text(event['repository'])}`
     const ids = mark(`${short(event['old'])} → ${short(event['new'])}`)
     if (event['done'] === true) return { title: `the server changed ${ref}`, tone: 'good', marks: [ids], parts: [] }
-    const title =
-      event['done'] === false
-        ? `the server did not change ${ref}: ${why === '' ? 'it does not say why' : why}`
-        : `the server was asked to change ${ref}, and whether it did is not known: ${why}`
-    return { title, tone: 'warn', marks: [ids], parts: [] }
+    const title = `the server was asked to change ${ref}: ${why === '' ? 'it does not say why it did not' : why}`
+    return { title, tone: 'warn', marks: [ids, mark('not done', 'warn')], parts: [] }
   },
 
   git_lost: event => {
     const lost = texts(event['lost'])
     const total = count(event['lost_total'], lost.length)
     const kept = event['kept'] === true
-    const commits = records(event['commits'])
+    const may = event['done'] === false ? 'may have lost' : 'lost'
     const repository = text(event['repository'])
     const reading: Reading = {
-      title: `${text(event['ref'])} of ${repository} lost ${many('commit', total)}${kept ? '' : ', which are not kept'}`,
+      title: `${text(event['ref'])} of ${repository} ${may} ${total === 0 ? 'a tag' : many('commit', total)}${kept ? '' : ', which are not kept'}`,
       tone: 'bad',
       marks: [mark(kept ? 'can be restored' : 'cannot be restored', kept ? 'good' : 'bad')],
       parts: [
-        part('lost', commits.length > 0 ? commits.map(commitRow) : lost.map(id => [id]), total, 'bad'),
+        part(
+          'lost',
+          lost.map(id => [id]),
+          total,
+          'bad',
+        ),
         part('kept', kept ? [[`as long as this recording, ${bytesText(event['bytes'])}`]] : [], 0),
         part('why not', kept ? [] : [[text(event['why'])]], 0, 'bad'),
       ].filter(isFilled),

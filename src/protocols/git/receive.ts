@@ -189,7 +189,7 @@ export class PushReader implements CommandReader {
       if (this.#given.signal.aborted) return
       const accepted = this.#sort(updates, verdicts, request.capabilities.has('atomic'))
       if (accepted.length === 0) return this.#refuseAll()
-      await quarantine.preserve(eachOnce(accepted))
+      this.#answer.keeps(await quarantine.preserve(eachOnce(accepted)), facts)
       await this.#pass(request, quarantine, accepted)
       await this.#answer.whenTold
       const taken = eachOnce(this.#answer.taken)

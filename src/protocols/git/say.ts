@@ -1,4 +1,5 @@
 import type { Verdict } from '../../gateway/protocol.ts'
+import type { Kept } from './push.ts'
 
 /** The shells' word for "found, but may not be run". */
 export const refusedStatus = 126
@@ -12,4 +13,18 @@ export function denialLines({ message, detail, remedy }: Words): string[] {
 
 export function denialLine(words: Words): string {
   return denialLines(words).join('\n')
+}
+
+/** What who pushed reads of what their push took off the server: at three in the morning it is the line that counts. */
+export function lostLines(resource: string, repository: string, { id, ref, commits, without }: Kept): string[] {
+  const what = commits === 0 ? `the tag ${ref}` : `${commits} ${commits === 1 ? 'commit' : 'commits'} of ${ref}`
+  if (without !== null)
+    return [
+      `sallyport: ${what} can be reached no more, and the gateway could not keep them: ${without}`,
+      'sallyport: → whoever has them in a clone can push them again (git reflog)',
+    ]
+  return [
+    `sallyport: ${what} can be reached no more. As long as this session is recorded, an admin brings back what it was:`,
+    `sallyport: → sallyport git restore ${resource} ${repository} ${id}`,
+  ]
 }

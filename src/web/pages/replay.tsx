@@ -47,6 +47,8 @@ export function ReplayPage({ session }: { session: string }) {
   const [follows, setFollows] = useState(true)
   const [clock, setClock] = useState<Clock>({ at: 0, playing: false, speed: 1, skipIdle: true })
   const at = live && follows ? last : Math.min(clock.at, last)
+  // Without a terminal there is nothing to play until somebody does: it is read, all of it.
+  const isRead = !live && channels.length === 0 && clock.at === 0 && !clock.playing && asked === undefined
 
   useEffect(() => {
     if (!clock.playing) return undefined
@@ -159,10 +161,12 @@ export function ReplayPage({ session }: { session: string }) {
             events={moments}
             began={began ?? 0}
             current={
-              indexAfter(
-                moments.map(event => (event.at_ms ?? 0) - (began ?? 0)),
-                at,
-              ) - 1
+              isRead
+                ? undefined
+                : indexAfter(
+                    moments.map(event => (event.at_ms ?? 0) - (began ?? 0)),
+                    at,
+                  ) - 1
             }
             seek={seek}
           />

@@ -6,7 +6,7 @@ import { ReadingLine, ReadingParts } from './reading.tsx'
 
 const around = 150
 
-/** What was asked and answered, one moment after the other; the present one is marked, and each can be gone to. */
+/** What was asked and answered, one moment after the other; the present one is marked, if there is one, and each can be gone to. */
 export function Moments({
   events,
   began,
@@ -15,7 +15,7 @@ export function Moments({
 }: {
   events: readonly ReplayEvent[]
   began: number
-  current: number
+  current: number | undefined
   seek: (at: number) => void
 }) {
   const marked = useRef<HTMLDivElement>(null)
@@ -23,28 +23,27 @@ export function Moments({
   useEffect(() => {
     marked.current?.scrollIntoView({ block: 'nearest' }) // newer browsers answer with a promise, which is no clean-up
   }, [current])
-  const from = Math.max(0, current - around)
-  const shown = events.slice(from, current + around)
+  const now = current ?? -1
+  const from = Math.max(0, now - around)
+  const shown = events.slice(from, now + around)
   return (
     <Paper withBorder p="xs" style={{ maxHeight: '60vh', overflowY: 'auto' }} data-testid="moments">
       {from > 0 && <Text size="sm" c="dimmed">{`${from} earlier`}</Text>}
       {shown.map((event, i) => {
-        const isNow = from + i === current
+        const isNow = from + i === now
         return (
           <div key={`${event.part}.${event.seq}.${event.kind}`} ref={isNow ? marked : undefined}>
             <Moment
               event={event}
               at={(event.at_ms ?? began) - began}
               isNow={isNow}
-              ahead={from + i > current}
+              ahead={current !== undefined && from + i > now}
               seek={seek}
             />
           </div>
         )
       })}
-      {events.length > current + around && (
-        <Text size="sm" c="dimmed">{`${events.length - current - around} later`}</Text>
-      )}
+      {events.length > now + around && <Text size="sm" c="dimmed">{`${events.length - now - around} later`}</Text>}
     </Paper>
   )
 }

@@ -97,7 +97,7 @@ function Part({ part: { label, rows, more, tone } }: { part: ReadingPart }) {
 
 function Cell({ text, isLast }: { text: string; isLast: boolean }) {
   return (
-    <td style={{ verticalAlign: 'baseline', whiteSpace: isLast ? 'normal' : 'nowrap' }}>
+    <td style={{ verticalAlign: 'baseline', whiteSpace: isLast ? 'normal' : 'nowrap', minWidth: isLast ? 160 : 0 }}>
       {/^[0-9a-f]{12,64}$/.test(text) ? <Code fz="xs">{text}</Code> : visible(text)}
     </td>
   )

@@ -1,84 +1,118 @@
-import { spawn } from 'node:child_process'
-import { createWriteStream, rmSync } from 'node:fs'
-import { basename, resolve } from 'node:path'
+import { createWriteStream, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { CommandLine } from '../../../gateway/protocol.ts'
+import { plain } from '../../../recording/render.ts'
 import type { LostTip } from '../mirror/lost.ts'
+import { AskedGateway } from './gateway-asked.ts'
+import { lost, many } from './lost.ts'
 
-/** Lists what was lost in a repository, or fetches one of it as a bundle and says how it comes back. @returns the exit code. */
+interface Wanted {
+  readonly resource: string
+  readonly repository: string
+  readonly tip: LostTip
+}
+
+/** Brings back what was lost: as a branch, or as a bundle and the words that fetch from it. @returns the exit code. */
 export async function restore(
   line: CommandLine,
   [resource, repository, id]: readonly string[],
-  { role, to }: { readonly role?: string; readonly to?: string },
+  { role, to, branch }: { readonly role?: string; readonly to?: string; readonly branch?: string },
 ): Promise<number> {
-  const ticket = await line.ticket(resource!, { role })
+  if (id === undefined) return lost(line, [resource!, repository!], { ...(role !== undefined && { role }) })
+  using asked = new AskedGateway(line, await line.ticket(resource!, { role }))
+  const tips = await asked.lost(repository!)
+  if (typeof tips === 'number') return tips
+  const tip = tips.find(each => each.id === id)
+  const words = `sallyport git lost ${resource} ${repository}`
+  if (tip === undefined) {
+    line.say(`nothing that was lost in ${repository} is called ${id}: \`${words}\` lists it`)
+    return 1
+  }
+  if (tip.without !== null) {
+    line.say(
+      plain(`${tip.ref} cannot be brought back from here, ${tip.without}: \`${words} ${id}\` says what is left to do`),
+    )
+    return 1
+  }
+  const wanted = { resource: resource!, repository: repository!, tip }
+  // Awaited: the ticket goes when this returns.
+  return await (branch === undefined ? asBundle(line, asked, wanted, to) : asBranch(line, asked, wanted, branch))
+}
+
+async function asBundle(
+  line: CommandLine,
+  asked: AskedGateway,
+  { resource, repository, tip }: Wanted,
+  to: string | undefined,
+): Promise<number> {
+  const file = resolve(to ?? `${basename(repository)}-${tip.id}.bundle`)
+  const code = await fetchBundle(asked, repository, tip.id, file)
+  if (code !== 0) return code
+  const back = `restored/${tip.ref.replace(/^refs\/(?:heads|tags)\//, '')}`
+  line.say(plain(`${file} has what ${tip.ref} lost (${many(tip.commits)}). In a clone of ${repository}:`))
+  line.say(plain(`  git fetch ${file} ${tip.ref}:refs/heads/${back}`))
+  line.say(plain(`  git push origin ${back}   # as any push: policy decides`))
+  line.say(
+    plain(`or at once, without a clone: sallyport git restore ${resource} ${repository} ${tip.id} --branch ${back}`),
+  )
+  return 0
+}
+
+/** In a repository of its own that has the commits of the server and none of its files, which nobody needs for that. */
+async function asBranch(
+  line: CommandLine,
+  asked: AskedGateway,
+  { resource, repository, tip }: Wanted,
+  branch: string,
+): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-restore-'))
   try {
-    const { env } = line.client(ticket, [])
-    const ask = (words: string) => {
-      const ssh = env['GIT_SSH_COMMAND']
-      if (ssh === undefined) throw new TypeError(`${resource} is no git server`)
-      const names = Object.entries({ ...process.env, ...env }).filter(([, value]) => value !== undefined)
-      return spawn('/bin/sh', ['-c', `${ssh} "$@"`, 'sh', ticket.resource.name, words], {
-        env: Object.fromEntries(names) as Record<string, string>,
-        stdio: ['ignore', 'pipe', 'inherit'],
-      })
+    const bundle = join(folder, 'lost.bundle')
+    const code = await fetchBundle(asked, repository, tip.id, bundle)
+    if (code !== 0) return code
+    const bare = join(folder, 'git')
+    const git = (...args: string[]) => asked.git(bare, ...args)
+    const all = ['+refs/heads/*:refs/remotes/origin/*', '+refs/tags/*:refs/tags/*']
+    const steps = [
+      () =>
+        asked.git(
+          folder,
+          'init',
+          '--quiet',
+          '--bare',
+          `--object-format=${tip.old.length === 40 ? 'sha1' : 'sha256'}`,
+          bare,
+        ),
+      () => git('remote', 'add', 'origin', `${resource}:${repository}.git`),
+      () => git('fetch', '--quiet', '--filter=blob:none', 'origin', ...all),
+      () => git('fetch', '--quiet', bundle, `${tip.ref}:refs/heads/lost`),
+      // Not over what is there: a name that is taken is refused.
+      () =>
+        git(
+          'push',
+          '--quiet',
+          `--force-with-lease=refs/heads/${branch}:`,
+          'origin',
+          `refs/heads/lost:refs/heads/${branch}`,
+        ),
+    ]
+    for (const step of steps) {
+      const status = await step()
+      if (status !== 0) return status
     }
-    const all = ask(`sallyport-lost '${repository}'`)
-    const [tips, status] = await Promise.all([readTips(all.stdout), exitOf(all)])
-    if (status !== 0) return status
-    if (id === undefined) {
-      list(line, tips)
-      return 0
-    }
-    const tip = tips.find(each => each.id === id)
-    if (tip === undefined) {
-      line.say(
-        `nothing that was lost in ${repository} is called ${id}: \`sallyport git restore ${resource} ${repository}\` lists it`,
-      )
-      return 1
-    }
-    const file = resolve(to ?? `${basename(repository!)}-${id}.bundle`)
-    const bundle = ask(`sallyport-lost '${repository}' ${id}`)
-    const [, code] = await Promise.all([
-      pipeline(bundle.stdout, createWriteStream(file, { flags: 'wx', mode: 0o600 })),
-      exitOf(bundle),
-    ])
-    if (code !== 0) {
-      rmSync(file, { force: true })
-      return code
-    }
-    const branch = tip.ref.replace(/^refs\/(?:heads|tags)\//, '')
-    line.say(`${file} has the ${tip.commits} commits that ${tip.ref} lost. In a clone of ${repository}:`)
-    line.say(`  git fetch ${file} ${tip.ref}:refs/heads/restored/${branch}`)
-    line.say(`  git push origin restored/${branch}   # as any push: policy decides`)
+    line.say(plain(`${many(tip.commits)} are back in ${repository} as ${branch}, up to ${tip.old.slice(0, 12)}`))
     return 0
   } finally {
-    rmSync(ticket.folder, { recursive: true, force: true })
+    rmSync(folder, { recursive: true, force: true })
   }
 }
 
-function list(line: CommandLine, tips: readonly LostTip[]): void {
-  if (tips.length === 0) line.say('nothing was lost here')
-  for (const { id, at_ms, how, ref, old, commits, by, without } of tips) {
-    const what = { delete: 'deleted', force: 'replaced', seen: 'gone' }[how]
-    const who = by === null ? 'past the gateway' : `by ${by.subject}`
-    line.say(
-      `${id}  ${new Date(at_ms).toISOString()}  ${ref} ${what} ${who}: ${commits} commits up to ${old.slice(0, 12)}${without === null ? '' : `, not to be had: ${without}`}`,
-    )
-  }
-}
-
-const mostBytes = 8 << 20
-
-async function readTips(stream: NodeJS.ReadableStream): Promise<LostTip[]> {
-  let text = ''
-  for await (const chunk of stream) if (text.length < mostBytes) text += String(chunk)
-  return text.split('\n').flatMap(line => (line === '' ? [] : [JSON.parse(line) as LostTip]))
-}
-
-function exitOf(child: ReturnType<typeof spawn>): Promise<number> {
-  return new Promise((done, reject) => {
-    child.once('error', reject)
-    child.once('close', code => done(code ?? 1))
-  })
+/** @returns the exit code; of what did not come whole nothing stays. */
+async function fetchBundle(asked: AskedGateway, repository: string, id: string, file: string): Promise<number> {
+  const { bytes, ended } = asked.bundle(repository, id)
+  const [, code] = await Promise.all([pipeline(bytes, createWriteStream(file, { flags: 'wx', mode: 0o600 })), ended])
+  if (code !== 0) rmSync(file, { force: true })
+  return code
 }
