@@ -1,16 +1,16 @@
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { type Compared, compare } from './git/compare.ts'
 import { page } from './git/page.ts'
-import { runScript, wordsOf } from './git/script.ts'
-import { bringGit } from './git/source.ts'
-import { startScriptWorld } from './git/world.ts'
+import { fromText, type Ran, runScript, toText, wordsOf } from './git/script.ts'
+import { bringGit, type GitSource } from './git/source.ts'
+import { type ScriptWorld, startScriptWorld } from './git/world.ts'
 
 /**
  * `npm run conformance -- git [SCRIPT… --keep FOLDER]`: git's own scripts for fetch and push, straight to a server and through
  * the gateway. A SCRIPT is the beginning of a name, t55 if none is given; then git.md beside this file is written. `--keep`
- * puts what the scripts said there.
+ * puts results there, with what the scripts said, and runs none again whose result is there: a long run can be cut and goes on.
  */
 async function main(args: readonly string[]): Promise<void> {
   const at = args.indexOf('--keep')
@@ -20,28 +20,34 @@ async function main(args: readonly string[]): Promise<void> {
   const names = readdirSync(join(source.folder, 't'))
     .filter(name => /^t\d{4}-.*\.sh$/.test(name))
     .filter(name => (asked.length === 0 ? ['t55'] : asked).some(each => name.startsWith(each)))
-  const started = performance.now()
-  const world = await startScriptWorld()
+  const kept = (name: string) => (keep === undefined ? undefined : join(keep, `${name}.json`))
+  const isKept = (name: string) => keep !== undefined && existsSync(kept(name)!)
+  if (keep !== undefined) mkdirSync(keep, { recursive: true })
+  const world = names.every(isKept) ? undefined : await startScriptWorld()
   const compared: Compared[] = []
   try {
     for (const name of names) {
-      await world.renew()
-      const [direct, through] = await Promise.all(world.ways.map(way => runScript(source, name, way)))
-      const one = compare(name, direct!, through!)
+      const ran = isKept(name)
+        ? (JSON.parse(readFileSync(kept(name)!, 'utf8'), fromText) as readonly Ran[])
+        : await runBoth(world!, source, name)
+      const one = compare(name, ran[0]!, ran[1]!)
       compared.push(one)
       tell(one)
-      if (keep === undefined || direct!.skipped !== null) continue
-      mkdirSync(keep, { recursive: true })
-      for (const way of world.ways) writeFileSync(join(keep, `${name}.${way.name}`), wordsOf(name, way))
+      if (keep === undefined || isKept(name)) continue
+      if (ran[0]!.skipped === null)
+        for (const way of world!.ways) writeFileSync(join(keep, `${name}.${way.name}`), wordsOf(name, way))
+      writeFileSync(kept(name)!, JSON.stringify(ran, toText))
     }
   } finally {
-    await world.close()
+    await world?.close()
   }
   const text = page({
     date: new Date().toISOString().slice(0, 10),
     machine: `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB`,
     version: source.version,
-    minutes: Math.ceil((performance.now() - started) / 60_000),
+    minutes: Math.ceil(
+      compared.reduce((sum, each) => sum + Math.max(each.direct.seconds, each.through.seconds), 0) / 60,
+    ),
     compared,
   })
   if (asked.length === 0) writeFileSync(join(import.meta.dirname, 'git.md'), text)
@@ -50,6 +56,12 @@ async function main(args: readonly string[]): Promise<void> {
   const cut = compared.filter(each => !each.direct.whole || !each.through.whole)
   console.log(`${compared.length} scripts, ${cut.length} cut, ${bad.length} differences that are not explained`)
   process.exit(bad.length + cut.length > 0 ? 1 : 0)
+}
+
+/** Both at once, each in a folder of its own. */
+async function runBoth(world: ScriptWorld, source: GitSource, name: string): Promise<readonly Ran[]> {
+  await world.renew()
+  return Promise.all(world.ways.map(way => runScript(source, name, way)))
 }
 
 function tell({ script, direct, through, same, differences }: Compared): void {

@@ -16,12 +16,12 @@ export interface Compared {
   readonly script: string
   readonly direct: Ran
   readonly through: Ran
-  readonly same: { readonly pass: number; readonly fail: number; readonly skipped: number }
+  readonly same: { readonly pass: number; readonly fail: number; readonly known: number; readonly skipped: number }
   readonly differences: readonly Difference[]
 }
 
 export function compare(script: string, direct: Ran, through: Ran): Compared {
-  const same = { pass: 0, fail: 0, skipped: 0 }
+  const same = { pass: 0, fail: 0, known: 0, skipped: 0 }
   const differences: Difference[] = []
   const numbers = [...new Set([...direct.tests.keys(), ...through.tests.keys()])].sort((a, b) => a - b)
   for (const number of numbers) {
@@ -29,7 +29,8 @@ export function compare(script: string, direct: Ran, through: Ran): Compared {
     if (a?.outcome === b?.outcome && a !== undefined) {
       if (a.outcome === 'pass') same.pass++
       else if (a.outcome === 'skipped') same.skipped++
-      else same.fail++
+      else if (a.outcome === 'fail') same.fail++
+      else same.known++
       continue
     }
     const title = (a ?? b)!.title

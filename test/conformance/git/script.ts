@@ -57,6 +57,12 @@ export function wordsOf(script: string, way: Way): string {
   )
 }
 
+export const toText = (_key: string, value: unknown) => (value instanceof Map ? { tests: [...value] } : value)
+
+export function fromText(key: string, value: unknown): unknown {
+  return key === 'tests' && !Array.isArray(value) ? new Map((value as { tests: [number, unknown][] }).tests) : value
+}
+
 /** https://testanything.org/, as git's test-lib.sh writes it. */
 export function readTap(text: string): Pick<Ran, 'tests' | 'skipped' | 'whole'> {
   const tests = new Map<number, { title: string; outcome: Outcome }>()
