@@ -1,12 +1,13 @@
 import type { CommandChannel, Hold, Shown, Verdict } from '../../gateway/protocol.ts'
 import type { ActionFacts } from '../../policy/points.ts'
 import { action, verbOf } from './actions.ts'
-import type { UpdateFacts } from './facts.ts'
+import type { SignatureFacts, UpdateFacts } from './facts.ts'
 import type { PushRequest } from './pack/commands.ts'
 import type { Repository } from './repositories.ts'
 import type { Update } from './updates.ts'
 
 const mostLines = 40
+const mostLabel = 60
 
 export interface PushKnown {
   readonly request: PushRequest
@@ -71,6 +72,12 @@ function actionsOf(
 
 const short = (id: string | null) => id?.slice(0, 12) ?? 'nothing'
 
+/** Anybody can write anybody's name into a commit. */
+function signedBy(signature: SignatureFacts): string {
+  if (signature === null) return 'not signed'
+  return signature.status === 'verified' ? `signed by ${signature.signer}` : `signature ${signature.status}`
+}
+
 function wordsOf({ name }: Repository, { asked }: Update, facts: UpdateFacts): string {
   const { ref, old, new: next, kind, commits_total, lost_total, paths_total } = facts
   const alias = asked === ref ? '' : ` (asked as ${asked})`
@@ -89,14 +96,21 @@ function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
     return lines.length === 0 ? [] : [{ label: `${ref}: ${label}`, lines: some, more: total - some.length }]
   }
   const commits = facts.commits.map(
-    each => `${each.id.slice(0, 10)} ${each.author.name} <${each.author.email}> ${each.subject}`,
+    each =>
+      `${each.id.slice(0, 10)} ${each.author.name} <${each.author.email}> ${each.subject} [${signedBy(each.signature)}]`,
   )
-  const paths = facts.paths.map(({ path, change, added, removed }) => {
+  const paths = facts.paths.map(({ path, change, type, added, removed }) => {
+    const what = type === 'file' ? '' : ` (${type})`
     const stat = added === null || removed === null ? '' : ` +${added} −${removed}`
-    return `${change.slice(0, 1).toUpperCase()} ${path}${stat}`
+    return `${change.slice(0, 1).toUpperCase()} ${path}${what}${stat}`
   })
   return [
-    { label: ref, lines: [`${facts.kind}: ${short(facts.old)} → ${short(facts.new)}`] },
+    {
+      label: ref,
+      // A label that is cut could be that of another ref.
+      lines: [...(ref.length > mostLabel ? [ref] : []), `${facts.kind}: ${short(facts.old)} → ${short(facts.new)}`],
+      whole: true,
+    },
     ...cut('commits', commits, facts.commits_total),
     ...cut('paths', paths, facts.paths_total),
     ...cut('commits that are lost', facts.lost, facts.lost_total),
