@@ -129,7 +129,7 @@ deny contains {
 deny contains {
 	"rule": rego.metadata.rule().custom.rule,
 	"message": $"{count(unsigned)} commits for {input.action.facts.ref} bear no signature that is known here",
-	"remedy": "sign them (git rebase --exec 'git commit --amend --no-edit -S' BASE), or have your key listed",
+	"remedy": "sign them (git rebase --exec 'git commit --amend --no-edit -S' BASE), or have your key listed (options.push: signers for SSH, openpgp for GPG)",
 } if {
 	is_push
 	protected

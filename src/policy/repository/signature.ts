@@ -160,7 +160,9 @@ async function importKeys(home: string, file: string): Promise<void> {
 
 /** @returns what it printed. @throws SallyportError where it does not take the deployment's keys. */
 async function gpg(home: string, args: readonly string[]): Promise<string> {
-  const result = await runChild(['gpg', '--homedir', home, '--batch', '--no-tty', '--quiet', ...args], {
+  // Its own name for the folder is short: gpg takes no folder that is too deep for the socket of an agent, which it never starts.
+  const here = process.platform === 'linux' ? '/proc/self/cwd' : home
+  const result = await runChild(['gpg', '--homedir', here, '--batch', '--no-tty', '--quiet', ...args], {
     cwd: home,
     env: { PATH: '/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin', HOME: '/nonexistent', LC_ALL: 'C' },
   })

@@ -1,7 +1,9 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { SallyportError } from '../../../errors.ts'
 import { type Signers, signersIn } from '../../../policy/repository/signature.ts'
 import type { SignatureFacts } from '../facts.ts'
+import { PushFault } from '../push.ts'
 import type { Git } from './git.ts'
 
 /** Whose signatures count: of the resource, which only policy's own repository changes. */
@@ -45,7 +47,8 @@ export class Verifier implements Disposable {
       const { cut, ...ended } = await this.#git.try(args, extra)
       return { ...ended, ended: cut === undefined ? undefined : 'timeout' }
     })
-    const stranger = /No principal matched|NO_PUBKEY/.test(run.stderr)
+    // Of a key that has expired since nobody can say when it was used.
+    const stranger = /No principal matched|NO_PUBKEY|EXPKEYSIG/.test(run.stderr)
     const status = signer !== undefined ? 'verified' : stranger ? 'unknown' : 'bad'
     const answer = { kind, status, signer: signer ?? null } as const
     this.#answers.set(id, answer)
@@ -57,7 +60,19 @@ export class Verifier implements Disposable {
     const [allowed, openpgp] = [join(this.#folder, 'allowed'), join(this.#folder, 'openpgp')]
     writeFileSync(allowed, this.#keys.allowed.map(line => `${line}\n`).join(''), { mode: 0o600 })
     writeFileSync(openpgp, this.#keys.openpgp.map(key => `${key}\n`).join(''), { mode: 0o600 })
-    return signersIn({ allowed_signers: allowed, ...(this.#keys.openpgp.length > 0 && { openpgp }) }, this.#folder)
+    const keys = {
+      ...(this.#keys.allowed.length > 0 && { allowed_signers: allowed }),
+      ...(this.#keys.openpgp.length > 0 && { openpgp }),
+    }
+    return signersIn(keys, this.#folder).catch((error: unknown) => {
+      if (!(error instanceof SallyportError)) throw error
+      const why = error.message.replace(/^[^:]*: /, '')
+      throw new PushFault(
+        'not_ready',
+        `the keys that sign are not to be read (options.push of the resource): ${why}`,
+        'ask an operator: gpg must be there, and each of options.push.openpgp a public key (gpg --armor --export)',
+      )
+    })
   }
 
   [Symbol.dispose](): void {
