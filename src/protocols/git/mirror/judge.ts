@@ -27,6 +27,8 @@ export interface JudgeOptions {
 
 /** Git takes names of objects by itself, and only whole ones come in here. */
 const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
+/** Updates of one push that are looked at at the same time. */
+const atOnce = 4
 /** Files of before that are fetched for one update. */
 const mostFiles = 2_000
 const diffTree = ['diff-tree', '-r', '-z', '--no-renames', '--full-index', '--no-ext-diff', '--no-textconv'] as const
@@ -59,7 +61,13 @@ export class Judge {
     const torn = updates.find(({ ref, old }) => old !== null && this.#options.refs.get(ref) === old && !known.has(old))
     if (torn !== undefined) throw new Unreadable(`it lacks what ${torn.ref} holds`)
     const facts: UpdateFacts[] = []
-    for (const update of updates) facts.push(await this.#update(update, known, updates))
+    const rest = updates.entries()
+    const some = async () => {
+      for (const [i, update] of rest) facts[i] = await this.#update(update, known, updates)
+    }
+    // Each waits for one git after the other. All come to an end before the push does.
+    const ended = await Promise.allSettled(Array.from({ length: atOnce }, some))
+    for (const each of ended) if (each.status === 'rejected') throw each.reason
     return facts
   }
 
