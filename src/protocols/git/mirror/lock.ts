@@ -93,7 +93,11 @@ export function inherit(file: string): boolean {
 
 /** What dead processes left of a lock in its folder; the lock itself is inherited. */
 export function isLeftOver(folder: string, name: string): boolean {
-  return /^lock(?:\.steal)?\.\d+(?:\.dead)?$/.test(name) && isDead(`${folder}/${name}`)
+  const [, pid] = /^lock(?:\.steal)?\.(\d+)(?:\.dead)?$/.exec(name) ?? []
+  if (pid === undefined) return false
+  // One that is being written has no name in it yet.
+  const owner = read(`${folder}/${name}`)
+  return owner === undefined || owner === '' ? startOf(Number(pid)) === undefined : !isAlive(owner)
 }
 
 function isDead(file: string): boolean {
