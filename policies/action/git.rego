@@ -6,12 +6,10 @@ import data.sallyport.lib.people
 
 is_git if input.action.protocol == "git"
 
-# Yours to change: which branches are protected, which are releases, who releases, which repositories hold rules.
+# Yours to change: which branches are protected, which are releases, which repositories hold rules (lib/people.rego: who releases).
 protected_names := {"refs/heads/main", "refs/heads/master"}
 
 release_prefix := "refs/heads/release/"
-
-release_managers := "release-managers"
 
 # Whose content decides what others may do: these policies themselves, for one.
 rule_repositories := {"policies", "sallyport-policies"}
@@ -218,7 +216,7 @@ rule_stages := [{"approvers": [people.security], "quorum": 1, "channel": "securi
 
 default release_stages := []
 
-release_stages := [{"approvers": [release_managers], "quorum": 2, "channel": "releases"}] if releases
+release_stages := [{"approvers": [people.release_managers], "quorum": 2, "channel": "releases"}] if releases
 
 is_push if {
 	is_git

@@ -89,9 +89,10 @@ test_only_security_admins_steer_the_policy if {
 	}
 }
 
-test_dbas_read_the_requests_they_decide if {
+test_approvers_read_the_requests_they_decide if {
 	every call in {"requests.read", "reviews.read"} {
 		effect(question(["dbas"], call, false)) == "allow"
+		effect(question(["release-managers"], call, false)) == "allow"
 		effect(question(["engineers"], call, false)) == "deny"
 	}
 }

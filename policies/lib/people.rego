@@ -11,5 +11,9 @@ auditors := "auditors"
 security := "security-admins"
 
 # METADATA
+# description: The group of which two look at a release first.
+release_managers := "release-managers"
+
+# METADATA
 # description: Whether the person who asks is in a group.
 in_group(name) if name in input.subject.groups

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { listRequests } from '../../src/approvals/view.ts'
+import { documented } from '../protocols/git/documented.ts'
 import { createGitWorld, type GitWorld, gitEnv, run, type Said } from '../protocols/git/world.ts'
 
 /** The real git through the gateway, to Debian's own servers: git-shell and gitolite behind sshd. */
@@ -81,6 +82,11 @@ async function eventsOf(issued: { readonly id: string }, kind: string) {
   const seen: Record<string, unknown>[] = []
   for await (const event of world.world.reader.events(await world.sessionOf(issued)))
     if (event.kind === kind) seen.push({ ...event })
+  // What a SIEM reads is what its document says.
+  const members = documented('Events of a recording').get(kind)
+  const envelope = ['t', 'at_us', 'part', 'conn', 'seq', 'kind', 'channel']
+  const unknown = seen.flatMap(each => Object.keys(each)).filter(name => !envelope.includes(name))
+  if (members !== undefined) expect(members).toEqual(expect.arrayContaining(unknown))
   return seen
 }
 
@@ -361,6 +367,9 @@ describe('gitolite', () => {
     ok(await git(work, 'push', 'origin', 'HEAD:refs/heads/x'))
     const admin = await world.git('gitolite', 'admin')
     expect((await admin.ssh('gitolite', 'info')).stdout).toContain('testing')
+    const commands = async () =>
+      (await eventsOf(admin.issued, 'statement')).map(each => [each['actions'], each['text']])
+    await expect.poll(commands, { timeout: 10_000 }).toContainEqual(['exec', 'info'])
     expect(await admin.ssh('gitolite', 'perms x')).toMatchObject({ code: 126 })
     expect(await git.ssh('gitolite', 'info')).toMatchObject({ code: 126, stderr: expect.stringContaining('.rego:') })
   })
@@ -376,6 +385,11 @@ describe('gitolite', () => {
     await expect.poll(pending, { timeout: 15_000 }).toBeDefined()
     const request = (await pending())!
     expect(JSON.stringify(request)).toContain('conf/gitolite.conf')
+    expect(JSON.stringify(request)).toContain('the configuration of its server')
+    expect((await eventsOf(git.issued, 'git_push')).at(-1)).toMatchObject({
+      administration: true,
+      paths: [expect.objectContaining({ path: 'conf/gitolite.conf', change: 'modified' })],
+    })
     const approver = await world.world.person('sec', ['security-admins'])
     const vote = { request_id: request.id, answer: 'approve' as const, via: 'web', expected_hash: request.hash }
     expect((await world.world.approvals.vote({ ...vote, approver })).refused).toBe(false)

@@ -70,7 +70,7 @@ export const gitKit: ConformanceKit = {
     ['action/git.rego', '\tis_push\n\tinput.role != "break-glass"\n\treleases\n', '\tinput.action.kind == "archive"\n'],
     [
       'action/git.rego',
-      '[{"approvers": [release_managers], "quorum": 2, "channel": "releases"}] if releases',
+      '[{"approvers": [people.release_managers], "quorum": 2, "channel": "releases"}] if releases',
       '[{"approvers": ["dbas"], "quorum": 1, "channel": "releases"}] if input.action.kind == "archive"',
     ],
   ],
