@@ -386,16 +386,15 @@ describe('gitolite', () => {
     const request = (await pending())!
     expect(JSON.stringify(request)).toContain('conf/gitolite.conf')
     expect(JSON.stringify(request)).toContain('the configuration of its server')
-    expect((await eventsOf(git.issued, 'git_push')).at(-1)).toMatchObject({
-      administration: true,
-      paths: [expect.objectContaining({ path: 'conf/gitolite.conf', change: 'modified' })],
-    })
     const approver = await world.world.person('sec', ['security-admins'])
     const vote = { request_id: request.id, answer: 'approve' as const, via: 'web', expected_hash: request.hash }
     expect((await world.world.approvals.vote({ ...vote, approver })).refused).toBe(false)
     const said = await pushing
     expect(said.stderr).toMatch(new RegExp(`remote: sallyport: .*/requests/${request.id}`))
     ok(said)
+    await expect
+      .poll(async () => (await eventsOf(git.issued, 'git_push')).at(-1), { timeout: 10_000 })
+      .toMatchObject({ administration: true, paths: [{ path: 'conf/gitolite.conf', change: 'modified' }] })
     const proposed = join(world.folder, 'gitolite/repositories/gitolite-admin.git')
     expect(await direct(proposed, 'rev-parse', 'proposed')).toBe(await direct(work, 'rev-parse', 'HEAD'))
   })
