@@ -111,6 +111,24 @@ test('a command waits in ssh, is approved on the web, and its channel goes on; a
   expect(await other).toMatchObject({ code: 126, stdout: '', stderr: expect.stringContaining('denied by Dana') })
 })
 
+test('a command that waits is taken back by Ctrl-C in its terminal, and by a client that is gone', async () => {
+  const stateOf = async (id: string) => {
+    const { body } = await world.person.dana.get(`/api/requests/${id}`)
+    return [body['state'], (body['hold'] as { released_at_ms: number | null }).released_at_ms]
+  }
+  const typed = erin.start('ssh', '-tt', 'web-1.operator', 'printf ran-anyway')
+  const first = await pending()
+  typed.write('\x03')
+  const { stdout, stderr } = await typed.ended
+  expect(stdout + stderr).toContain('it was cancelled by who sent it')
+  expect(stdout).not.toContain('ran-anyway')
+  await world.until(async () => expect(await stateOf(first.id)).toEqual(['cancelled', null]))
+  const gone = erin.start('ssh', 'web-1.operator', 'printf ran-anyway')
+  const second = await pending()
+  gone.child.kill('SIGKILL')
+  await world.until(async () => expect(await stateOf(second.id)).toEqual(['cancelled', null]))
+})
+
 test('what nobody answers expires, and the client reads so', async () => {
   const { stderr } = await world.person.erin.psql(await writer(), 'truncate orders;\n')
   expect(stderr).toContain('nobody answered in time')

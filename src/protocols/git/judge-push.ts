@@ -89,6 +89,16 @@ function titleOf({ name, administration }: Repository, updates: readonly Update[
   return `push to ${refs.slice(0, 3).join(', ')}${refs.length > 3 ? ` and ${refs.length - 3} more` : ''} of ${name}${administration ? ', which is the configuration of its server' : ''}`
 }
 
+/** In all, as far as lines could be counted. */
+function diffstat({ paths, paths_total }: UpdateFacts): string {
+  if (paths_total === 0) return ''
+  const sum = (of: 'added' | 'removed') => paths.reduce((all, each) => all + (each[of] ?? 0), 0)
+  const counted = paths.filter(({ added, removed }) => added !== null && removed !== null).length
+  const files = `, ${paths_total} ${paths_total === 1 ? 'file' : 'files'}`
+  if (counted === 0) return files
+  return `${files}, +${sum('added')} −${sum('removed')}${counted < paths_total ? ` in ${counted} of them` : ''}`
+}
+
 /** What an approver reads: commits, paths and what is lost. */
 function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
   const cut = (label: string, lines: readonly string[], total: number): Shown[] => {
@@ -104,21 +114,25 @@ function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
     const stat = added === null || removed === null ? '' : ` +${added} −${removed}`
     return `${change.slice(0, 1).toUpperCase()} ${path}${what}${stat}`
   })
+  // What cannot be taken back comes first: where there is little room, the end is left out.
   return [
     {
       label: ref,
       // A label that is cut could be that of another ref.
-      lines: [...(ref.length > mostLabel ? [ref] : []), `${facts.kind}: ${short(facts.old)} → ${short(facts.new)}`],
+      lines: [
+        ...(ref.length > mostLabel ? [ref] : []),
+        `${facts.kind}: ${short(facts.old)} → ${short(facts.new)}${diffstat(facts)}`,
+      ],
       whole: true,
     },
-    ...cut('commits', commits, facts.commits_total),
-    ...cut('paths', paths, facts.paths_total),
     ...cut('commits that are lost', facts.lost, facts.lost_total),
     ...cut(
       'secrets',
       facts.secrets.map(each => `${each.detector} in ${each.path}:${each.line}`),
       facts.secrets.length,
     ),
+    ...cut('commits', commits, facts.commits_total),
+    ...cut('paths', paths, facts.paths_total),
   ]
 }
 

@@ -172,6 +172,27 @@ describe('the windows of a direction', () => {
     expect(state.maySend).toBe(before)
   })
 
+  test('a sender is lent a few bytes before its receiver takes any, once, and is granted so much less later', () => {
+    const given: number[] = []
+    const sent: number[] = []
+    const from = { send: (payload: Buffer) => void given.push(payload.readUInt32BE(5)) }
+    const to = { sendPieces: (_: readonly Buffer[], length: number) => void sent.push(length - 9) }
+    const flow = new Flow(from as unknown as Transport, to as unknown as Transport)
+    flow.terms(0, 512)
+    flow.ids(1, 2)
+    flow.lend(100)
+    flow.lend(100)
+    flow.received(60)
+    flow.forward(Buffer.alloc(60))
+    expect([given, sent]).toEqual([[100], []])
+    flow.adjusted(200)
+    expect([given, sent]).toEqual([[100, 100], [60]])
+    expect(() => flow.received(141)).toThrow(FieldError)
+    const open = between(1024, 512)
+    open.flow.lend(100) // it has something to send with
+    expect(open.state.maySend).toBe(1024)
+  })
+
   test('a window beyond what there may be is refused', () => {
     const { flow } = between(1024, 512)
     expect(() => flow.adjusted(0xffff_ffff)).toThrow('a window larger than there may be')

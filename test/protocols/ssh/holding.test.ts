@@ -117,3 +117,32 @@ describe('while nobody watches', () => {
     await expect.poll(() => ran).toEqual(['watched'])
   })
 })
+
+test('Ctrl-C in the terminal of a held command takes it back, and its channel ends with the words', async () => {
+  const withdrawn: string[] = []
+  let settle = (_: Verdict) => {}
+  const denied: Verdict = { allowed: false, decision: null, message: 'taken back', detail: '', remedy: '' }
+  const hold: Hold = {
+    id: 'req_1',
+    settled: new Promise(resolve => (settle = resolve)),
+    onProgress: () => ({ [Symbol.dispose]: () => {} }),
+    withdraw: reason => {
+      withdrawn.push(reason)
+      settle(denied)
+    },
+  }
+  const world = await through({
+    judge: ([action]) => (action!.kind === 'exec' ? { ...denied, held: hold } : { ...denied, allowed: true }),
+    session: session => session.on('pty', accept => accept()),
+  })
+  const client = await raw(world.port)
+  const channel = await client.opened()
+  const sizes = Buffer.alloc(16)
+  client.send(requestMessage(channel, 'pty-req', true, Buffer.concat([field('xterm'), sizes, field('')])))
+  await client.next(M.success)
+  client.exec(channel, 'halt')
+  client.send(dataMessage(channel, Buffer.from('\x03'), null))
+  expect((await client.next(M.extendedData)).toString()).toContain('taken back')
+  await client.next(M.close)
+  expect(withdrawn[0]).toBe('it was cancelled by who sent it')
+})

@@ -159,6 +159,14 @@ export class Flow {
     else this.#push(act)
   }
 
+  /** The sender has a few bytes to say before the receiver takes any; what that grants later is less by them. */
+  lend(bytes: number): void {
+    if (this.#granted > 0 || this.#senderClosed) return
+    this.#owed += bytes
+    this.#granted += bytes
+    this.#from.send(adjustMessage(this.#fromId, bytes))
+  }
+
   /** The receiver takes more. */
   adjusted(bytes: number): void {
     if (this.#credit + bytes > most) throw new FieldError('a window larger than there may be')

@@ -10,6 +10,7 @@ const mostBytes = 4 * 1024 * 1024
 /** Sent to what already runs, these end it; what waits is not to run then. */
 const ending: ReadonlySet<string> = new Set(['HUP', 'INT', 'KILL', 'QUIT', 'TERM'])
 const interrupt = 3
+const typedAhead = 4096
 
 /**
  * What a channel is to run waits for approvers. What its client says meanwhile waits behind it, within the window that the
@@ -26,6 +27,8 @@ export class Holding {
     this.#relay = relay
     this.#channel = channel
     this.#hold = hold
+    // sshd opens a session with no window before it runs something: Ctrl-C would stay where it was typed.
+    if (channel.pty) channel.toTarget.lend(typedAhead)
     hold.onProgress(line => this.#tell(line))
     void hold.settled.then(verdict => relay.guarded(() => this.#settled(verdict, settled)))
   }
