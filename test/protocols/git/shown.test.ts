@@ -56,7 +56,7 @@ test('an approver reads whose names are proven, what a file has become, and the 
   const [head, commits, paths] = await shownOf('refs/heads/release/1')
   expect(head).toEqual({
     label: 'refs/heads/release/1',
-    lines: ['fast-forward: 222222222222 → 111111111111'],
+    lines: ['fast-forward: 222222222222 → 111111111111, 1 file, +1 −9'],
     whole: true,
   })
   expect(commits!.lines.map(line => /\[.*\]$/.exec(line)![0])).toEqual([
