@@ -21,6 +21,8 @@ export interface Pusher {
 export interface TargetSide {
   /** The refs that the target advertised for this push, symrefs resolved. */
   readonly refs: ReadonlyMap<string, string>
+  /** When it was asked for them, on this machine's clock. */
+  readonly since_ms: number
   /** The object of its HEAD; null where HEAD names nothing yet, undefined where nobody said. */
   readonly head: string | null | undefined
   readonly object_format: 'sha1' | 'sha256'

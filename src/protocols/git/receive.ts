@@ -51,6 +51,7 @@ export class PushReader implements CommandReader {
   })
   #open: Quarantine | undefined
   #written: Promise<void> = Promise.resolve()
+  readonly #since_ms = Date.now()
   #clientEnded = false
   #begun = false
 
@@ -158,6 +159,7 @@ export class PushReader implements CommandReader {
     if (shallow.length > 0) throw new PushFault('bad_pack', ...shallowServer)
     const side = {
       refs,
+      since_ms: this.#since_ms,
       object_format: objectFormat,
       fetch: () => this.#channel.run(lineOf('upload-pack', this.#repository.path), { GIT_PROTOCOL: 'version=2' }),
     }

@@ -110,7 +110,13 @@ export class MirrorWorld implements Disposable {
   }
 
   target(): TargetSide {
-    return { refs: this.refs(), head: this.head(), object_format: this.format, fetch: () => this.#fetch() }
+    return {
+      refs: this.refs(),
+      since_ms: Date.now(),
+      head: this.head(),
+      object_format: this.format,
+      fetch: () => this.#fetch(),
+    }
   }
 
   async #fetch(): Promise<Duplex> {

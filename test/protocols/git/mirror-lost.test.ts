@@ -117,6 +117,26 @@ test('what one update loses is kept also where another one of its push is refuse
   expect(word(fresh, ['show', 'refs/back/heads/main:a'])).toBe('b')
 })
 
+test('a push that was told the refs before another one made some takes none of these for deleted', async () => {
+  using world = new MirrorWorld()
+  const first = world.commit('first', { a: 'a\n' })
+  await world.push([world.update('refs/heads/main', first)])
+  const early = world.target()
+  const second = world.commit('second', { a: 'b\n' })
+  await world.push([world.update('refs/heads/other', second)])
+  const third = world.commit('third', { a: 'c\n' })
+  const quarantine = await world.mirrors.quarantine(world.repository, early, { session_id: 'ses_2', subject: 'ada' })
+  await quarantine.write(world.pack([third], [first]))
+  quarantine.end()
+  const [facts] = await quarantine.judge([{ ref: 'refs/heads/third', old: null, new: third }])
+  await quarantine.drop()
+  expect(facts).toMatchObject({ kind: 'create', commits_total: 2 })
+  expect(world.mirrors.lost(whose)).toEqual([])
+  world.direct(':refs/heads/other')
+  await world.push([world.update('refs/heads/main', second)])
+  expect(world.mirrors.lost(whose)).toEqual([expect.objectContaining({ ref: 'refs/heads/other', how: 'seen' })])
+})
+
 test('a client that goes before it has the answer of its force-push loses nothing: what may be lost is kept', async () => {
   using world = new MirrorWorld()
   const first = world.commit('first', { a: 'a\n' })

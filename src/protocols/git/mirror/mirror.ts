@@ -26,6 +26,7 @@ export type Refs = ReadonlyMap<string, string>
 /** The target's refs as a push saw them, and the way to its objects. */
 export interface Seen {
   readonly refs: Refs
+  readonly since_ms: number
   readonly object_format: 'sha1' | 'sha256'
   fetch(): Promise<Duplex>
 }
@@ -60,6 +61,10 @@ export class Mirror {
 
   /** Refs of the target when somebody looked last; empty where nobody did. */
   get refs(): Map<string, string> {
+    return new Map([...this.#noted].map(([ref, { id }]) => [ref, id]))
+  }
+
+  get #noted(): Map<string, Noted> {
     return readRefs(join(this.#folder, 'refs.json'))
   }
 
@@ -93,7 +98,7 @@ export class Mirror {
       const wants = [...new Set(seen.refs.values())].filter(id => !known.has(id))
       if (wants.some(id => !isId.test(id))) throw new TypeError('the target names no object id')
       if (wants.length > 0) await this.#bring(seen, wants, signal)
-      return this.#note(seen.refs)
+      return this.#note(seen.refs, seen.since_ms)
     }, signal)
   }
 
@@ -205,10 +210,20 @@ export class Mirror {
     return new Set([...readFileSync(file, 'latin1').matchAll(/^([0-9a-f]+) refs\/target\//gm)].map(each => each[1]!))
   }
 
-  /** Writes down what the target's refs are. @returns what is gone. */
-  #note(refs: Refs): Map<string, string> {
-    const before = this.refs
-    const gone = new Map([...before].filter(([ref]) => !refs.has(ref)))
+  /**
+   * Writes down what the target's refs are. What another push left there since they were told is newer than `refs`, and stays.
+   * @returns what is gone.
+   */
+  #note(refs: Refs, since_ms = Number.POSITIVE_INFINITY): Map<string, string> {
+    const [before, now] = [this.#noted, Date.now()]
+    const noted = new Map([...before].filter(([, each]) => each.at_ms >= since_ms))
+    for (const [ref, id] of refs) {
+      const known = before.get(ref)
+      if (!noted.has(ref)) noted.set(ref, known?.id === id ? known : { id, at_ms: now })
+    }
+    const gone = new Map([...before].flatMap(([ref, { id }]) => (noted.has(ref) ? [] : [[ref, id] as const])))
+    const here = this.#known() // of a mirror that was made anew not all is
+    const ids = new Set([...refs.values(), ...[...noted.values()].map(each => each.id).filter(id => here.has(id))])
     const lost = join(this.#folder, 'lost')
     const kept = existsSync(lost)
       ? readFileSync(lost, 'latin1')
@@ -217,10 +232,10 @@ export class Mirror {
       : []
     const lines = [
       ...[...new Set(kept)].sort().map(id => `${id} refs/lost/${id}\n`),
-      ...[...new Set(refs.values())].sort().map(id => `${id} refs/target/${id}\n`),
+      ...[...ids].sort().map(id => `${id} refs/target/${id}\n`),
     ]
     replace(join(this.#current(), 'packed-refs'), `# pack-refs with: sorted \n${lines.join('')}`)
-    replace(join(this.#folder, 'refs.json'), JSON.stringify([...refs]))
+    replace(join(this.#folder, 'refs.json'), JSON.stringify([...noted].map(([ref, { id, at_ms }]) => [ref, id, at_ms])))
     return gone
   }
 
@@ -259,9 +274,16 @@ export async function packListed(git: Git, file: string, into: string, timeout_m
   }
 }
 
-function readRefs(file: string): Map<string, string> {
+/** `at_ms`: since when it is known to be so. */
+interface Noted {
+  readonly id: string
+  readonly at_ms: number
+}
+
+function readRefs(file: string): Map<string, Noted> {
   try {
-    return new Map(JSON.parse(readFileSync(file, 'utf8')) as [string, string][])
+    const read = JSON.parse(readFileSync(file, 'utf8')) as [string, string, number?][]
+    return new Map(read.map(([ref, id, at_ms = 0]) => [ref, { id, at_ms }]))
   } catch {
     return new Map()
   }
