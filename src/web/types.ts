@@ -21,6 +21,7 @@ export interface RequestEntry {
   readonly kind: string
   readonly hash: string
   readonly subject: { readonly id: string; readonly name: string; readonly email: string | null }
+  readonly on_behalf_of: string | null
   readonly resource: string
   readonly role: string
   readonly duration_s: number

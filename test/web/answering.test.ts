@@ -20,6 +20,7 @@ const request = (votes: RequestEntry['votes'] = [], state = 'pending'): RequestE
   hold: null,
   hash: '',
   subject: { id: 'sub_erin', name: 'Erin', email: null },
+  on_behalf_of: null,
   resource: 'shop-db',
   role: 'admin',
   duration_s: 60,

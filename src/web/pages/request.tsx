@@ -34,6 +34,7 @@ function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload
           <Row label="Who">
             {request.subject.name}
             {request.subject.email !== null && <Dimmed>{request.subject.email}</Dimmed>}
+            {request.on_behalf_of !== null && <Dimmed>for {request.on_behalf_of}</Dimmed>}
           </Row>
           {hold !== null && <Row label="As">{request.role}</Row>}
           <Row label={hold === null ? 'Why' : 'What'}>
