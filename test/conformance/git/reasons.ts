@@ -69,4 +69,25 @@ export const reasons: readonly Reason[] = [
     ],
     why: shallow,
   },
+  {
+    script: 't5400-send-pack.sh',
+    tests: ['receive-pack de-dupes .have lines'],
+    why: 'What a server has of other repositories (`.have`) is not told to who pushes; the test looks for these lines.',
+  },
+  {
+    script: 't5408-send-pack-stdin.sh',
+    tests: ['cmdline refs written in order', '--stdin refs come after cmdline'],
+    why: 'Two commands for one ref in one push are refused: servers do one of them.',
+  },
+  {
+    script: 't5411-proc-receive-hook.sh',
+    tests: [
+      'git-push -f (builtin protocol)',
+      'git-push -f (builtin protocol/porcelain)',
+      'proc-receive: process all refs (builtin protocol)',
+      'proc-receive: process all refs (builtin protocol/porcelain)',
+      'proc-receive: create/delete branch, and delete tag (builtin protocol)',
+    ],
+    why: 'Who pushes reads in `remote:` lines what a forced push or a deletion lost, and how it comes back; the tests compare all lines.',
+  },
 ]
