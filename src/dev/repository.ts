@@ -117,6 +117,7 @@ forge:
       auth: { kind: certificate }
     repositories: # name → where the server has it; nothing else can be reached
       team/app: { path: ${path} }
+    push: { secrets: true } # what is pushed is looked through for secrets
 `
 }
 
