@@ -11,6 +11,10 @@ protected_names := {"refs/heads/main", "refs/heads/master"}
 
 release_prefix := "refs/heads/release/"
 
+# Where secrets are looked for (options.push.secrets): what becomes of a push that could not be looked through as a whole, for
+# it brings a file of more than 4 MiB or more than 200 commits. "ask" a security admin, "deny", or "allow" unseen.
+unscanned := "ask"
+
 # Whose content decides what others may do: these policies themselves, for one.
 rule_repositories := {"policies", "sallyport-policies"}
 
@@ -131,6 +135,7 @@ deny contains {
 } if {
 	is_push
 	protected
+	not imported
 	count(unsigned) > 0
 }
 
@@ -144,6 +149,8 @@ deny contains {
 } if {
 	is_push
 	protected
+	not imported
+	not only_unscanned
 	input.action.facts.cut
 }
 
@@ -153,7 +160,7 @@ deny contains {
 deny contains {
 	"rule": rego.metadata.rule().custom.rule,
 	"message": $"a file of {input.action.facts.largest_bytes} bytes, or a pack of {input.action.facts.pack_bytes}, is too large",
-	"remedy": "keep it out of git, or in LFS",
+	"remedy": "keep it out of git, or in LFS; a long history comes in parts",
 } if {
 	is_push
 	too_large
@@ -173,6 +180,38 @@ deny contains {
 	is_push
 	some found in input.action.facts.secrets
 }
+
+# METADATA
+# title: What was not looked through for secrets does not come unseen
+# description: Where `unscanned` says so. Who breaks the glass cannot wait for it.
+# custom: { rule: action.git-unscanned-refused }
+deny contains {
+	"rule": rego.metadata.rule().custom.rule,
+	"message": $"this push to {input.action.facts.ref} is more than is looked through for secrets",
+	"remedy": "push 200 commits at a time, and files of more than 4 MiB through LFS",
+} if {
+	unscanned == "deny"
+	more_than_scanned
+}
+
+# METADATA
+# title: What was not looked through for secrets is seen by a security admin first
+# custom: { rule: action.git-unscanned }
+ask contains {
+	"rule": rego.metadata.rule().custom.rule,
+	"message": $"this push to {input.action.facts.ref} is more than is looked through for secrets: a security admin looks at it first; nobody is asked for 200 commits at a time, without files of more than 4 MiB",
+} if unscanned_asks
+
+# METADATA
+# title: A history from elsewhere comes with a security admin's word
+# description: |
+#   What an admin brings under a protected name that the server does not have yet: its commits bear signatures of others, or
+#   none, and are more than are told. Nobody builds upon it so far.
+# custom: { rule: action.git-import }
+ask contains {
+	"rule": rego.metadata.rule().custom.rule,
+	"message": $"{input.action.facts.ref} comes with {input.action.facts.commits_total} commits of which not all are known or signed: a security admin looks at it first",
+} if import_asks
 
 # METADATA
 # title: A release takes two people besides who pushes it
@@ -212,7 +251,13 @@ git_approval := {"stages": array.concat(rule_stages, release_stages), "expires_s
 
 default rule_stages := []
 
-rule_stages := [{"approvers": [people.security], "quorum": 1, "channel": "security"}] if decides_for_others
+rule_stages := [{"approvers": [people.security], "quorum": 1, "channel": "security"}] if asks_security
+
+asks_security if decides_for_others
+
+asks_security if unscanned_asks
+
+asks_security if import_asks
 
 default release_stages := []
 
@@ -223,13 +268,61 @@ is_push if {
 	input.action.kind == "push"
 }
 
-protected if input.action.facts.ref in protected_names
+# Servers whose file system tells no upper from lower case put Release/1 beside release/.
+folded := lower(input.action.facts.ref)
+
+protected if {
+	some name in protected_names
+	folded == lower(name)
+}
 
 protected if releases
 
-protected if startswith(input.action.facts.ref, "refs/tags/")
+protected if startswith(folded, "refs/tags/")
 
-releases if startswith(input.action.facts.ref, release_prefix)
+releases if startswith(folded, lower(release_prefix))
+
+imported if {
+	input.role == "admin"
+	input.action.facts.kind == "create"
+}
+
+import_asks if {
+	is_push
+	imported
+	protected
+	unknown_history
+}
+
+unknown_history if count(unsigned) > 0
+
+unknown_history if {
+	input.action.facts.cut
+	not only_unscanned
+}
+
+# A deletion brings nothing, and a push without a pack nothing new.
+more_than_scanned if {
+	is_push
+	input.role != "break-glass"
+	input.action.facts.scanned
+	input.action.facts.cut
+	input.action.facts.kind != "delete"
+	input.action.facts.pack_bytes > 0
+}
+
+unscanned_asks if {
+	unscanned == "ask"
+	more_than_scanned
+}
+
+# All lists are whole, and what is not is the search for secrets.
+only_unscanned if {
+	input.action.facts.scanned
+	every list in {"commits", "lost", "paths"} {
+		input.action.facts[$"{list}_total"] == count(input.action.facts[list])
+	}
+}
 
 unsigned contains commit.id if {
 	some commit in input.action.facts.commits

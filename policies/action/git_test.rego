@@ -29,8 +29,12 @@ pushing(role, facts) := on_git(role, "push", "write", object.union(
 		"ref": "refs/heads/topic",
 		"kind": "fast-forward",
 		"commits": [good],
+		"commits_total": 1,
+		"lost": [],
+		"lost_total": 0,
 		"paths": [],
 		"paths_total": 0,
+		"scanned": false,
 		"secrets": [],
 		"largest_bytes": 1000,
 		"pack_bytes": 2000,
@@ -93,6 +97,48 @@ test_what_is_protected_takes_signed_commits if {
 
 test_what_was_not_looked_at_whole_is_refused if {
 	fired(pushing("writer", {"ref": "refs/heads/main", "cut": true})) == {"action.git-cut"}
+}
+
+test_upper_and_lower_case_are_the_same_to_some_servers if {
+	fired(pushing("writer", {"ref": "refs/heads/Main", "kind": "force"})) == {"action.git-force"}
+	stages(pushing("admin", {"ref": "refs/heads/Release/1.2"})) == [[["release-managers"], 2]]
+	effect(pushing("writer", {"ref": "refs/heads/mains", "kind": "force"})) == "allow"
+}
+
+large_file := {"scanned": true, "cut": true}
+
+long_history := {"scanned": true, "cut": true, "commits_total": 900}
+
+test_what_was_not_looked_through_for_secrets_asks if {
+	every facts in [large_file, long_history, {"scanned": true, "cut": true, "ref": "refs/heads/main"}] {
+		stages(pushing("writer", facts)) == [[["security-admins"], 1]]
+		effect(pushing("writer", object.union(facts, {"scanned": true, "cut": false, "commits_total": 1}))) == "allow"
+	}
+	both := pushing("admin", object.union(large_file, {"ref": "refs/heads/release/1"}))
+	stages(both) == [[["security-admins"], 1], [["release-managers"], 2]]
+	effect(pushing("break-glass", large_file)) == "allow"
+	effect(pushing("writer", object.union(long_history, {"pack_bytes": 0}))) == "allow"
+	effect(pushing("writer", object.union(long_history, {"kind": "delete"}))) == "allow"
+	effect(pushing("writer", {"cut": true})) == "allow"
+	fired(pushing("writer", object.union(long_history, {"ref": "refs/heads/main"}))) == {"action.git-cut"}
+}
+
+test_what_was_not_looked_through_is_refused_where_that_is_said if {
+	fired(pushing("writer", large_file)) == {"action.git-unscanned-refused"} with action.unscanned as "deny"
+	effect(pushing("break-glass", large_file)) == "allow" with action.unscanned as "deny"
+	effect(pushing("writer", large_file)) == "allow" with action.unscanned as "allow"
+}
+
+test_an_admin_brings_a_history_from_elsewhere_with_a_second_word if {
+	every facts in [{"commits": [bare]}, long_history, {"cut": true, "commits_total": 900}] {
+		every ref in {"refs/heads/main", "refs/tags/v1"} {
+			new := object.union(facts, {"ref": ref, "kind": "create"})
+			stages(pushing("admin", new)) == [[["security-admins"], 1]]
+			effect(pushing("writer", new)) == "deny"
+			effect(pushing("admin", object.union(new, {"kind": "fast-forward"}))) == "deny"
+		}
+	}
+	effect(pushing("admin", {"ref": "refs/heads/main", "kind": "create"})) == "allow"
 }
 
 test_large_files_are_refused if {

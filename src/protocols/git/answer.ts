@@ -1,9 +1,11 @@
 import type { CommandChannel, Verdict } from '../../gateway/protocol.ts'
+import { Aside } from './aside.ts'
 import type { UpdateFacts } from './facts.ts'
 import type { PushRequest } from './pack/commands.ts'
-import { flushLine, PktReader } from './pack/pkt-line.ts'
+import { isError } from './pack/lines.ts'
+import { dataLine, flushLine, PktReader, WireError } from './pack/pkt-line.ts'
 import { Report } from './pack/report.ts'
-import { banded, forTerminal, keepAlive } from './pack/sideband.ts'
+import { banded, keepAlive, TerminalText } from './pack/sideband.ts'
 import type { Kept } from './push.ts'
 import type { Repository } from './repositories.ts'
 import { denialLines, lostLines } from './say.ts'
@@ -20,6 +22,8 @@ export class PushAnswer {
   readonly #repository: Repository
   readonly #report = new Report()
   readonly #fromTarget = new PktReader()
+  readonly #aside: Aside
+  readonly #words = new TerminalText()
   readonly #refused = new Map<string, string>()
   #request: PushRequest | null = null
   /** What each ref loses when the server does it. */
@@ -36,6 +40,7 @@ export class PushAnswer {
   constructor(channel: CommandChannel, repository: Repository) {
     this.#channel = channel
     this.#repository = repository
+    this.#aside = new Aside(channel)
   }
 
   /** How the client wants to be told: until then it is told nothing. */
@@ -80,18 +85,33 @@ export class PushAnswer {
       return
     }
     this.#fromTarget.read(bytes, pkt => {
-      if (pkt.kind === 'flush') this.tell()
-      else if (pkt.kind === 'data' && pkt.payload[0] === 1) this.#report.read(pkt.payload.subarray(1))
-      else if (pkt.kind === 'data') this.#passOn(pkt.payload)
+      if (pkt.kind === 'flush') {
+        this.#show(this.#words.end())
+        this.tell()
+      } else if (pkt.kind === 'data') this.#banded(pkt.payload)
       return undefined
     })
   }
 
-  /** What the server's hooks say to the person. */
-  #passOn(payload: Buffer): undefined {
+  #banded(payload: Buffer): undefined {
     const data = payload.subarray(1)
-    if (data.length > 0) this.#channel.opened.gate.record('output', { channel: this.#channel.id, stream: 'err', data })
-    for (const piece of banded(payload[0] === 3 ? 3 : 2, forTerminal(data))) this.#channel.toClient(piece)
+    switch (payload[0]) {
+      case 1:
+        return this.#report.read(data)
+      case 2: // what the server's hooks say to the person
+        this.#aside.record(data)
+        return this.#show(this.#words.clean(data))
+      case 3:
+        this.#aside.record(data)
+        return this.#show(Buffer.concat([this.#words.clean(data), this.#words.end()]), 3)
+      default:
+        if (!isError(payload)) throw new WireError('a line of no band')
+        return this.#report.read(dataLine(payload)) // which is none
+    }
+  }
+
+  #show(words: Buffer, band: 2 | 3 = 2): undefined {
+    for (const piece of banded(band, words)) this.#channel.toClient(piece)
   }
 
   /** This ref is not changed, and why. */
@@ -104,7 +124,8 @@ export class PushAnswer {
   giveUp(message: string): undefined {
     for (const update of this.#asked) this.#record(update)
     this.#asked = []
-    for (const { ref } of this.#request?.commands ?? []) if (!this.#refused.has(ref)) this.#refused.set(ref, message)
+    for (const { ref } of this.#request?.commands ?? [])
+      if (!this.#refused.has(ref) && !this.#report.results.has(ref)) this.#refused.set(ref, message)
   }
 
   /** `remote:` lines of git's client; plain stderr where it takes no bands. */

@@ -1,8 +1,10 @@
 import type { CommandChannel, CommandReader, CommandSide, CommandStream } from '../../gateway/protocol.ts'
 import { action } from './actions.ts'
+import { Aside } from './aside.ts'
 import { textOf } from './pack/lines.ts'
+import { Passage } from './pack/passage.ts'
 import { dataLine, encode, flushLine, type Pkt, PktReader, WireError } from './pack/pkt-line.ts'
-import { banded } from './pack/sideband.ts'
+import { banded, mostOfBand } from './pack/sideband.ts'
 import type { Repository } from './repositories.ts'
 import { denialLine, refusedStatus } from './say.ts'
 
@@ -11,10 +13,15 @@ const mostArguments = 64 // the server's own bound
 const plain =
   /^(?:--format=(?:tar|zip|tgz|tar\.gz)|--prefix=[^\0]{0,1024}|-[0-9]|-v|--verbose|--mtime=.{1,64}|--worktree-attributes)$/
 
+/** ACK or NACK, then bands. */
+const inBands = { bands: mostOfBand['side-band-64k'] } as const
+
 /** `git-upload-archive` (git-upload-archive(1)): arguments to the flush, then one archive. The same gate as a fetch (GI4). */
 export class ArchiveReader implements CommandReader {
   readonly #channel: CommandChannel
   readonly #repository: Repository
+  readonly #aside: Aside
+  readonly #passage: Passage
   readonly #reader = new PktReader()
   readonly #arguments: string[] = []
   readonly #held: Buffer[] = []
@@ -27,22 +34,36 @@ export class ArchiveReader implements CommandReader {
   constructor(channel: CommandChannel, repository: Repository) {
     this.#channel = channel
     this.#repository = repository
+    this.#aside = new Aside(channel)
+    this.#passage = new Passage(words => this.#aside.record(words))
   }
 
   fromTarget(bytes: Buffer, stream: CommandStream): undefined | Promise<void> {
     if (this.#place === 'over') return undefined
-    if (stream === 'out') this.#acknowledged = true
-    return this.#channel.toClient(bytes, stream)
+    if (stream === 'err') return this.#aside.err(bytes)
+    this.#acknowledged = true
+    let full: undefined | Promise<void>
+    this.#orEnd(this.#channel.opened.resource.name, () => {
+      for (let rest: Buffer | undefined = bytes; rest !== undefined && rest.length > 0; )
+        rest = this.#passage.read(rest, inBands, piece => (full = this.#channel.toClient(piece)))
+    })
+    return full
   }
 
   fromClient(bytes: Buffer): undefined {
     if (this.#place === 'over') return
-    try {
+    this.#orEnd('the client', () => {
       const rest = this.#reader.read(bytes, pkt => this.#line(pkt))
       if (rest !== undefined && rest.length > 0) throw new WireError('words behind the last one')
+    })
+  }
+
+  #orEnd(who: string, run: () => void): undefined {
+    try {
+      run()
     } catch (error) {
       if (!(error instanceof WireError)) throw error
-      const message = `the client sent ${error.message}`
+      const message = `${who} sent ${error.message}`
       this.#channel.opened.gate.refuse({ rule: 'git.wire', message, text: null })
       this.#refuse(`sallyport: ${message}`)
     }
@@ -117,7 +138,7 @@ export class ArchiveReader implements CommandReader {
   }
 
   ended(side: CommandSide): undefined {
-    if (side === 'target') return
+    if (side === 'target') return this.#aside.end()
     this.#clientEnded = true
     if (this.#place === 'passing') this.#channel.endTarget()
   }

@@ -1,12 +1,14 @@
 import type { CommandChannel, CommandReader, CommandSide, CommandStream, Hold } from '../../gateway/protocol.ts'
 import { action } from './actions.ts'
-import { Advertisement } from './pack/advertisement.ts'
+import { Aside } from './aside.ts'
+import { Advertisement, errorLine } from './pack/advertisement.ts'
 import { fetchCapabilities } from './pack/capabilities.ts'
 import { FetchRequest, FetchRequests2, offeredLine, type Request2, type Wanted } from './pack/fetch-request.ts'
-import { textOf } from './pack/lines.ts'
+import { isError, textOf } from './pack/lines.ts'
+import { Passage, type Reading } from './pack/passage.ts'
 import { dataLine, encode, type Pkt, PktReader, WireError } from './pack/pkt-line.ts'
 import { KnownRefs } from './pack/refs-answer.ts'
-import { PktSkipper } from './pack/skip.ts'
+import { banded, mostOfBand } from './pack/sideband.ts'
 import type { Repository } from './repositories.ts'
 import { denialLine, refusedStatus } from './say.ts'
 
@@ -23,7 +25,8 @@ export class FetchReader implements CommandReader {
   readonly #known = new KnownRefs()
   readonly #fromClient = new PktReader()
   readonly #fromTarget = new PktReader()
-  readonly #skipper = new PktSkipper()
+  readonly #aside: Aside
+  readonly #passage: Passage
   #version: 0 | 2 | undefined
   #advertisement: Advertisement | null = new Advertisement(fetchCapabilities)
   #request0: FetchRequest | null = null
@@ -41,19 +44,16 @@ export class FetchReader implements CommandReader {
   constructor(channel: CommandChannel, repository: Repository) {
     this.#channel = channel
     this.#repository = repository
+    this.#aside = new Aside(channel)
+    this.#passage = new Passage(words => this.#aside.record(words))
   }
 
   fromTarget(bytes: Buffer, stream: CommandStream): undefined | Promise<void> {
     if (this.#over) return undefined
-    if (stream === 'err') {
-      this.#channel.opened.gate.record('output', { channel: this.#channel.id, stream: 'err', data: bytes })
-      return this.#channel.toClient(bytes, 'err')
-    }
+    if (stream === 'err') return this.#aside.err(bytes)
     return this.#orEnd(this.#channel.opened.resource.name, () => {
       const rest = this.#advertisement === null ? bytes : this.#advertised(bytes)
-      if (rest === undefined || rest.length === 0) return undefined
-      if (this.#version === 2) this.#answered(rest)
-      return this.#channel.toClient(rest)
+      return rest === undefined || rest.length === 0 ? undefined : this.#answered(rest)
     })
   }
 
@@ -75,7 +75,11 @@ export class FetchReader implements CommandReader {
   }
 
   #advertisedLine(pkt: Extract<Pkt, { kind: 'data' }>): Buffer[] {
-    this.#version ??= textOf(pkt.payload.subarray(0, 10)) === 'version 2' ? 2 : 0
+    if (isError(pkt.payload)) {
+      this.#aside.record(pkt.payload.subarray(4))
+      return [errorLine(pkt.payload)]
+    }
+    this.#version ??= pkt.payload.toString('latin1').trimEnd() === 'version 2' ? 2 : 0
     if (this.#version === 0) return [this.#advertisement!.line(pkt)]
     const line = offeredLine(textOf(pkt.payload))
     return line === undefined ? [] : [dataLine(`${line}\n`)]
@@ -90,22 +94,25 @@ export class FetchReader implements CommandReader {
     else this.#request0 = new FetchRequest()
   }
 
-  /** Version 2: the refs that the client is told of are known here too. */
-  #answered(bytes: Buffer): undefined {
+  #answered(bytes: Buffer): undefined | Promise<void> {
+    let full: undefined | Promise<void>
     for (let rest: Buffer | undefined = bytes; rest !== undefined && rest.length > 0; ) {
-      if (this.#awaited[0] === undefined) throw new WireError('an answer that nobody asked for')
-      if (this.#awaited[0] === 'refs') {
-        rest = this.#fromTarget.read(rest, pkt => {
-          if (pkt.kind === 'flush') return 'stop'
-          if (pkt.kind === 'data') this.#known.line(pkt)
-          return undefined
-        })
-      } else {
-        const length = this.#skipper.skip(rest)
-        rest = length === undefined ? undefined : rest.subarray(length)
-      }
-      if (rest !== undefined) this.#awaited.shift()
+      rest = this.#passage.read(rest, this.#reading(), piece => (full = this.#channel.toClient(piece)))
+      if (rest !== undefined && this.#version === 2) this.#awaited.shift()
     }
+    return full
+  }
+
+  #reading(): Reading {
+    if (this.#version !== 2) {
+      const bands = this.#wantsAreKnown ? this.#request0!.bands : null
+      return { bands, isRaw: this.#wantsAreKnown && bands === null }
+    }
+    const [awaited] = this.#awaited
+    if (awaited === undefined) throw new WireError('an answer that nobody asked for')
+    if (awaited === 'other') return { bands: mostOfBand['side-band-64k'] }
+    // The refs that the client is told of are known here too.
+    return { bands: null, line: payload => this.#known.line(payload) }
   }
 
   fromClient(bytes: Buffer): undefined | Promise<void> {
@@ -223,7 +230,8 @@ export class FetchReader implements CommandReader {
   /** `ERR` is what git's clients show to their person. */
   #refuse(words: string): undefined {
     this.#over = true
-    this.#channel.toClient(dataLine(`ERR ${words}`.slice(0, 8000)))
+    if (this.#passage.isBanded) for (const piece of banded(3, Buffer.from(words), 996)) this.#channel.toClient(piece)
+    else this.#channel.toClient(dataLine(`ERR ${words}`.slice(0, 8000)))
     this.#channel.finish(refusedStatus)
   }
 
@@ -240,7 +248,7 @@ export class FetchReader implements CommandReader {
   }
 
   ended(side: CommandSide): undefined {
-    if (side === 'target') return
+    if (side === 'target') return this.#aside.end()
     this.#clientEnded = true
     if (this.#waiting === undefined) this.#channel.endTarget()
   }

@@ -2,6 +2,7 @@ import type { CommandChannel, Hold, Shown, Verdict } from '../../gateway/protoco
 import type { ActionFacts } from '../../policy/points.ts'
 import { action, verbOf } from './actions.ts'
 import type { SignatureFacts, UpdateFacts } from './facts.ts'
+import { optionsOf } from './options.ts'
 import type { PushRequest } from './pack/commands.ts'
 import type { Repository } from './repositories.ts'
 import type { Update } from './updates.ts'
@@ -52,7 +53,7 @@ export async function judgePush(
 
 /** A ref that may be another name of others is judged as each of them. */
 function actionsOf(
-  { name, administration }: Repository,
+  { name, administration, resource }: Repository,
   { asked, perhaps }: Update,
   facts: UpdateFacts,
   { request, pack_bytes }: PushKnown,
@@ -64,6 +65,7 @@ function actionsOf(
     atomic: request.capabilities.has('atomic'),
     options: [...request.options],
     pack_bytes,
+    scanned: optionsOf(resource).push?.secrets === true,
     ...facts,
   }
   const verb = verbOf(facts, administration)

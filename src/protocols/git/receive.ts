@@ -8,6 +8,7 @@ import type {
 } from '../../gateway/protocol.ts'
 import { logger } from '../../log.ts'
 import { PushAnswer } from './answer.ts'
+import { Aside } from './aside.ts'
 import { lineOf } from './command.ts'
 import { judgePush } from './judge-push.ts'
 import { Advertisement } from './pack/advertisement.ts'
@@ -23,6 +24,8 @@ import type { Update } from './updates.ts'
 
 const log = logger('git')
 const alive_ms = 5_000
+/** What changes the meaning of a push, where its server does not know it. */
+const heldTo = ['atomic', 'push-options', 'side-band-64k'] as const
 
 /**
  * `git-receive-pack`: the commands are read whole, the pack waits in quarantine until each ref is judged, and then what was
@@ -39,6 +42,7 @@ export class PushReader implements CommandReader {
   readonly #fromClient = new PktReader()
   readonly #commands = new PushCommands()
   readonly #answer: PushAnswer
+  readonly #aside: Aside
   readonly #given = new AbortController()
   readonly #holds = new Set<Hold>()
   /** `judging`: the pack comes in and is judged. `passing`: the target has got what may go on. `drained`: all was refused while the client still sends. */
@@ -60,16 +64,14 @@ export class PushReader implements CommandReader {
     this.#repository = repository
     this.#mirrors = mirrors
     this.#answer = new PushAnswer(channel, repository)
+    this.#aside = new Aside(channel)
   }
 
   // ── the target ──
 
   fromTarget(bytes: Buffer, stream: CommandStream): undefined | Promise<void> {
     if (this.#place === 'over') return undefined
-    if (stream === 'err') {
-      this.#channel.opened.gate.record('output', { channel: this.#channel.id, stream: 'err', data: bytes })
-      return this.#channel.toClient(bytes, 'err')
-    }
+    if (stream === 'err') return this.#aside.err(bytes)
     return this.#orEnd(this.#channel.opened.resource.name, () => {
       const rest = this.#place === 'refs' ? this.#refs(bytes) : bytes
       if (rest === undefined || rest.length === 0) return
@@ -120,6 +122,15 @@ export class PushReader implements CommandReader {
     if (request === undefined) return undefined
     this.#request = request
     this.#answer.begin(request)
+    const { capabilities } = request
+    const unoffered = heldTo.find(word => capabilities.has(word) && !this.#advertised.capabilities.has(word))
+    if (unoffered !== undefined) {
+      const { name } = this.#channel.opened.resource
+      this.#failed(
+        new PushFault('bad_pack', `${name} does not offer ${unoffered}, which this push asks for`, 'push without it'),
+      )
+      return undefined
+    }
     if (request.commands.length === 0) {
       this.#place = 'passing'
       this.#channel.toTarget(flushLine)
@@ -303,7 +314,13 @@ export class PushReader implements CommandReader {
         }
         this.#channel.toClient(Buffer.from(`${denialLine({ message, detail: '', remedy: '' })}\n`), 'err')
         this.#channel.toClient(dataLine(`ERR sallyport: ${message}`.slice(0, 8000)))
-      } else this.#answer.say(denialLines({ message, detail: '', remedy: '' }))
+      } else {
+        const isOut = this.#place === 'passing'
+        const remedy = isOut ? 'fetch to see what the server did of this push' : ''
+        this.#answer.giveUp(isOut ? `${message}: what it did is not known` : message)
+        this.#answer.say(denialLines({ message, detail: '', remedy }))
+        this.#answer.tell()
+      }
       this.#end()
       return undefined
     }
@@ -322,6 +339,7 @@ export class PushReader implements CommandReader {
 
   /** Without a report: the client reads why, and what was refused before. */
   #targetEnded(): undefined {
+    this.#aside.end()
     if (this.#place !== 'passing' || this.#answer.isTold || this.#request?.commands.length === 0) return
     this.#answer.giveUp(`${this.#channel.opened.resource.name} ended without an answer`)
     this.#answer.tell()

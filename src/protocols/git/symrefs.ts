@@ -35,7 +35,7 @@ async function ask(upload: Duplex): Promise<Names> {
   for await (const chunk of upload as AsyncIterable<Buffer>) {
     let over = false
     const take = (pkt: Pkt): 'stop' | undefined => {
-      if (place === 'refs' && pkt.kind === 'data') known.line(pkt)
+      if (place === 'refs' && pkt.kind === 'data') known.line(pkt.payload)
       else if (place === 'refs' && pkt.kind === 'flush') over = true
       else if (pkt.kind === 'data') {
         const text = pkt.payload.toString('latin1').trimEnd()

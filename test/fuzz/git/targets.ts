@@ -4,6 +4,7 @@ import { Advertisement } from '../../../src/protocols/git/pack/advertisement.ts'
 import { fetchCapabilities } from '../../../src/protocols/git/pack/capabilities.ts'
 import { PushCommands, type PushRequest, pushRequestLines } from '../../../src/protocols/git/pack/commands.ts'
 import { FetchRequest, FetchRequests2 } from '../../../src/protocols/git/pack/fetch-request.ts'
+import { Passage } from '../../../src/protocols/git/pack/passage.ts'
 import {
   dataLine,
   delimLine,
@@ -14,7 +15,7 @@ import {
   WireError,
 } from '../../../src/protocols/git/pack/pkt-line.ts'
 import { Report } from '../../../src/protocols/git/pack/report.ts'
-import { PktSkipper } from '../../../src/protocols/git/pack/skip.ts'
+import { forTerminal } from '../../../src/protocols/git/pack/sideband.ts'
 import type { Target } from '../postgres/targets.ts'
 
 const id = fc.constantFrom('0'.repeat(40), '1'.repeat(40), 'f'.repeat(64), '12')
@@ -95,7 +96,7 @@ function each(bytes: Buffer, take: (pkt: Pkt) => void): boolean {
   )
 }
 
-/** What is read is written again the same; stepping over and reading find the same flush. */
+/** What is read is written again the same; passing on and reading find the same flush. */
 function lines(bytes: Buffer): void {
   const read: Pkt[] = []
   const whole = each(bytes, pkt => void read.push(pkt))
@@ -103,11 +104,34 @@ function lines(bytes: Buffer): void {
   const lower = (part: Buffer) => part.toString('latin1').toLowerCase()
   if (whole && lower(bytes.subarray(0, again.length)) !== lower(again)) throw new Error('written otherwise than read')
   const flush = read.findIndex(pkt => pkt.kind === 'flush')
-  const skipper = new PktSkipper()
-  let at: number | undefined
-  if (!taken(() => (at = skipper.skip(bytes))) || flush < 0) return
-  const before = Buffer.concat(read.slice(0, flush + 1).map(encode)).length
-  if (whole && at !== before) throw new Error('stepped over otherwise than read')
+  for (const bands of [null, 65_516]) passed(bytes, bytes.length >> 1, bands, whole && flush >= 0 ? read : undefined)
+}
+
+/** A pack goes through as it is, to the flush that reading finds too; all else is fit for a terminal. */
+function passed(bytes: Buffer, at: number, bands: number | null, read: readonly Pkt[] | undefined): void {
+  const passage = new Passage(() => {})
+  const onward: Buffer[] = []
+  let rest: Buffer | undefined
+  const pass = (part: Buffer) => (rest = passage.read(part, { bands }, piece => void onward.push(Buffer.from(piece))))
+  const isRead = taken(() => {
+    if (pass(bytes.subarray(0, at)) === undefined) pass(bytes.subarray(at))
+    else rest = Buffer.concat([rest!, bytes.subarray(at)])
+  })
+  const isPack = (pkt: Pkt) => pkt.kind === 'data' && bands !== null && pkt.payload[0] === 1
+  const packOf = (pkts: readonly Pkt[]) => Buffer.concat(pkts.filter(isPack).map(encode)).toString('latin1')
+  const told: Pkt[] = []
+  each(Buffer.concat(onward), pkt => void told.push(pkt))
+  for (const pkt of told)
+    if (pkt.kind === 'data' && !isPack(pkt)) {
+      const isBand = bands !== null && (pkt.payload[0] === 2 || pkt.payload[0] === 3)
+      const words = isBand ? pkt.payload.subarray(1) : pkt.payload
+      if (forTerminal(words) !== words) throw new Error('what no terminal should get goes on')
+    }
+  if (!isRead || read === undefined) return
+  const before = read.slice(0, read.findIndex(pkt => pkt.kind === 'flush') + 1)
+  const length = before.reduce((sum, pkt) => sum + encode(pkt).length, 0)
+  if (rest === undefined || bytes.length - rest.length !== length) throw new Error('passed on otherwise than read')
+  if (packOf(told).toLowerCase() !== packOf(before).toLowerCase()) throw new Error('a pack does not go on as it is')
 }
 
 /** What goes on is read by the next one as the same commands. */

@@ -3,11 +3,11 @@ import { Advertisement } from '../../../src/protocols/git/pack/advertisement.ts'
 import { pushCapabilities } from '../../../src/protocols/git/pack/capabilities.ts'
 import { PushCommands, type PushRequest, pushRequestLines } from '../../../src/protocols/git/pack/commands.ts'
 import { FetchRequest, FetchRequests2, offeredLine } from '../../../src/protocols/git/pack/fetch-request.ts'
+import { Passage } from '../../../src/protocols/git/pack/passage.ts'
 import { dataLine, type Pkt, PktReader, WireError } from '../../../src/protocols/git/pack/pkt-line.ts'
 import { refName } from '../../../src/protocols/git/pack/refs.ts'
 import { Report } from '../../../src/protocols/git/pack/report.ts'
 import { forTerminal } from '../../../src/protocols/git/pack/sideband.ts'
-import { PktSkipper } from '../../../src/protocols/git/pack/skip.ts'
 import { resolve, whyNotRef } from '../../../src/protocols/git/updates.ts'
 
 const id = (digit: string) => digit.repeat(40)
@@ -305,12 +305,90 @@ describe('answers', () => {
     expect(text.endsWith('0000')).toBe(true)
   })
 
-  test('lines are stepped over to the flush, wherever they are split', () => {
-    const wire = Buffer.concat([dataLine('0000'), Buffer.from('0001'), dataLine('x'.repeat(300)), Buffer.from('0000')])
+  test('a reason with control characters is cleaned: the ref was taken or it was not', () => {
+    const report = new Report()
+    const own = ['unpack ok', 'ok refs/heads/a', 'ng refs/heads/b \x1b[31mno\x1b]0;x\x07', 'ng refs/heads/c \u009b2J']
+    report.read(Buffer.concat([...own.map(each => dataLine(`${each}\n`)), Buffer.from('0000')]))
+    expect([...report.results.values()]).toEqual([null, '?no?]0;x?', '?2J'])
+    expect(report.write(new Map()).toString()).toContain('ng refs/heads/b ?no?]0;x?\n')
+    expect(() => new Report().read(dataLine('ERR disk\x07 full\n'))).toThrow('in the place of its report: disk? full')
+  })
+})
+
+describe('what a server answers goes through', () => {
+  const pack = (bytes: Buffer) => dataLine(Buffer.concat([Buffer.of(1), bytes]))
+  const words = (text: string, band = 2) => dataLine(Buffer.concat([Buffer.of(band), Buffer.from(text, 'latin1')]))
+  const clear = '\x1b[2J\x07'
+
+  function passed(chunks: readonly Buffer[], bands: number | null = 65_516) {
+    const [onward, said]: [Buffer[], string[]] = [[], []]
+    const passage = new Passage(text => void said.push(text.toString('latin1')))
+    let rest: Buffer | undefined
+    for (const chunk of chunks)
+      rest = passage.read(chunk, { bands, isRaw: bands === null }, piece => onward.push(piece))
+    return { onward, text: Buffer.concat(onward).toString('latin1'), said: said.join(''), rest }
+  }
+
+  test('CVE-2024-52005: bands and errors fit for a terminal, the pack as it is, wherever the bytes are split', () => {
+    const bytes = Buffer.from(`${clear}\xc2\x9bPACK0000`, 'latin1')
+    const wire = Buffer.concat([
+      ...[dataLine('NAK\n'), pack(bytes), words(`a${clear}\n`), Buffer.from('0004'), words(''), pack(bytes)],
+      ...[dataLine(`ERR ${clear}`), words(`b${clear}`, 3), Buffer.from('0000')],
+    ])
+    const fit = [
+      ...[dataLine('NAK\n'), pack(bytes), words('a^[[2J^G\n'), Buffer.from('0004'), words(''), pack(bytes)],
+      ...[dataLine('ERR ^[[2J^G'), words('b^[[2J^G', 3), Buffer.from('0000')],
+    ]
     for (let at = 1; at < wire.length; at++) {
-      const skipper = new PktSkipper()
-      expect(skipper.skip(wire.subarray(0, at))).toBeUndefined()
-      expect(skipper.skip(Buffer.concat([wire.subarray(at), Buffer.from('next')]))).toBe(wire.length - at)
+      const { text, said, rest } = passed([wire.subarray(0, at), wire.subarray(at)])
+      expect(text).toBe(Buffer.concat(fit).toString('latin1'))
+      expect(said).toBe(`a${clear}\n${clear}b${clear}`)
+      expect(rest).toHaveLength(0)
     }
+  })
+
+  test('what is torn over two lines is read as a terminal would', () => {
+    const torn = passed([
+      words('\x1b[3'),
+      words('1mred\x1b'),
+      words(']0;x\xc2'),
+      words('\x9b2J\xc2'),
+      Buffer.from('0000'),
+    ])
+    const shown: string[] = []
+    new PktReader().read(Buffer.from(torn.text, 'latin1'), pkt => {
+      if (pkt.kind === 'data') shown.push(pkt.payload.toString('latin1', 1))
+      return undefined
+    })
+    expect(shown.join('')).toBe('\x1b[31mred^[]0;x?2J?')
+  })
+
+  test('a pack is not copied, and lines that a client of the older bands could not take are made smaller', () => {
+    const chunk = Buffer.concat([
+      pack(Buffer.alloc(60_000)),
+      words('10%\r'),
+      pack(Buffer.alloc(60_000)).subarray(0, 30_000),
+    ])
+    const { onward } = passed([chunk])
+    expect(onward).toHaveLength(1)
+    expect(onward[0]!.buffer).toBe(chunk.buffer)
+    const small: number[] = []
+    new PktReader().read(Buffer.from(passed([words('\x07'.repeat(990))], 996).text, 'latin1'), pkt => {
+      if (pkt.kind === 'data') small.push(pkt.payload.length)
+      return undefined
+    })
+    expect(small).toEqual([996, 986])
+  })
+
+  test('a pack by itself lasts to the end; what is neither a line nor that is refused', () => {
+    const wire = Buffer.from(`0008NAK\nPACK${clear}zzzz`)
+    for (let at = 1; at < wire.length; at++)
+      expect(passed([wire.subarray(0, at), wire.subarray(at)], null).text).toBe(wire.toString('latin1'))
+    expect(() => passed([wire])).toThrow('whose length is no number')
+  })
+
+  test('a server that refuses in its first words is heard', () => {
+    const error = line(`ERR acc\xe8s ${clear}`) as never
+    expect(new Advertisement(pushCapabilities).line(error).toString()).toBe('0016ERR acc\xe8s ^[[2J^G')
   })
 })

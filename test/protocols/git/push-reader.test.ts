@@ -77,3 +77,15 @@ test('a push to a shallow repository is refused in words, and the server gets no
   expect(said).toContain('git fetch --unshallow')
   expect(push.target).toEqual([])
 })
+
+test.each(['atomic', 'push-options'])('%s is refused in words where the server does not offer it', word => {
+  const push = pushTo(`${one} refs/heads/main`)
+  const options = word === 'push-options' ? [dataLine('ci.skip'), flushLine] : []
+  const command = dataLine(`${one} ${two} refs/heads/main\0 ${capabilities} ${word}`)
+  push.reader.fromClient(Buffer.concat([command, flushLine, ...options]))
+  const [, report, said] = push.banded()
+  expect(report).toContain(`ng refs/heads/main forge does not offer ${word}`)
+  expect(said).toContain('→ push without it')
+  expect(push.status()).toBe(126)
+  expect(push.target).toEqual([])
+})

@@ -23,7 +23,7 @@ async function shownOf(ref: string): Promise<readonly Shown[]> {
     return { allowed: true }
   }
   const channel = { id: 1, opened: { gate: { judge, record: () => {}, settings: { level: 'full' } } } }
-  const repository = { name: 'app', path: 'app.git', administration: false, symrefs: null }
+  const repository = { resource: { options: {} }, name: 'app', path: 'app.git', administration: false, symrefs: null }
   const update = { ref, asked: ref, old: id('2'), new: id('1'), perhaps: [] }
   const facts: UpdateFacts = {
     ref,

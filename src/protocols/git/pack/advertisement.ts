@@ -1,7 +1,8 @@
 import { type Capabilities, onlyKnown, parseCapabilities, symrefsOf } from './capabilities.ts'
-import { textOf } from './lines.ts'
-import { dataLine, type Pkt, WireError } from './pkt-line.ts'
+import { isError, textOf } from './lines.ts'
+import { dataLine, maxPayload, type Pkt, WireError } from './pkt-line.ts'
 import { idOf } from './refs.ts'
+import { forTerminal } from './sideband.ts'
 
 const mostRefs = 500_000
 const mostBytes = 64 * 1024 * 1024
@@ -36,9 +37,10 @@ export class Advertisement {
   line(pkt: Extract<Pkt, { kind: 'data' }>): Buffer {
     this.#bytes += pkt.payload.length
     if (this.#bytes > mostBytes || this.refs.size >= mostRefs) throw new WireError('more refs than are read here')
+    if (isError(pkt.payload)) return errorLine(pkt.payload)
     const nul = pkt.payload.indexOf(0)
     const text = textOf(nul < 0 ? pkt.payload : pkt.payload.subarray(0, nul))
-    if (nul < 0 && (text === 'version 1' || text.startsWith('ERR '))) return dataLine(pkt.payload)
+    if (nul < 0 && text === 'version 1') return dataLine(pkt.payload)
     const isShallow = text.startsWith('shallow ')
     if (isShallow) this.shallow.push(idOf(text.slice(8)))
     else this.#ref(text)
@@ -75,4 +77,9 @@ export class Advertisement {
     if (name === 'capabilities^{}' || name === '.have') return
     this.refs.set(name, id!)
   }
+}
+
+/** The server's last word, fit for a terminal. */
+export function errorLine(payload: Buffer): Buffer {
+  return dataLine(forTerminal(payload).subarray(0, maxPayload))
 }

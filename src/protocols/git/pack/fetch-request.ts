@@ -2,6 +2,7 @@ import { fetchCapabilities, onlyKnown, unknownOf } from './capabilities.ts'
 import { textOf } from './lines.ts'
 import { type Pkt, WireError } from './pkt-line.ts'
 import { idOf, refName } from './refs.ts'
+import { mostOfBand } from './sideband.ts'
 
 const mostWants = 500_000
 
@@ -63,6 +64,8 @@ class Wishes {
 export class FetchRequest {
   readonly #wishes = new Wishes()
   #place: 'wants' | 'haves' | 'over' = 'wants'
+  /** How the answer comes: the longest line of its bands, or null for a pack by itself. */
+  bands: number | null = null
 
   /** @returns what it wants once that is whole; `none` where it only looked at the refs. @throws WireError */
   read(pkt: Pkt): Wanted | 'none' | undefined {
@@ -90,10 +93,16 @@ export class FetchRequest {
       if (unknown.length > 0) throw new WireError(`a capability that was not offered: ${unknown[0]!.slice(0, 60)}`)
       if (words.length > 0 && this.#wishes.ids.size > 0)
         throw new WireError('capabilities on a line that is not the first')
+      if (words.length > 0) this.bands = bandsOf(words)
       this.#wishes.want(id!)
     } else if (!this.#wishes.also(text)) throw new WireError('a line that belongs nowhere in a fetch')
     return undefined
   }
+}
+
+function bandsOf(words: readonly string[]): number | null {
+  for (const name of ['side-band-64k', 'side-band'] as const) if (words.includes(name)) return mostOfBand[name]
+  return null
 }
 
 function flushed(pkt: Pkt): undefined {

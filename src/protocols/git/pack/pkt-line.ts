@@ -46,7 +46,7 @@ export class PktReader {
 }
 
 /** Of the line that begins here, in all. @throws WireError */
-function lengthOf(bytes: Buffer): number {
+export function lengthOf(bytes: Buffer): number {
   let length = 0
   for (let at = 0; at < 4; at++) {
     const digit = hex(bytes[at]!)

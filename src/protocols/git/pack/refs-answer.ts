@@ -1,5 +1,5 @@
 import { textOf } from './lines.ts'
-import { type Pkt, WireError } from './pkt-line.ts'
+import { WireError } from './pkt-line.ts'
 import { idOf } from './refs.ts'
 
 const most = 1_000_000
@@ -28,9 +28,8 @@ export class KnownRefs {
   }
 
   /** A line of the answer to `ls-refs`. @throws WireError */
-  line(pkt: Extract<Pkt, { kind: 'data' }>): undefined {
-    const text = textOf(pkt.payload)
-    if (text.startsWith('ERR ')) return
+  line(payload: Buffer): undefined {
+    const text = textOf(payload)
     const [id, name, ...attributes] = text.split(' ')
     if (name === undefined) throw new WireError('a line that is no ref')
     if (id !== 'unborn') this.add(name, idOf(id!))

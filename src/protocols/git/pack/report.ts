@@ -1,8 +1,10 @@
-import { textOf } from './lines.ts'
+import { isError, wordsOf } from './lines.ts'
 import { dataLine, flushLine, type Pkt, PktReader, WireError } from './pkt-line.ts'
 
 const mostBytes = 32 * 1024 * 1024
 const mostReason = 240
+/** Letters of a line that goes on: of four bytes at most. */
+const mostLine = 16_000
 
 /** What became of the refs of a push (gitprotocol-pack(5), "Report Status"). */
 export class Report {
@@ -31,14 +33,16 @@ export class Report {
       return 'stop'
     }
     if (pkt.kind !== 'data') throw new WireError('a report that is none')
-    const text = textOf(pkt.payload)
+    // Whatever a hook writes into its reason, the ref was taken or it was not.
+    const text = wordsOf(pkt.payload)
+    if (isError(pkt.payload)) throw new WireError(`an error in the place of its report: ${oneLine(text.slice(4))}`)
     if (text.startsWith('unpack ')) this.unpack = text.slice(7)
     else if (text.startsWith('ok ')) this.#results.set(text.slice(3), null)
     else if (text.startsWith('ng ')) {
       const [, ref, why = ''] = /^ng (\S+)(?: (.*))?$/.exec(text) ?? []
       if (ref !== undefined) this.#results.set(ref, why)
     } else if (!text.startsWith('option ')) throw new WireError('a line that belongs to no report')
-    this.#lines.push(dataLine(pkt.payload))
+    this.#lines.push(dataLine(`${text}\n`.slice(0, mostLine)))
     return undefined
   }
 
