@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { listRequests } from '../../src/approvals/view.ts'
@@ -13,6 +13,10 @@ let made = 0
 
 /** What sshd runs: gitolite where the repository is one of its, a stand-in where large files are asked for, else git-shell. */
 const serve = (folder: string) => `#!/bin/sh
+if [ -e ${folder}/evil ]; then
+  printf '\\033[2Jhello\\n' >&2
+  export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=uploadpack.packObjectsHook GIT_CONFIG_VALUE_0=${folder}/evil
+fi
 case "$SSH_ORIGINAL_COMMAND" in
   info* | *"'gitolite-admin'" | *"'testing'") HOME=${folder}/gitolite exec /usr/share/gitolite3/gitolite-shell ada ;;
   git-lfs-*) echo "asked: $SSH_ORIGINAL_COMMAND" ;;
@@ -120,6 +124,29 @@ describe('fetching', () => {
             expect.objectContaining({ filter: 'blob:none', objects_total: 1 }),
           ]),
         )
+    },
+  )
+
+  test.each(['0', '2'])(
+    'CVE-2024-52005: a server writes words to a terminal, and no more, in version %s',
+    async version => {
+      const git = await world.git('forge', 'reader')
+      const evil = join(world.folder, 'evil')
+      const torn = `printf '\\033]0;owned\\007\\033[31mred\\033[m\\302' >&2; sleep 0.2; printf '\\2332J\\n' >&2`
+      writeFileSync(evil, `#!/bin/sh\n${torn}\nexec "$@"\n`, { mode: 0o755 })
+      const work = place()
+      const said = await git(world.folder, '-c', `protocol.version=${version}`, 'clone', 'forge:team/app', work)
+      rmSync(evil)
+      ok(said)
+      expect(said.stderr).toContain('remote: ^[]0;owned^G\x1b[31mred\x1b[m?2J')
+      expect(said.stderr).toContain('^[[2Jhello\n')
+      expect(said.stderr.replaceAll(/\x1b\[(?:31)?m|\x1b\[K/g, '')).not.toMatch(/[^\P{Cc}\n\r]/u)
+      expect(readFileSync(join(work, 'README'), 'utf8')).toBe('two\n')
+      await expect
+        .poll(async () => (await eventsOf(git.issued, 'output')).map(each => String(each['data'])).join(''), {
+          timeout: 10_000,
+        })
+        .toContain('owned')
     },
   )
 
