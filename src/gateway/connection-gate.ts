@@ -316,8 +316,8 @@ function cannotWait(decision: Decision, why: string): Pick<Verdict, 'message' | 
 /** Who looks at the recording reads the rule and its place there, and needs no decision log for it. */
 function whyDenied({ reasons }: Decision): { readonly rule?: string; readonly message?: string } {
   if (reasons.length === 0) return {}
-  const rule = reasons.map(({ rule, at }) => (at === undefined ? rule : `${rule} (${at})`)).join(', ')
-  return { rule, message: reasons.map(each => each.message).join('; ') }
+  const rules = reasons.map(({ rule, at }) => (at === undefined ? rule : `${rule} (${at})`))
+  return { rule: [...new Set(rules)].join(', '), message: reasons.map(each => each.message).join('; ') }
 }
 
 /** What a person reads: what was refused, by which rule at which place, and what to do. */
@@ -327,7 +327,7 @@ function denialWords(decision: Decision): Pick<Verdict, 'message' | 'detail' | '
   const remedy = decision.reasons.find(r => r.remedy !== undefined)?.remedy
   return {
     message: `refused by policy: ${message}`,
-    detail: [...rules, `decision ${decision.id}`].join(', '),
+    detail: [...new Set(rules), `decision ${decision.id}`].join(', '),
     remedy: remedy ?? 'ask for a role that may do this, or ask the owners of the policy',
   }
 }
