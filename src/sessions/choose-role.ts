@@ -27,6 +27,6 @@ export async function chooseRole(
       `several roles are possible on ${resource}: ${roles.join(', ')}`,
       'name one of them (--role)',
     ),
-    ask: true,
+    ...(live.length === 0 && { ask: true as const }), // who holds some of them has only to choose
   }
 }

@@ -102,7 +102,7 @@ async function asBranch(
       const status = await step()
       if (status !== 0) return status
     }
-    line.say(plain(`${many(tip.commits)} are back in ${repository} as ${branch}, up to ${tip.old.slice(0, 12)}`))
+    line.say(plain(`${many(tip.commits)} back in ${repository} as ${branch}, up to ${tip.old.slice(0, 12)}`))
     return 0
   } finally {
     rmSync(folder, { recursive: true, force: true })
