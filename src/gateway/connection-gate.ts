@@ -4,10 +4,10 @@ import type { Engine } from '../policy/engine.ts'
 import { Permit } from '../policy/permit.ts'
 import type { ActionFacts, Input, MaskRule } from '../policy/points.ts'
 import type { PackedMember } from '../recording/events.ts'
-import type { Holds } from './holds.ts'
+import type { Holds } from './holds/holds.ts'
+import { exhibit } from './holds/shown.ts'
 import type { LiveSession } from './live-session.ts'
 import type { Forwarding, Gate, Verdict, Waits } from './protocol.ts'
-import { exhibit } from './shown.ts'
 
 export interface GatePorts {
   readonly engine: Engine

@@ -3,7 +3,7 @@ import type { MaskRule, RecordingSettings, ResourceFacts, SubjectFacts } from '.
 import type { SessionRecorder } from '../recording/recorder.ts'
 import type { EndCode } from '../sessions/ports.ts'
 import type { ConnectionGate } from './connection-gate.ts'
-import { type ModerationTerms, SessionModeration } from './moderation.ts'
+import { type ModerationTerms, SessionModeration } from './moderation/moderation.ts'
 import type { LeasePlan, Minted, Refusal, Resource } from './protocol.ts'
 import { Turn } from './turn.ts'
 

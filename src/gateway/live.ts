@@ -5,7 +5,7 @@ import { Endings } from './endings.ts'
 import type { GatewayGround } from './ground.ts'
 import { extendLease } from './lease-end.ts'
 import type { LiveSession } from './live-session.ts'
-import { Moderators } from './moderators.ts'
+import { Moderators } from './moderation/moderators.ts'
 import type { LiveSessions } from './opening.ts'
 import type { Refusal } from './protocol.ts'
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import type { GatewayGround } from '../../src/gateway/ground.ts'
 import type { LiveSession } from '../../src/gateway/live-session.ts'
-import { SessionModeration } from '../../src/gateway/moderation.ts'
-import { Moderators } from '../../src/gateway/moderators.ts'
+import { SessionModeration } from '../../src/gateway/moderation/moderation.ts'
+import { Moderators } from '../../src/gateway/moderation/moderators.ts'
 
 /** A database that answers who watches when the test says so: a busy one answers two questions in any order. */
 function world() {

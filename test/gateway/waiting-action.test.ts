@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { HoldState } from '../../src/approvals/hold.ts'
+import { exhibit, harmless, mostText } from '../../src/gateway/holds/shown.ts'
+import { type HeldGate, type HeldStore, WaitingAction } from '../../src/gateway/holds/waiting-action.ts'
 import type { LiveSession } from '../../src/gateway/live-session.ts'
-import { SessionModeration } from '../../src/gateway/moderation.ts'
+import { SessionModeration } from '../../src/gateway/moderation/moderation.ts'
 import type { Shown, Verdict, Waits } from '../../src/gateway/protocol.ts'
-import { exhibit, harmless, mostText } from '../../src/gateway/shown.ts'
-import { type HeldGate, type HeldStore, WaitingAction } from '../../src/gateway/waiting-action.ts'
 import type { Decision } from '../../src/policy/decision.ts'
 
 const decision = {

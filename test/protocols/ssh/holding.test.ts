@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import { SessionModeration } from '../../../src/gateway/moderation.ts'
+import { SessionModeration } from '../../../src/gateway/moderation/moderation.ts'
 import type { Hold, Verdict, Waits } from '../../../src/gateway/protocol.ts'
 import { Channel } from '../../../src/protocols/ssh/relay/channel.ts'
 import { Holding } from '../../../src/protocols/ssh/relay/holding.ts'

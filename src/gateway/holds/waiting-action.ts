@@ -1,10 +1,10 @@
 import type { Static } from 'typebox'
-import { bounds } from '../approvals/bounds.ts'
-import type { HoldState } from '../approvals/hold.ts'
-import type { Decision } from '../policy/decision.ts'
-import type { ApprovalTerms, VoteFacts } from '../policy/points.ts'
-import type { LiveSession } from './live-session.ts'
-import type { Hold, Verdict } from './protocol.ts'
+import { bounds } from '../../approvals/bounds.ts'
+import type { HoldState } from '../../approvals/hold.ts'
+import type { Decision } from '../../policy/decision.ts'
+import type { ApprovalTerms, VoteFacts } from '../../policy/points.ts'
+import type { LiveSession } from '../live-session.ts'
+import type { Hold, Verdict } from '../protocol.ts'
 
 type Votes = readonly Static<typeof VoteFacts>[]
 

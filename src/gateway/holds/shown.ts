@@ -1,5 +1,5 @@
-import { detect } from '../masking/detectors.ts'
-import type { Shown, Waits } from './protocol.ts'
+import { detect } from '../../masking/detectors.ts'
+import type { Shown, Waits } from '../protocol.ts'
 
 /** More than this an approver does not read, and what nobody read is not approved. */
 export const mostText = 64 * 1024

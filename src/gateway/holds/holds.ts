@@ -6,11 +6,11 @@ import {
   releaseHold,
   tellRefused,
   withdrawHold,
-} from '../approvals/hold.ts'
-import { newId } from '../ids.ts'
-import { logger } from '../log.ts'
-import type { GatewayGround } from './ground.ts'
-import type { LiveSession } from './live-session.ts'
+} from '../../approvals/hold.ts'
+import { newId } from '../../ids.ts'
+import { logger } from '../../log.ts'
+import type { GatewayGround } from '../ground.ts'
+import type { LiveSession } from '../live-session.ts'
 import { type HeldGate, type HeldStore, WaitingAction } from './waiting-action.ts'
 
 const log = logger('gateway')

@@ -1,9 +1,9 @@
-import { loadSubjects } from '../approvals/subjects.ts'
-import { logger } from '../log.ts'
-import { watchChannel } from '../recording/watchers.ts'
-import { watchingNow } from '../recording/watches.ts'
-import type { GatewayGround } from './ground.ts'
-import type { LiveSession } from './live-session.ts'
+import { loadSubjects } from '../../approvals/subjects.ts'
+import { logger } from '../../log.ts'
+import { watchChannel } from '../../recording/watchers.ts'
+import { watchingNow } from '../../recording/watches.ts'
+import type { GatewayGround } from '../ground.ts'
+import type { LiveSession } from '../live-session.ts'
 
 const log = logger('gateway')
 const freshS = 3

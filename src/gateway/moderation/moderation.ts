@@ -1,4 +1,4 @@
-import type { Moderation } from './protocol.ts'
+import type { Moderation } from '../protocol.ts'
 
 /** What policy demands: who may moderate, and for how long a session waits for one. */
 export interface ModerationTerms {
