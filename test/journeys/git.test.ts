@@ -31,7 +31,7 @@ beforeAll(async () => {
       {
         name: 'gitolite',
         options:
-          'repositories:\n  gitolite-admin: { path: gitolite-admin, administration: true }\n  testing: { path: testing }\ncommands: [info]\n',
+          'repositories:\n  gitolite-admin: { path: gitolite-admin, administration: true }\n  testing: { path: testing }\ncommands: [info]\npush: { secrets: true }\n',
       },
     ],
     serve,
@@ -407,17 +407,9 @@ describe('gitolite', () => {
     writeFileSync(conf, `${readFileSync(conf, 'utf8')}\nrepo secret\n    RW+ = ada\n`)
     await direct(work, 'commit', '--quiet', '-am', 'one more repository')
     const pushing = git(work, 'push', 'origin', 'HEAD:refs/heads/proposed')
-    const pending = async () =>
-      (await listRequests(world.world.db, { state: 'pending', limit: 1 })).find(each => each.kind === 'hold')
-    await expect.poll(pending, { timeout: 15_000 }).toBeDefined()
-    const request = (await pending())!
-    expect(JSON.stringify(request)).toContain('conf/gitolite.conf')
-    expect(JSON.stringify(request)).toContain('the configuration of its server')
-    const approver = await world.world.person('sec', ['security-admins'])
-    const vote = { request_id: request.id, answer: 'approve' as const, via: 'web', expected_hash: request.hash }
-    expect((await world.world.approvals.vote({ ...vote, approver })).refused).toBe(false)
+    const request = await approved('sec', 'conf/gitolite.conf', 'the configuration of its server')
     const said = await pushing
-    expect(said.stderr).toMatch(new RegExp(`remote: sallyport: .*/requests/${request.id}`))
+    expect(said.stderr).toMatch(new RegExp(`remote: sallyport: .*/requests/${request}`))
     ok(said)
     await expect
       .poll(async () => (await eventsOf(git.issued, 'git_push')).at(-1), { timeout: 10_000 })
@@ -425,4 +417,28 @@ describe('gitolite', () => {
     const proposed = join(world.folder, 'gitolite/repositories/gitolite-admin.git')
     expect(await direct(proposed, 'rev-parse', 'proposed')).toBe(await direct(work, 'rev-parse', 'HEAD'))
   })
+
+  test('what is too large to be looked through for secrets waits for a security admin, on a topic branch too', async () => {
+    const { work, in: here } = await cloned('writer', 'gitolite', 'testing')
+    writeFileSync(join(work, 'large'), 'x\n'.repeat(2_500_000))
+    const own = await commit(work, 'small', 'x')
+    const pushing = here('push', 'origin', 'HEAD:refs/heads/topic')
+    await approved('second', 'not all of it was looked through for secrets')
+    ok(await pushing)
+    const testing = join(world.folder, 'gitolite/repositories/testing.git')
+    expect(await direct(testing, 'rev-parse', 'topic')).toBe(own)
+  })
 })
+
+/** A security admin approves the push that waits, having read these words. @returns the request. */
+async function approved(name: string, ...words: string[]): Promise<string> {
+  const pending = async () =>
+    (await listRequests(world.world.db, { state: 'pending', limit: 1 })).find(each => each.kind === 'hold')
+  await expect.poll(pending, { timeout: 15_000 }).toBeDefined()
+  const request = (await pending())!
+  for (const each of words) expect(JSON.stringify(request)).toContain(each)
+  const approver = await world.world.person(name, ['security-admins'])
+  const vote = { request_id: request.id, answer: 'approve' as const, via: 'web', expected_hash: request.hash }
+  expect((await world.world.approvals.vote({ ...vote, approver })).refused).toBe(false)
+  return request.id
+}

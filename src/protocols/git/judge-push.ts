@@ -2,7 +2,7 @@ import type { CommandChannel, Hold, Shown, Verdict } from '../../gateway/protoco
 import type { ActionFacts } from '../../policy/points.ts'
 import { action, verbOf } from './actions.ts'
 import type { SignatureFacts, UpdateFacts } from './facts.ts'
-import { optionsOf } from './options.ts'
+import { isScanned } from './options.ts'
 import type { PushRequest } from './pack/commands.ts'
 import type { Repository } from './repositories.ts'
 import type { Update } from './updates.ts'
@@ -41,7 +41,7 @@ export async function judgePush(
           repository,
           indices.map(i => updates[i]!),
         ),
-        shown: () => indices.flatMap(i => shownOf(updates[i]!, facts[i]!)),
+        shown: () => indices.flatMap(i => shownOf(repository, updates[i]!, facts[i]!)),
       },
     )
   const all = updates.map((_, i) => i)
@@ -65,7 +65,7 @@ function actionsOf(
     atomic: request.capabilities.has('atomic'),
     options: [...request.options],
     pack_bytes,
-    scanned: optionsOf(resource).push?.secrets === true,
+    scanned: isScanned(resource),
     ...facts,
   }
   const verb = verbOf(facts, administration)
@@ -102,7 +102,7 @@ function diffstat({ paths, paths_total }: UpdateFacts): string {
 }
 
 /** What an approver reads: commits, paths and what is lost. */
-function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
+function shownOf({ resource }: Repository, { ref }: Update, facts: UpdateFacts): Shown[] {
   const cut = (label: string, lines: readonly string[], total: number): Shown[] => {
     const some = lines.slice(0, mostLines)
     return lines.length === 0 ? [] : [{ label: `${ref}: ${label}`, lines: some, more: total - some.length }]
@@ -124,6 +124,9 @@ function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
       lines: [
         ...(ref.length > mostLabel ? [ref] : []),
         `${facts.kind}: ${short(facts.old)} → ${short(facts.new)}${diffstat(facts)}`,
+        ...(facts.cut && facts.new !== null && isScanned(resource)
+          ? ['not all of it was looked through for secrets']
+          : []),
       ],
       whole: true,
     },

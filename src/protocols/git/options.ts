@@ -61,4 +61,9 @@ export function optionsOf(resource: Resource): Options {
   return resource.options as Options
 }
 
+/** What comes is looked through for secrets. */
+export function isScanned(resource: Resource): boolean {
+  return optionsOf(resource).push?.secrets === true
+}
+
 export const defaultNamespaces = ['refs/heads/', 'refs/tags/'] as const
