@@ -14,6 +14,11 @@ export interface MirrorLimits {
   readonly sync_ms: number
   /** One question to git about objects that are here. */
   readonly question_ms: number
+  /** Ref updates that are looked at in one push, and for how long. */
+  readonly updates: number
+  readonly judge_ms: number
+  /** A target that says nothing for so long, while it is asked for objects, is not waited for. */
+  readonly silent_ms: number
   /** Address space of a run of git, in KiB. */
   readonly memory_kib: number
   readonly cpu_s: number
@@ -55,6 +60,9 @@ export const mirrorLimits: MirrorLimits = {
   push_ms: 60 * minute,
   sync_ms: 15 * minute,
   question_ms: 2 * minute,
+  updates: 2_000,
+  judge_ms: 5 * minute,
+  silent_ms: minute / 2,
   memory_kib: 3 << 20,
   cpu_s: 600,
   commits: 200,

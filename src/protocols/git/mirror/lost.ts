@@ -5,6 +5,7 @@ import { faultMessage, logger } from '../../../log.ts'
 import type { Kept, RefUpdate, TargetSide } from '../push.ts'
 import { bring } from './bring.ts'
 import type { Git } from './git.ts'
+import { type Reached, Walk } from './history.ts'
 import type { MirrorLimits } from './limits.ts'
 import type { Mirror } from './mirror.ts'
 import { describe } from './objects.ts'
@@ -117,12 +118,27 @@ export class Lost {
     const known = await describe(how.git, [...left, ...losing.flatMap(each => [each.old ?? [], each.new ?? []].flat())])
     const rest = [...new Set(left)].filter(id => known.has(id))
     const news = losing.flatMap(each => each.new ?? []).filter(id => known.has(id))
-    if (losing.length > 1 && how.hasRoom()) await this.#fetchAll(losing, [...rest, ...news], known, how)
+    const many = losing.length > 1
+    const fetched = many && how.hasRoom() && (await this.#fetchAll(losing, [...rest, ...news], known, how))
+    const commits = losing.flatMap(({ old }) => (old !== null && known.get(old)?.type === 'commit' ? [old] : []))
+    const walk = many && commits.length > 0 ? await Walk.of(how.git, commits, rest) : undefined
     for (const { ref, old, new: id } of losing) {
       if (old === null || !known.has(old) || this.#staged.has(`${ref} ${old}`)) continue
       const made = { ...tip(ref, old, id, id === null ? 'delete' : 'force'), by: how.by }
-      const without = id !== null && known.has(id) ? [...rest, id] : rest
-      const { file, facts } = await this.#save(made, known.get(old)!.type, without, how)
+      const { type } = known.get(old)!
+      const stays = id !== null && known.has(id)
+      const reached = type === 'commit' ? walk?.from(old, 0) : undefined
+      const { file, facts } = await this.#save(
+        made,
+        {
+          type,
+          tips: stays ? [...rest, id] : rest,
+          // Of a force its own new commit keeps some, which the walk of all does not know; what others keep is kept.
+          reached: stays && reached?.total !== 0 ? undefined : reached,
+          fetched: fetched && news.length === 0,
+        },
+        how,
+      )
       this.#staged.set(`${ref} ${old}`, { whose: this.whose, file, tip: { ...made, ...facts } })
     }
   }
@@ -199,12 +215,16 @@ export class Lost {
     without: readonly string[],
     known: ReadonlyMap<string, unknown>,
     how: Preserving,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const olds = losing.flatMap(each => each.old ?? []).filter(id => known.has(id))
-    if (olds.length === 0) return
-    await this.#fetch(`${[...olds, ...without.map(id => `^${id}`)].join('\n')}\n`, how).catch(error =>
-      log.info({ ...this.whose, reason: faultMessage(error) }, 'what a push loses is not to be had at once'),
-    )
+    if (olds.length === 0) return false
+    try {
+      await this.#fetch(`${[...olds, ...without.map(id => `^${id}`)].join('\n')}\n`, how)
+      return true
+    } catch (error) {
+      log.info({ ...this.whose, reason: faultMessage(error) }, 'what a push loses is not to be had at once')
+      return false
+    }
   }
 
   /** The files that are reached so and not here. */
@@ -219,17 +239,13 @@ export class Lost {
 
   async #save(
     made: LostTip,
-    type: string,
-    tips: readonly string[],
+    { type, tips, ...known }: Loss,
     how: Preserving,
   ): Promise<{ file: string | null; facts: Pick<LostTip, 'commits' | 'bytes' | 'without'> }> {
     const { git, limits, signal } = how
     const input = `${[made.old, ...tips.map(id => `^${id}`)].join('\n')}\n`
-    const lines = (await git.text(['rev-list', '--boundary', '--stdin'], { input, signal }))
-      .split('\n')
-      .filter(line => line !== '')
-    const boundary = lines.filter(line => line.startsWith('-')).map(line => line.slice(1))
-    const commits = lines.length - boundary.length
+    const reached = known.reached ?? (await walked(git, input, signal))
+    const [commits, boundary] = [reached.total, [...reached.edges]]
     if (commits === 0 && (type !== 'tag' || tips.includes(made.old)))
       return { file: null, facts: { commits, bytes: null, without: 'all of it is reached by other refs' } }
     // A full disk would end every session of this gateway, and who pushes can make any number of losses.
@@ -239,7 +255,7 @@ export class Lost {
     if (commits === 0) boundary.push((await git.text(['rev-parse', '--verify', `${made.old}^{}`], { signal })).trim())
     const file = join(how.folder, `${made.id}.bundle`)
     try {
-      await this.#fetch(input, how)
+      if (!known.fetched) await this.#fetch(input, how)
       const packing = { of: [made.old], without: tips, timeout_ms: limits.sync_ms, signal }
       const bytes = await writeBundle(git, {
         ...packing,
@@ -269,6 +285,25 @@ export class Lost {
     mark(this.#folder, this.whose)
     replace(join(this.#folder, `${made.id}.json`), `${JSON.stringify(made)}\n`)
   }
+}
+
+/** What is known of a loss before it is saved. */
+interface Loss {
+  readonly type: string
+  /** What reaches none of it. */
+  readonly tips: readonly string[]
+  readonly reached: Extent | undefined
+  /** Its files are here. */
+  readonly fetched: boolean
+}
+
+type Extent = Pick<Reached, 'total' | 'edges'>
+
+async function walked(git: Git, input: string, signal: AbortSignal): Promise<Extent> {
+  const listed = await git.text(['rev-list', '--boundary', '--stdin'], { input, signal })
+  const lines = listed.split('\n').filter(line => line !== '')
+  const edges = new Set(lines.filter(line => line.startsWith('-')).map(line => line.slice(1)))
+  return { total: lines.length - edges.size, edges }
 }
 
 function tip(ref: string, old: string, id: string | null, how: LostTip['how']): LostTip {

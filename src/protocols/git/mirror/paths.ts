@@ -22,33 +22,51 @@ const types: Readonly<Record<string, PathFacts['type']>> = {
   '160000': 'submodule',
 }
 
-export interface CommitPaths {
-  /** Null for a diff of two trees that were named. */
-  readonly commit: string | null
+export interface PathsOf {
+  /** A commit, or the two trees that were compared with a space between. */
+  readonly of: string
   readonly paths: readonly Changed[]
+  /** What git wrote of it. */
+  readonly bytes: number
 }
 
 /**
- * Reads `git diff-tree -r -z --raw` (git-diff(1), RAW OUTPUT FORMAT; with `-c` as many colons as parents), of two trees or of
- * commits on stdin, each behind its id.
+ * Reads `git diff-tree -r -z --raw --stdin` (git-diff(1), RAW OUTPUT FORMAT; with `-c` as many colons as parents), of pairs of
+ * trees or of commits, each behind its name.
  */
-export function readRaw(out: Buffer): CommitPaths[] {
-  const read: { commit: string | null; paths: Changed[] }[] = []
+export function readRaw(out: Buffer): PathsOf[] {
+  const read: { of: string; paths: Changed[]; bytes: number }[] = []
   for (let at = 0; at < out.length; ) {
+    const begun = at
+    const pair = pairAt(out, at)
+    if (pair !== undefined) {
+      at += pair.length + 1
+      read.push({ of: pair, paths: [], bytes: 0 })
+      continue
+    }
     const word = next(out, at)
     at += word.length + 1
     if (word[0] !== 58) {
-      const commit = word.toString('latin1')
-      if (!/^[0-9a-f]{40,64}$/.test(commit)) throw new Unreadable('git diff-tree says what is not understood')
-      read.push({ commit, paths: [] })
+      const of = word.toString('latin1')
+      if (!/^[0-9a-f]{40,64}$/.test(of)) throw new Unreadable('git diff-tree says what is not understood')
+      read.push({ of, paths: [], bytes: 0 })
       continue
     }
     const raw = next(out, at)
     at += raw.length + 1
-    if (read.length === 0) read.push({ commit: null, paths: [] })
-    read.at(-1)!.paths.push(changed(word.toString('latin1'), Buffer.from(raw)))
+    const last = read.at(-1)
+    if (last === undefined) throw new Unreadable('git diff-tree says what is not understood')
+    last.paths.push(changed(word.toString('latin1'), Buffer.from(raw)))
+    last.bytes += at - begun
   }
   return read
+}
+
+/** Two trees that git was asked to compare it names on a line of their own. */
+function pairAt(out: Buffer, at: number): string | undefined {
+  return /^(?:[0-9a-f]{40} [0-9a-f]{40}|[0-9a-f]{64} [0-9a-f]{64})(?=\n)/.exec(
+    out.toString('latin1', at, at + 130),
+  )?.[0]
 }
 
 function changed(meta: string, raw: Buffer): Changed {
@@ -77,23 +95,27 @@ function next(out: Buffer, at: number): Buffer {
   return out.subarray(at, end)
 }
 
-/** Lines added and removed: `git diff-tree -r -z --numstat`. Null for what is no text. */
-export function readNumbers(
-  out: Buffer,
-): Map<string, { readonly added: number | null; readonly removed: number | null }> {
-  const found = new Map<string, { added: number | null; removed: number | null }>()
+export type Numbers = Map<string, { readonly added: number | null; readonly removed: number | null }>
+
+/** Lines added and removed: `git diff-tree -r -z --numstat --stdin` of pairs of trees. Null for what is no text. */
+export function readNumbers(out: Buffer): { readonly of: string; readonly numbers: Numbers }[] {
+  const read: { of: string; numbers: Numbers }[] = []
   for (let at = 0; at < out.length; ) {
-    const end = out.indexOf(0, at)
-    if (end < 0) break
-    const line = out.subarray(at, end)
-    at = end + 1
+    const pair = pairAt(out, at)
+    if (pair !== undefined) {
+      at += pair.length + 1
+      read.push({ of: pair, numbers: new Map() })
+      continue
+    }
+    const line = next(out, at)
+    at += line.length + 1
     const [first, second] = [line.indexOf(9), line.indexOf(9, line.indexOf(9) + 1)]
-    if (first < 0 || second < 0) continue
+    if (first < 0 || second < 0 || read.length === 0) throw new Unreadable('git diff-tree says what is not understood')
     const count = (text: string) => (text === '-' ? null : Number(text))
-    found.set(escapeName(line.subarray(second + 1)), {
+    read.at(-1)!.numbers.set(escapeName(line.subarray(second + 1)), {
       added: count(line.toString('latin1', 0, first)),
       removed: count(line.toString('latin1', first + 1, second)),
     })
   }
-  return found
+  return read
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -59,6 +60,7 @@ export class PushQuarantine implements Quarantine {
   constructor(options: PushOptions) {
     const { store, limits, target } = options
     this.#options = options
+    setMaxListeners(0, this.#given.signal) // every run of git hears of it
     this.#folder = store.aside()
     this.#objects = join(this.#folder, 'objects')
     this.#intake = new Intake(this.#git, limits, {

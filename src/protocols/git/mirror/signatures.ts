@@ -14,12 +14,16 @@ export interface SignerKeys {
   readonly openpgp: readonly string[]
 }
 
+/** Signatures that are looked at at the same time. */
+const atOnce = 4
+
 /** Verifies commits and tags of one push, with these keys and nobody else's. Each is looked at once. */
 export class Verifier implements Disposable {
   readonly #git: Git
   readonly #folder: string
   readonly #keys: SignerKeys
-  readonly #answers = new Map<string, NonNullable<SignatureFacts>>()
+  readonly #answers = new Map<string, Promise<SignatureFacts>>()
+  readonly #lanes: Promise<unknown>[] = Array.from({ length: atOnce }, () => Promise.resolve())
   #signers: Promise<Signers> | undefined
   #left: number
 
@@ -41,7 +45,18 @@ export class Verifier implements Disposable {
     if (known !== undefined) return known
     const keys = kind === 'ssh' ? this.#keys.allowed : kind === 'openpgp' ? this.#keys.openpgp : []
     if (keys.length === 0 || this.#left <= 0) return { kind, status: 'unknown', signer: null }
-    this.#left--
+    const lane = this.#left-- % atOnce
+    const answer = this.#lanes[lane]!.then(() => this.#look(id, kind, object))
+    this.#lanes[lane] = answer.catch(() => {})
+    this.#answers.set(id, answer)
+    return answer
+  }
+
+  async #look(
+    id: string,
+    kind: NonNullable<SignatureFacts>['kind'],
+    object: 'commit' | 'tag',
+  ): Promise<SignatureFacts> {
     this.#signers ??= this.#open()
     const { signer, run } = await (await this.#signers).verify(id, object, async (args, extra) => {
       const { cut, ...ended } = await this.#git.try(args, extra)
@@ -50,9 +65,7 @@ export class Verifier implements Disposable {
     // Of a key that has expired since nobody can say when it was used.
     const stranger = /No principal matched|NO_PUBKEY|EXPKEYSIG/.test(run.stderr)
     const status = signer !== undefined ? 'verified' : stranger ? 'unknown' : 'bad'
-    const answer = { kind, status, signer: signer ?? null } as const
-    this.#answers.set(id, answer)
-    return answer
+    return { kind, status, signer: signer ?? null }
   }
 
   async #open(): Promise<Signers> {
