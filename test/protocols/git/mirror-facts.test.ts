@@ -146,6 +146,49 @@ test('the mirror keeps commits and trees, and no files, with and without a serve
   }
 })
 
+test('many refs of one push are each told as if they came alone, and more than are looked at are refused with the remedy', async () => {
+  using world = new MirrorWorld({ push: { secrets: true }, limits: { updates: 6 } })
+  const first = world.commit('first', { a: '1\n', b: 'b\n' })
+  const second = world.commit('second', { a: '2\n' })
+  const key = `AKIA${'ABCDEFGH'.repeat(2)}`
+  world.direct('main', `${first}:refs/heads/x`, `${second}:refs/heads/y`)
+  const grown = world.commit('grown', { a: '3\n', key: `id=${key}\n` })
+  git(world.clone, ['reset', '-q', '--hard', first])
+  const forced = world.commit('forced', { a: '4\n' })
+  git(world.clone, ['tag', '-a', '-m', `with ${key}`, 'v1', second])
+  const updates = [
+    world.update('refs/heads/main', grown),
+    world.update('refs/heads/x', forced),
+    world.update('refs/heads/y', forced),
+    world.update('refs/heads/new', grown),
+    world.update('refs/tags/v1', word(world.clone, ['rev-parse', 'v1'])),
+    world.update('refs/tags/light', first),
+  ]
+  const { quarantine, facts } = await world.judged(updates)
+  await quarantine.drop()
+  const short = (id: string) => ({ [grown]: 'grown', [forced]: 'forced', [second]: 'second' })[id] ?? id
+  expect(
+    facts.map(each => [
+      each.kind,
+      each.commits.map(({ id }) => short(id)),
+      each.lost.map(short),
+      each.paths.map(({ path, added, removed }) => `${path} +${added} -${removed}`),
+      each.secrets.map(({ path }) => path),
+    ]),
+  ).toEqual([
+    ['fast-forward', ['grown'], [], ['a +1 -1', 'key +1 -0'], ['key']],
+    ['fast-forward', ['forced'], [], ['a +1 -1'], []],
+    ['force', ['forced'], [], ['a +1 -1'], []],
+    ['create', ['grown'], [], ['a +1 -1', 'key +1 -0'], ['key']],
+    ['create', [], [], [], ['tag message']],
+    ['create', [], [], [], []],
+  ])
+  await expect(world.judged([...updates, world.update('refs/tags/more', first)])).rejects.toMatchObject({
+    message: 'the push changes 7 refs, and more than 6 are not looked at at once',
+    remedy: 'push fewer refs at a time',
+  })
+})
+
 test('a name that is no UTF-8 or does not print is told in one way only', () => {
   expect(escapeName(Buffer.from('grün/日本.txt'))).toBe('grün/日本.txt')
   expect(escapeName(Buffer.from([97, 255, 10, 98]))).toBe('a\\xff\\x0ab')

@@ -1,8 +1,11 @@
 import { type Git, Unreadable } from './git.ts'
+import { Together } from './together.ts'
 
 const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
 /** Commits that are held of one walk. */
 const mostCommits = 20_000
+/** Ids on one command line. */
+const mostArguments = 500
 
 /** What one commit reaches of a walk. */
 export interface Reached {
@@ -63,8 +66,8 @@ export interface Comes {
   readonly total: number
   /** The new one descends from the old one. */
   readonly descends: boolean
-  /** The nearest commit that both reach; null where there is none, undefined where that is not known yet. */
-  readonly base: string | null | undefined
+  /** Where the new one leaves what the old one reaches, if that is one commit. */
+  readonly edge: string | null
 }
 
 /** Two commits: null where everything that the new one reaches is new. */
@@ -73,15 +76,20 @@ export interface Step {
   readonly to: string
 }
 
-/** What comes with each of many updates, out of few walks. */
+/**
+ * What comes with each of many updates, out of few walks. Git walks by the times that commits tell: where these are wrong, more
+ * comes than is new, and never less.
+ */
 export class History {
   readonly #git: Git
   readonly #most: number
+  readonly #bases: Together<Leaving, string | null>
   readonly #walks = new Map<string | null, { readonly walk: Walk | undefined; readonly steps: number }>()
 
   private constructor(git: Git, most: number) {
     this.#git = git
     this.#most = most
+    this.#bases = new Together(all => this.#base(all), { most: 256, signal: git.place.signal })
   }
 
   /** One walk for all steps from one commit where there are several, and one for all the others. */
@@ -112,17 +120,55 @@ export class History {
     return own === undefined ? this.#counted(step) : told(own.from(to, this.#most), from)
   }
 
+  /** The nearest commit that both reach: of many that leave the old one at the same commit it is asked once. */
+  base({ from, to }: Step, { total, edge }: Comes): Promise<string | null> | string | null {
+    if (from === null) return null
+    // It is not in the walk: the old one reaches it.
+    return total === 0 ? to : this.#bases.ask({ from, to, edge })
+  }
+
+  async #base(all: readonly Leaving[]): Promise<readonly (string | null)[]> {
+    const groups = new Map<string, Leaving[]>()
+    for (const each of all) {
+      const key = `${each.from} ${each.edge ?? each.to}`
+      groups.set(key, [...(groups.get(key) ?? []), each])
+    }
+    const found = new Map<Leaving, string | null>()
+    for (const group of groups.values()) {
+      const { from, edge } = group[0]!
+      // All that any of them shares with the old one, its edge reaches, and each of them reaches its edge.
+      const tos = [...new Set(group.map(each => each.to))].slice(0, mostArguments)
+      const together = edge !== null && tos.length > 1 && (await this.#nearest(from, tos)).join(' ') === edge
+      for (const each of group)
+        found.set(each, together && tos.includes(each.to) ? edge : ((await this.#nearest(from, [each.to]))[0] ?? null))
+    }
+    return all.map(each => found.get(each)!)
+  }
+
+  async #nearest(from: string, tos: readonly string[]): Promise<string[]> {
+    const { stdout } = await this.#git.try(['merge-base', '--all', from, ...tos])
+    return stdout
+      .toString('latin1')
+      .split('\n')
+      .filter(id => isId.test(id))
+  }
+
   /** Of a history that is longer than what is held. */
   async #counted({ from, to }: Step): Promise<Comes> {
     const listed = await countOf(this.#git, to, from === null ? [] : [from], this.#most)
-    return { ...listed, descends: from !== null && (await isAncestor(this.#git, from, to)), base: undefined }
+    return { ...listed, descends: from !== null && (await isAncestor(this.#git, from, to)), edge: null }
   }
+}
+
+interface Leaving {
+  readonly from: string
+  readonly to: string
+  readonly edge: string | null
 }
 
 function told({ ids, total, edges }: Reached, from: string | null): Comes {
   const descends = from !== null && edges.has(from)
-  const base = descends ? from : edges.size === 0 ? null : edges.size === 1 ? [...edges][0]! : undefined
-  return { ids, total, descends, base }
+  return { ids, total, descends, edge: edges.size === 1 ? [...edges][0]! : null }
 }
 
 /** The newest of what one commit reaches and others do not, and how many there are. */

@@ -210,8 +210,9 @@ export class Judge {
 
   /** Commits that come on the ref, paths that differ from what it held, and what these commits add. */
   async #what(from: string | null, to: string): Promise<What> {
-    const comes = await this.#history.comes({ from: this.#before(from), to })
-    const base = from ?? (comes.base === undefined ? await this.#base(to) : comes.base)
+    const step = { from: this.#before(from), to }
+    const comes = await this.#history.comes(step)
+    const base = from ?? (await this.#history.base(step, comes))
     const [commits, paths] = await Promise.all([this.#commits(comes.ids), this.#paths({ base, to }, comes)])
     const tellsCommits = told('commits', commits.facts)
     const tellsPaths = told('paths', paths.facts)
@@ -305,14 +306,6 @@ export class Judge {
 
   #before(from: string | null): string | null {
     return from ?? this.#options.head
-  }
-
-  async #base(to: string): Promise<string | null> {
-    const { head } = this.#options
-    if (head === null) return null
-    const { stdout } = await this.#git.try(['merge-base', to, head])
-    const found = stdout.toString('latin1').trim().split('\n')[0] ?? ''
-    return isId.test(found) ? found : null
   }
 
   #largestBytes(): Promise<number> {
