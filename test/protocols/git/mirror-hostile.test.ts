@@ -1,7 +1,9 @@
 import { mkdirSync, readdirSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
+import { Duplex } from 'node:stream'
 import { expect, test } from 'vitest'
 import { self } from '../../../src/protocols/git/mirror/lock.ts'
+import type { TargetSide } from '../../../src/protocols/git/push.ts'
 import { git, MirrorWorld, type RawObject, rawPack, word } from './mirror-kit.ts'
 
 const person = 'A <a@example.com> 1700000000 +0000'
@@ -127,6 +129,38 @@ test('two workers and two pushes at once share a mirror that is behind', async (
   ])
   expect(readdirSync(join(world.mirror(), '..')).filter(name => name.startsWith('lock'))).toEqual([])
   expect(word(world.mirror(), ['for-each-ref', '--format=x']).split('\n')).toHaveLength(4)
+})
+
+test('a target that says nothing while the mirror reads from it holds up no push that needs nothing of it, and is given up', async () => {
+  using world = new MirrorWorld({ limits: { silent_ms: 1_000 } })
+  const first = world.commit('first', { a: '1' })
+  await world.push([world.update('refs/heads/main', first)])
+  const early = world.target()
+  const second = world.commit('second', { a: '2' })
+  world.direct('main')
+  const third = world.commit('third', { a: '3' })
+  const begin = async (target: TargetSide) => {
+    const quarantine = await world.mirrors.quarantine(world.repository, target)
+    await quarantine.write(world.pack([third], [first]))
+    quarantine.end()
+    return quarantine
+  }
+  const silent = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
+  const waits = await begin({ ...world.target(), fetch: async () => silent })
+  const given = waits.judge([{ ref: 'refs/heads/x', old: null, new: third }]).catch((error: unknown) => error)
+  const known = await begin({ ...early, fetch: () => Promise.reject(new Error('nothing is asked')) })
+  const facts = await known.judge([{ ref: 'refs/heads/y', old: null, new: third }])
+  expect(facts[0]).toMatchObject({ kind: 'create', commits_total: 2 })
+  await known.drop()
+  const behind = await begin(world.target())
+  expect((await behind.judge([{ ref: 'refs/heads/z', old: null, new: third }]))[0]).toMatchObject({ commits_total: 1 })
+  await behind.drop()
+  expect(await given).toMatchObject({ message: expect.stringContaining('it said nothing for 1 s') })
+  await waits.drop()
+  expect(silent.destroyed).toBe(true)
+  expect(world.refs().get('refs/heads/main')).toBe(second)
+  expect(world.left()).toEqual([])
+  expect(readdirSync(join(world.mirror(), '..')).filter(name => /^(?:lock|fetch)/.test(name))).toEqual([])
 })
 
 function hashOf(world: MirrorWorld, commit: Buffer): string {

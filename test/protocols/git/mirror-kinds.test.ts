@@ -157,11 +157,11 @@ test.each(['version=2', ''])(
 )
 
 test('a mirror of many pushes keeps few packs', async () => {
-  using world = new MirrorWorld({ limits: { packs: 3 } })
-  for (let n = 0; n < 9; n++) await world.push([world.update('refs/heads/main', world.commit(`${n}`, { a: `${n}\n` }))])
+  using world = new MirrorWorld({ limits: { packs: 1 } })
+  for (let n = 0; n < 4; n++) await world.push([world.update('refs/heads/main', world.commit(`${n}`, { a: `${n}\n` }))])
   const packs = readdirSync(join(world.mirror(), 'objects/pack')).filter(name => name.endsWith('.pack'))
-  expect(packs.length).toBeLessThanOrEqual(4)
-  expect(world.held()).toEqual({ commit: 9, tree: 9 })
+  expect(packs.length).toBeLessThanOrEqual(2)
+  expect(world.held()).toEqual({ commit: 4, tree: 4 })
 })
 
 test('of mirrors that take too much room together those go that were used least lately, and none that is in use', () => {

@@ -20,7 +20,7 @@ export interface Brought {
  */
 export async function bring(
   git: Git,
-  channel: Duplex,
+  target: { fetch(): Promise<Duplex> },
   wants: readonly string[],
   how: {
     readonly limits: MirrorLimits
@@ -29,7 +29,9 @@ export async function bring(
     readonly signal?: AbortSignal | undefined
   },
 ): Promise<Brought> {
-  const { child, ended } = git.start(
+  const { silent_ms } = how.limits
+  const channel = await opened(target, silent_ms)
+  const { child, ended, kill } = git.start(
     ['fetch-pack', '--keep', '--no-progress', '--filter=blob:none', '--stdin', 'ssh://target/repository'],
     {
       input: `${wants.join('\n')}\n`,
@@ -43,16 +45,82 @@ export async function bring(
     'channel',
   )
   const { says, hears } = channelOf(child)
-  const both = Promise.allSettled([pipeline(says, channel, { end: false }), pipeline(channel, hears)])
+  const silence = new Silence(silent_ms, () => kill('time'))
+  const both = Promise.allSettled([
+    pipeline(says, source => silence.asked(source), channel, { end: false }),
+    pipeline(channel, source => silence.answered(source), hears),
+  ])
   const result = await ended
+  silence.end()
   channel.destroy()
   for (const pipe of [says, hears]) pipe.destroy()
   await both
   if (result.status !== 0 || result.cut !== undefined)
     throw new SallyportError(
       'target_unavailable',
-      `the gateway could not read the repository on its server: ${whyGit(result)}`,
+      `the gateway could not read the repository on its server: ${silence.isOver ? saidNothing(silent_ms) : whyGit(result)}`,
       { remedy: 'push again; if it happens again, ask an operator whether the session may read what it may write' },
     )
   return { filtered: !result.stderr.includes('filtering not recognized by server') }
+}
+
+const saidNothing = (ms: number) => `it said nothing for ${ms / 1_000} s`
+
+/** @throws SallyportError `target_unavailable` */
+async function opened(target: { fetch(): Promise<Duplex> }, ms: number): Promise<Duplex> {
+  const opening = target.fetch()
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      opening.then(channel => channel.destroy()).catch(() => {})
+      const why = `the gateway could not read the repository on its server: ${saidNothing(ms)}`
+      reject(new SallyportError('target_unavailable', why, { remedy: 'push again' }))
+    }, ms)
+  })
+  return Promise.race([opening, late]).finally(() => clearTimeout(timer))
+}
+
+/**
+ * A target that owes an answer and says nothing is given up: others wait for what it is asked for. Behind a flush line it owes
+ * none: git is busy with what came, and speaks next.
+ */
+class Silence {
+  readonly #ms: number
+  readonly #over: () => void
+  #timer: NodeJS.Timeout | undefined
+  isOver = false
+
+  constructor(ms: number, over: () => void) {
+    this.#ms = ms
+    this.#over = over
+    this.#begin()
+  }
+
+  async *asked(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of source) {
+      this.#begin()
+      yield chunk
+    }
+  }
+
+  async *answered(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of source) {
+      this.end() // git may take its time with it
+      yield chunk
+      if (chunk.toString('latin1', chunk.length - 4) !== '0000') this.#begin()
+    }
+    this.end()
+  }
+
+  #begin(): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      this.isOver = true
+      this.#over()
+    }, this.#ms)
+  }
+
+  end(): void {
+    clearTimeout(this.#timer)
+  }
 }

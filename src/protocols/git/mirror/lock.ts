@@ -93,7 +93,7 @@ export function inherit(file: string): boolean {
 
 /** What dead processes left of a lock in its folder; the lock itself is inherited. */
 export function isLeftOver(folder: string, name: string): boolean {
-  const [, pid] = /^lock(?:\.steal)?\.(\d+)(?:\.dead)?$/.exec(name) ?? []
+  const [, pid] = /^(?:lock|fetch)(?:\.steal)?\.(\d+)(?:\.dead)?$/.exec(name) ?? []
   if (pid === undefined) return false
   // One that is being written has no name in it yet.
   const owner = read(`${folder}/${name}`)

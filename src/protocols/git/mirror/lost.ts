@@ -234,7 +234,7 @@ export class Lost {
     const missing = objects.filter(line => line.startsWith('?')).map(line => line.slice(1))
     if (missing.length === 0) return
     const how = { limits, timeout_ms: limits.sync_ms, max_file: limits.lost_bytes, signal }
-    await bring(git, await target.fetch(), missing, how)
+    await bring(git, target, missing, how)
   }
 
   async #save(

@@ -1,6 +1,7 @@
 import {
   closeSync,
   existsSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -13,7 +14,7 @@ import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { logger } from '../../../log.ts'
 import { bring } from './bring.ts'
-import { Git } from './git.ts'
+import { Git, Unreadable } from './git.ts'
 import type { MirrorLimits } from './limits.ts'
 import { alone } from './lock.ts'
 import { describe } from './objects.ts'
@@ -89,17 +90,33 @@ export class Mirror {
    * they held.
    */
   async update(seen: Seen, signal?: AbortSignal): Promise<Map<string, string>> {
-    return this.alone(async () => {
-      if (!this.#isThere(seen.object_format)) await this.#anew(seen.object_format)
-      const now = new Date()
-      writeFileSync(join(this.#folder, 'used'), '', { mode: 0o600 })
-      utimesSync(join(this.#folder, 'used'), now, now)
-      const known = this.#known()
-      const wants = [...new Set(seen.refs.values())].filter(id => !known.has(id))
-      if (wants.some(id => !isId.test(id))) throw new TypeError('the target names no object id')
-      if (wants.length > 0) await this.#bring(seen, wants, signal)
-      return this.#note(seen.refs, seen.since_ms)
-    }, signal)
+    for (let again = 0; again < 3; again++) {
+      const gone = await this.#update(seen, signal)
+      if (gone !== undefined) return gone
+    }
+    throw new Unreadable('it is made anew again and again')
+  }
+
+  /** INVARIANT: the lock is not held while a target is waited for. @returns undefined where it was made anew meanwhile. */
+  async #update(seen: Seen, signal?: AbortSignal): Promise<Map<string, string> | undefined> {
+    await this.ensure(seen.object_format, signal)
+    this.#used()
+    const missing = (known = this.#known()) => [...new Set(seen.refs.values())].filter(id => !known.has(id))
+    const place = this.#current()
+    const note = (take: () => void) =>
+      this.alone(async () => {
+        if (this.#current() !== place) return undefined
+        take()
+        return this.#note(seen.refs, seen.since_ms)
+      }, signal)
+    const wants = missing()
+    if (wants.some(id => !isId.test(id))) throw new TypeError('the target names no object id')
+    if (wants.length === 0) return note(() => {})
+    // Who has to ask waits for whoever asks now, and may find then that all of it is here.
+    return alone(join(this.#folder, 'fetch'), { ms: this.#limits.sync_ms, signal }, async () => {
+      const still = missing()
+      return still.length === 0 ? note(() => {}) : this.#bring(seen, still, note, signal)
+    })
   }
 
   /** What a push left on the target: its refs, and the commits and trees that it brought. */
@@ -142,6 +159,12 @@ export class Mirror {
     await this.update(seen, signal)
   }
 
+  #used(): void {
+    const now = new Date()
+    writeFileSync(join(this.#folder, 'used'), '', { mode: 0o600 })
+    utimesSync(join(this.#folder, 'used'), now, now)
+  }
+
   #current(): string {
     const last = generations(this.#folder).at(-1)
     return join(this.#folder, String(last ?? 1))
@@ -167,32 +190,40 @@ export class Mirror {
     rmSync(join(this.#folder, 'lost'), { force: true }) // nothing of it is in the new one
   }
 
-  async #bring(seen: Seen, wants: readonly string[], signal?: AbortSignal): Promise<void> {
+  async #bring<X>(
+    seen: Seen,
+    wants: readonly string[],
+    note: (take: () => void) => Promise<X>,
+    signal?: AbortSignal,
+  ): Promise<X> {
     const aside = this.#store.aside()
     try {
-      const staged = this.git.with(join(aside, 'objects'))
+      const staged = this.git.with(join(aside, 'objects'), signal)
       const limits = this.#limits
-      const channel = await seen.fetch()
-      const { filtered } = await bring(staged, channel, wants, {
+      const { filtered } = await bring(staged, seen, wants, {
         limits,
         timeout_ms: limits.sync_ms,
         max_file: limits.mirror_bytes,
         ...(signal && { signal }),
       })
-      if (filtered) this.#move(join(aside, 'objects', 'pack'))
-      else await this.#withoutFiles(staged, wants)
+      const whole = filtered ? aside : await this.#withoutFiles(staged, wants)
+      const noted = await note(() => this.#move(join(whole, 'objects', 'pack')))
       if (bytesOf(this.#current()) > limits.mirror_bytes)
         log.warn({ ...this.whose, bytes: limits.mirror_bytes }, 'a git mirror is larger than it should be')
+      return noted
     } finally {
       rmSync(aside, { recursive: true, force: true })
     }
   }
 
-  /** For servers that filter nothing: commits, trees and tags go on into the mirror, files do not. */
-  async #withoutFiles(staged: Git, wants: readonly string[]): Promise<void> {
-    const listed = join(staged.place.objects!, 'listed')
+  /** For servers that filter nothing: commits, trees and tags go on into the mirror, files do not. @returns where they lie. */
+  async #withoutFiles(staged: Git, wants: readonly string[]): Promise<string> {
+    const into = join(staged.place.objects!, 'without-files')
+    mkdirSync(join(into, 'objects', 'pack'), { recursive: true, mode: 0o700 })
+    const listed = join(into, 'listed')
     await listNew(staged, wants, listed, this.#limits.sync_ms)
-    await packListed(staged, listed, this.#current(), this.#limits.sync_ms)
+    await packListed(staged, listed, into, this.#limits.sync_ms)
+    return into
   }
 
   /** The index last: git looks for it first. */

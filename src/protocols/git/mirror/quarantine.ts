@@ -235,7 +235,7 @@ export class PushQuarantine implements Quarantine {
         max_file: this.#options.secrets ? limits.scan_bytes * 2 : limits.count_bytes,
         signal: this.#given.signal,
       }
-      await bring(this.#git, await target.fetch(), ids, how)
+      await bring(this.#git, target, ids, how)
       return true
     } catch (error) {
       log.info(

@@ -93,7 +93,8 @@ export class Store {
       attempt(join(this.root, 'mirrors', name), folder => {
         for (const left of readdirSync(folder).filter(each => isLeftOver(folder, each)))
           rmSync(join(folder, left), { force: true })
-        const lock = join(folder, 'lock')
+        const [lock, fetch] = [join(folder, 'lock'), join(folder, 'fetch')]
+        if (inherit(fetch)) rmSync(fetch, { force: true })
         if (!inherit(lock)) return
         finish(folder)
         rmSync(lock, { force: true })
