@@ -45,11 +45,17 @@ export async function bring(
     'channel',
   )
   const { says, hears } = channelOf(child)
-  const silence = new Silence(silent_ms, () => kill('time'))
-  const both = Promise.allSettled([
-    pipeline(says, source => silence.asked(source), channel, { end: false }),
-    pipeline(channel, source => silence.answered(source), hears),
-  ])
+  const silence = new Silence(
+    silent_ms,
+    () => {
+      kill('time')
+      channel.destroy() // nothing else ends the pipe on which git would hear it
+    },
+    () => hears.writableNeedDrain,
+  )
+  says.on('data', () => silence.begin())
+  channel.on('data', (chunk: Buffer) => silence.heard(chunk)).once('end', () => silence.end())
+  const both = Promise.allSettled([pipeline(says, channel, { end: false }), pipeline(channel, hears)])
   const result = await ended
   silence.end()
   channel.destroy()
@@ -87,37 +93,30 @@ async function opened(target: { fetch(): Promise<Duplex> }, ms: number): Promise
 class Silence {
   readonly #ms: number
   readonly #over: () => void
+  readonly #isBusy: () => boolean
   #timer: NodeJS.Timeout | undefined
   isOver = false
 
-  constructor(ms: number, over: () => void) {
+  /** `isBusy`: git has not read yet what came. */
+  constructor(ms: number, over: () => void, isBusy: () => boolean) {
     this.#ms = ms
     this.#over = over
-    this.#begin()
+    this.#isBusy = isBusy
+    this.begin()
   }
 
-  async *asked(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    for await (const chunk of source) {
-      this.#begin()
-      yield chunk
-    }
-  }
-
-  async *answered(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    for await (const chunk of source) {
-      this.end() // git may take its time with it
-      yield chunk
-      if (chunk.toString('latin1', chunk.length - 4) !== '0000') this.#begin()
-    }
-    this.end()
-  }
-
-  #begin(): void {
+  begin(): void {
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => {
+      if (this.#isBusy()) return this.begin()
       this.isOver = true
       this.#over()
     }, this.#ms)
+  }
+
+  heard(chunk: Buffer): void {
+    if (chunk.toString('latin1', Math.max(0, chunk.length - 4)) === '0000') this.end()
+    else this.begin()
   }
 
   end(): void {
