@@ -335,6 +335,7 @@ describe('RE2: a process that was killed', () => {
     const journal = await world.journal({ process_id: side.process_id, tuning: { cutMs: 60_000 } })
     const recorder = await journal.open(facts)
     recorder.append([statement(1)])
+    await recorder.flush() // a sync that is still under way would find no folder, and say so first
     const owner = readdirSync(join(spool(), side.process_id)).find(name => name.startsWith('owner.'))!
     orphan(spool(), side.process_id) // as another host sees it
     await world.die(side)
