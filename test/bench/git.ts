@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
@@ -9,7 +9,7 @@ import { rssMiB } from './live/memory.ts'
 import { System } from './live/system.ts'
 
 /**
- * `npm run bench -- git [--mib N] [--push N] [--large N] [--rounds N] [--small N] [--clients N]`: the real git straight to a real sshd and
+ * `npm run bench -- git [--mib N] [--push N] [--large N] [--rounds N] [--small N]`: the real git straight to a real sshd and
  * through Sallyport, every ref update known and judged before the server sees it. The ways take turns, and each figure is the
  * median over its pairs. One JSON line a figure.
  */
@@ -23,9 +23,7 @@ const settings = {
   large: given('large', 1024),
   rounds: given('rounds', 3),
   small: given('small', 9),
-  clients: given('clients', 8),
 }
-const pushesEach = 4
 const budget = { clone: 0.6, push: 0.4, small_ms: 300, memory_MiB: 64 }
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-git-'))
@@ -142,46 +140,25 @@ try {
 
   if (settings.large > 0) {
     const id = commitOf(settings.large, 'large')
-    const grown = growth()
-    await pushed(ways[1]!, `${id}:refs/heads/large`)
-    figure('git', `memory of the gateway grows in a push of ${settings.large} MiB`, grown(), 'MiB', {
-      most: budget.memory_MiB,
-    })
-  }
-
-  if (settings.clients > 0) {
-    const rates = ways.map(() => [] as number[])
-    const grown = growth()
-    for (let round = 0; round < settings.rounds; round++)
-      for (const [i, way] of ways.entries()) {
-        const chains = Array.from({ length: settings.clients }, (_, n) =>
-          chainOf(pushesEach, `${way.name} ${round} ${n}`),
-        )
-        const started = performance.now()
-        await Promise.all(
-          chains.map(async (ids, n) => {
-            for (const id of ids) await pushed(way, `${id}:refs/heads/${way.name}-${round}-${n}`)
-          }),
-        )
-        rates[i]!.push((settings.clients * pushesEach * 1000) / (performance.now() - started))
-      }
-    const what = `${settings.clients} clients pushing at once`
-    for (const [i, way] of ways.entries()) figure('git', `${way.name}, ${what}`, median(rates[i]!), 'pushes/s')
-    figure('git', `sallyport / direct, ${what}`, median(rates[1]!.map((rate, i) => rate / rates[0]![i]!)), 'x')
-    figure('git', `memory of the gateway grows with ${what}`, grown(), 'MiB', { most: budget.memory_MiB })
-  }
-
-  /** Watches the gateway's memory from now on. @returns what gives the most that it has grown by, in MiB, and stops. */
-  function growth(): () => number {
     const before = rssMiB(worker!.pid)
     let most = before
     const watch = setInterval(() => {
       most = Math.max(most, rssMiB(worker!.pid))
     }, 100)
-    return () => {
-      clearInterval(watch)
-      return most - before
-    }
+    await import('node:timers/promises').then(({ setTimeout: sleep }) => sleep(0))
+    const { spawn } = await import('node:child_process')
+    const way = ways[1]!
+    const child = spawn('git', ['push', '-q', way.url('app'), `${id}:refs/heads/large`], {
+      cwd: work,
+      env: { PATH: process.env['PATH'], HOME: folder, ...sshOf(way) },
+      stdio: 'inherit',
+    })
+    const code = await new Promise(resolve => child.once('close', resolve))
+    clearInterval(watch)
+    if (code !== 0) throw new Error(`the large push ended with ${String(code)}`)
+    figure('git', `memory of the gateway grows in a push of ${settings.large} MiB`, most - before, 'MiB', {
+      most: budget.memory_MiB,
+    })
   }
 
   function ratio(what: string, mib: number, least: number, run: (way: GitWay, turn: string) => number): void {
@@ -203,28 +180,6 @@ try {
 
 function sshOf(way: GitWay): Record<string, string> {
   return { GIT_SSH_COMMAND: way.ssh, GIT_SSH_VARIANT: 'ssh' }
-}
-
-/** Beside others, where `git` would keep them waiting. */
-async function pushed(way: GitWay, refspec: string): Promise<void> {
-  const child = spawn('git', ['push', '-q', way.url('app'), refspec], {
-    cwd: work,
-    env: { PATH: process.env['PATH'], HOME: folder, ...sshOf(way) },
-    stdio: 'inherit',
-  })
-  const code = await new Promise(resolve => child.once('close', resolve))
-  if (code !== 0) throw new Error(`the push of ${refspec} ended with ${String(code)}`)
-}
-
-/** Small commits, each upon the one before it. */
-function chainOf(length: number, name: string): string[] {
-  const ids: string[] = []
-  for (let n = 0; n < length; n++) {
-    const blob = git(work, ['hash-object', '-w', '--stdin'], {}, Buffer.from(`${name} ${n}\n`.repeat(20)))
-    const tree = git(work, ['mktree'], {}, Buffer.from(`100644 blob ${blob}\tsmall\n`))
-    ids.push(git(work, ['commit-tree', '-p', ids.at(-1) ?? 'main', '-m', `${name} ${n}`, tree]))
-  }
-  return ids
 }
 
 /** A commit with one new file of so many MiB that cannot be made smaller. */
