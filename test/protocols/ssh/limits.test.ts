@@ -29,7 +29,9 @@ describe('what is refused without end', () => {
       const channel = await client.opened()
       for (let i = 0; i < 1000 && !client.socket.destroyed; i++) client.send(...asked(channel))
       expect(await client.over()).toBe('sallyport: the client sent more than the 50 requests that may be refused')
-      expect(world.closedWith).toEqual(['the client sent more than the 50 requests that may be refused'])
+      await expect
+        .poll(() => world.closedWith)
+        .toEqual(['the client sent more than the 50 requests that may be refused'])
       expect(world.refused).toHaveLength(51)
     },
   )
@@ -76,7 +78,7 @@ describe('who is gone while nothing is read of them', () => {
     await expect.poll(() => world.clients[0]!.isPaused()).toBe(true)
     client.socket.destroy()
     expect(await closed(world.clients[0]!, 5_000)).toBe(true)
-    expect(world.closedWith).toEqual(['the client closed the connection'])
+    await expect.poll(() => world.closedWith).toEqual(['the client closed the connection'])
   })
 
   test('one that waits and is there stays', async () => {
