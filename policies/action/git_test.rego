@@ -38,7 +38,7 @@ pushing(role, facts) := on_git(role, "push", "write", object.union(
 		"secrets": [],
 		"largest_bytes": 1000,
 		"pack_bytes": 2000,
-		"cut": false,
+		"cut": [],
 	},
 	facts,
 ))
@@ -96,7 +96,17 @@ test_what_is_protected_takes_signed_commits if {
 }
 
 test_what_was_not_looked_at_whole_is_refused if {
-	fired(pushing("writer", {"ref": "refs/heads/main", "cut": true})) == {"action.git-cut"}
+	every lists in [["commits"], ["paths"], ["commits", "lost", "paths", "secrets"]] {
+		fired(pushing("writer", {"ref": "refs/heads/main", "cut": lists})) == {"action.git-cut"}
+		fired(pushing("break-glass", {"ref": "refs/heads/main", "cut": lists})) == {"action.git-cut"}
+	}
+}
+
+test_that_more_is_lost_than_is_told_asks_nobody if {
+	rewritten := {"scanned": true, "kind": "force", "cut": ["lost"], "lost_total": 900}
+	effect(pushing("writer", rewritten)) == "allow"
+	effect(pushing("break-glass", object.union(rewritten, {"ref": "refs/heads/main"}))) == "allow"
+	fired(pushing("writer", object.union(rewritten, {"ref": "refs/heads/main"}))) == {"action.git-force"}
 }
 
 test_upper_and_lower_case_are_the_same_to_some_servers if {
@@ -105,21 +115,19 @@ test_upper_and_lower_case_are_the_same_to_some_servers if {
 	effect(pushing("writer", {"ref": "refs/heads/mains", "kind": "force"})) == "allow"
 }
 
-large_file := {"scanned": true, "cut": true}
+large_file := {"scanned": true, "cut": ["secrets"]}
 
-long_history := {"scanned": true, "cut": true, "commits_total": 900}
+long_history := {"scanned": true, "cut": ["commits", "secrets"], "commits_total": 900}
 
 test_what_was_not_looked_through_for_secrets_asks if {
-	every facts in [large_file, long_history, {"scanned": true, "cut": true, "ref": "refs/heads/main"}] {
+	every facts in [large_file, long_history, object.union(large_file, {"ref": "refs/heads/main"})] {
 		stages(pushing("writer", facts)) == [[["security-admins"], 1]]
-		effect(pushing("writer", object.union(facts, {"scanned": true, "cut": false, "commits_total": 1}))) == "allow"
+		effect(pushing("writer", object.union(facts, {"cut": [], "commits_total": 1}))) == "allow"
 	}
 	both := pushing("admin", object.union(large_file, {"ref": "refs/heads/release/1"}))
 	stages(both) == [[["security-admins"], 1], [["release-managers"], 2]]
 	effect(pushing("break-glass", large_file)) == "allow"
-	effect(pushing("writer", object.union(long_history, {"pack_bytes": 0}))) == "allow"
-	effect(pushing("writer", object.union(long_history, {"kind": "delete"}))) == "allow"
-	effect(pushing("writer", {"cut": true})) == "allow"
+	effect(pushing("writer", {"cut": ["commits", "lost", "paths"]})) == "allow"
 	fired(pushing("writer", object.union(long_history, {"ref": "refs/heads/main"}))) == {"action.git-cut"}
 }
 
@@ -130,7 +138,7 @@ test_what_was_not_looked_through_is_refused_where_that_is_said if {
 }
 
 test_an_admin_brings_a_history_from_elsewhere_with_a_second_word if {
-	every facts in [{"commits": [bare]}, long_history, {"cut": true, "commits_total": 900}] {
+	every facts in [{"commits": [bare]}, long_history, {"cut": ["commits"], "commits_total": 900}] {
 		every ref in {"refs/heads/main", "refs/tags/v1"} {
 			new := object.union(facts, {"ref": ref, "kind": "create"})
 			stages(pushing("admin", new)) == [[["security-admins"], 1]]

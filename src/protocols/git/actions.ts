@@ -36,7 +36,7 @@ export const facts = {
       atomic: T.Boolean(),
       options: T.Array(Text),
       pack_bytes: T.Integer(),
-      /** The resource wants what comes looked through for secrets: with `cut`, not all of it was. */
+      /** The resource wants what comes looked through for secrets: where `cut` names `secrets`, not all of it was. */
       scanned: T.Boolean(),
       ...UpdateFacts.properties,
     },

@@ -51,6 +51,9 @@ const Path = T.Object(
 /** Never the secret itself. */
 const Finding = T.Object({ detector: Text, path: Text, line: Count, commit: Text }, closed)
 
+/** What of an update may be more than is told. */
+export const lists = ['commits', 'lost', 'paths', 'secrets'] as const
+
 const Tag = T.Object({ tagger: Nullable(Person), target: Text, signature: Nullable(Signature) }, closed)
 
 export const UpdateFacts = T.Object(
@@ -76,8 +79,8 @@ export const UpdateFacts = T.Object(
     tag: Nullable(Tag),
     /** Of the new objects, the largest one. */
     largest_bytes: Count,
-    /** A list above was cut, or something was not looked at that policy asked for. */
-    cut: T.Boolean(),
+    /** The lists above that are not whole; `secrets`: not all of what comes was looked through for them. */
+    cut: T.Array(Words(lists)),
   },
   closed,
 )

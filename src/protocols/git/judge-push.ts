@@ -41,7 +41,7 @@ export async function judgePush(
           repository,
           indices.map(i => updates[i]!),
         ),
-        shown: () => indices.flatMap(i => shownOf(repository, updates[i]!, facts[i]!)),
+        shown: () => indices.flatMap(i => shownOf(updates[i]!, facts[i]!)),
       },
     )
   const all = updates.map((_, i) => i)
@@ -102,7 +102,7 @@ function diffstat({ paths, paths_total }: UpdateFacts): string {
 }
 
 /** What an approver reads: commits, paths and what is lost. */
-function shownOf({ resource }: Repository, { ref }: Update, facts: UpdateFacts): Shown[] {
+function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
   const cut = (label: string, lines: readonly string[], total: number): Shown[] => {
     const some = lines.slice(0, mostLines)
     return lines.length === 0 ? [] : [{ label: `${ref}: ${label}`, lines: some, more: total - some.length }]
@@ -124,9 +124,7 @@ function shownOf({ resource }: Repository, { ref }: Update, facts: UpdateFacts):
       lines: [
         ...(ref.length > mostLabel ? [ref] : []),
         `${facts.kind}: ${short(facts.old)} → ${short(facts.new)}${diffstat(facts)}`,
-        ...(facts.cut && facts.new !== null && isScanned(resource)
-          ? ['not all of it was looked through for secrets']
-          : []),
+        ...(facts.cut.includes('secrets') ? ['not all of it was looked through for secrets'] : []),
       ],
       whole: true,
     },

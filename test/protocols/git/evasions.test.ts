@@ -62,7 +62,7 @@ test('a tag of a file or a folder by itself is told as not looked at', async () 
   git(world.clone, ['tag', '-a', '-m', 'x', 'x', blob])
   for (const id of [blob, tree, word(world.clone, ['rev-parse', 'x'])]) {
     const { quarantine, facts } = await world.judged([world.update('refs/tags/x', id)])
-    expect(facts[0]).toMatchObject({ kind: 'create', commits: [], cut: true })
+    expect(facts[0]).toMatchObject({ kind: 'create', commits: [], cut: ['paths', 'secrets'] })
     await quarantine.drop()
   }
 })

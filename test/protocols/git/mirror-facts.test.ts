@@ -15,7 +15,7 @@ test('a fast-forward is told with its commits, paths, sizes, types and lines', a
   git(world.clone, ['update-index', '--add', '--cacheinfo', `100755,${world.blob('#!/bin/sh\n')},run`])
   const id = world.commit('second\n\nwith a body', { 'a.txt': 'one\ntwo\n', 'gone.txt': null })
   const [facts] = await world.push([world.update('refs/heads/main', id)])
-  expect(facts).toMatchObject({ kind: 'fast-forward', commits_total: 1, lost_total: 0, paths_total: 4, cut: false })
+  expect(facts).toMatchObject({ kind: 'fast-forward', commits_total: 1, lost_total: 0, paths_total: 4, cut: [] })
   expect(facts!.commits[0]).toMatchObject({
     id,
     subject: 'second',
@@ -206,7 +206,32 @@ test('a secret is found in the commit that adds it, also when the next one takes
   const { quarantine, facts } = await world.judged([world.update('refs/heads/main', good)])
   await quarantine.drop()
   expect(facts[0]!.secrets).toEqual([{ detector: 'private_key', path: 'new.txt', line: 2, commit: bad }])
-  expect(facts[0]!.cut).toBe(false)
+  expect(facts[0]!.cut).toEqual([])
+})
+
+test('which list is not whole is told: what is lost does not make what comes unseen, and what comes without a pack is nothing new', async () => {
+  using world = new MirrorWorld({ push: { secrets: true } })
+  const first = world.commit('first', { a: '1' })
+  const who = 'committer Ada <ada@example.com> 1 +0000'
+  const more = Array.from({ length: 201 }, (_, i) => `commit refs/heads/long\n${who}\ndata 1\n${i % 10}\n`)
+  more[0] += `from ${first}\n`
+  git(world.clone, ['fast-import', '--quiet'], { input: more.join('\n') })
+  const long = word(world.clone, ['rev-parse', 'long'])
+  world.direct('main')
+  const toldOf = async (ref: string, id: string) => {
+    const { quarantine, facts } = await world.judged([world.update(ref, id)])
+    await quarantine.drop()
+    return facts[0]!
+  }
+  expect(await toldOf('refs/heads/topic', long)).toMatchObject({ commits_total: 201, cut: ['commits', 'secrets'] })
+  world.direct('long:topic')
+  const other = world.commit('other', { a: '2' })
+  expect(await toldOf('refs/heads/topic', other)).toMatchObject({ kind: 'force', lost_total: 201, cut: ['lost'] })
+  const { mirrors, repository } = world
+  const quarantine = await mirrors.quarantine(repository, world.target(), { session_id: 'ses_1', subject: 'ada' })
+  const again = await quarantine.judge([world.update('refs/heads/again', long)])
+  await quarantine.drop()
+  expect(again[0]).toMatchObject({ kind: 'create', commits_total: 201, cut: ['commits'] })
 })
 
 test('a signature is verified with the keys of the resource, and with nobody else’s', async () => {

@@ -44,7 +44,7 @@ async function shownOf(ref: string): Promise<readonly Shown[]> {
     secrets: [],
     tag: null,
     largest_bytes: 0,
-    cut: false,
+    cut: [],
   }
   const request = { commands: [], shallow: [], capabilities: new Map(), capabilityText: '', options: [] }
   const known = { request, updates: [update], facts: [facts], pack_bytes: 0, begun: () => {} }

@@ -1,4 +1,4 @@
-import { factBounds, type UpdateFacts } from '../facts.ts'
+import { factBounds, lists, type UpdateFacts } from '../facts.ts'
 import { PushFault, type RefUpdate } from '../push.ts'
 import { readCommit, readTag } from './commits.ts'
 import { type Git, Unreadable } from './git.ts'
@@ -51,7 +51,7 @@ const nothing: What = {
   paths: [],
   paths_total: 0,
   secrets: [],
-  cut: false,
+  cut: [],
   descends: false,
 }
 
@@ -155,6 +155,8 @@ export class Judge {
     const { tag, found } = isTag ? await this.#tag(id) : { tag: null, found: [] }
     const secrets = told('secrets', [...found, ...what.secrets])
     const { descends, ...rest } = what
+    // A file or a folder that a ref names by itself: neither its paths nor its lines are looked at.
+    const unseen = id !== null && to === null
     const facts: UpdateFacts = {
       ref,
       old,
@@ -167,12 +169,11 @@ export class Judge {
       secrets,
       tag,
       largest_bytes: id === null ? 0 : await this.#largestBytes(),
-      // A file or a folder that a ref names by itself: neither its paths nor its lines are looked at.
-      cut:
-        what.cut ||
-        total > lost.length ||
-        secrets.length < found.length + what.secrets.length ||
-        (id !== null && to === null),
+      cut: cutOf(what.cut, {
+        lost: total > lost.length,
+        paths: unseen,
+        secrets: (unseen && this.#looks) || secrets.length < found.length + what.secrets.length,
+      }),
     }
     this.#text += textOf(facts.lost) + textOf(facts.secrets) + textOf(facts.commits) + textOf(facts.paths)
     if (this.#text > mostText) throw tooLarge('there is more to tell of the refs of the push than is told at once')
@@ -223,7 +224,11 @@ export class Judge {
       paths_total: paths.total,
       // one more than is told, to see whether there are more
       secrets: [...commits.found, ...paths.found].slice(0, factBounds.secrets + 1),
-      cut: paths.cut || tellsCommits.length < comes.total || tellsPaths.length < paths.total,
+      cut: cutOf([], {
+        commits: tellsCommits.length < comes.total,
+        paths: tellsPaths.length < paths.total,
+        secrets: paths.cut,
+      }),
       descends: comes.descends && from !== null,
     }
   }
@@ -250,7 +255,7 @@ export class Judge {
   }
 
   async #paths(sides: Sides, { ids, total }: Comes) {
-    const looks = this.#options.secrets && this.#options.hasPack
+    const looks = this.#looks
     const [differ, perCommit] = await Promise.all([
       this.#questions.paths(sides),
       looks ? this.#questions.pathsOf(ids) : [],
@@ -267,7 +272,7 @@ export class Judge {
       const [numbers, sizes, scanned] = await Promise.all([
         have ? this.#questions.numbers(sides).catch(() => undefined) : undefined,
         this.#questions.describe(paths.flatMap(each => each.after ?? [])),
-        this.#options.secrets ? this.#scanner.scan(perCommit) : undefined,
+        looks ? this.#scanner.scan(perCommit) : undefined,
       ])
       return {
         facts: paths.map(each => pathFacts(each, numbers, sizes)),
@@ -302,6 +307,11 @@ export class Judge {
       if (all.length === 1) this.#denials++
     }
     throw new Unreadable('files of before are not to be had')
+  }
+
+  /** Where nothing comes there is nothing to look through. */
+  get #looks(): boolean {
+    return this.#options.secrets && this.#options.hasPack
   }
 
   #before(from: string | null): string | null {
@@ -350,6 +360,13 @@ function told<X>(name: keyof typeof shares, list: readonly X[]): X[] {
   let left = factBounds.text * shares[name]
   const room = list.findIndex(each => (left -= JSON.stringify(each).length + 1) < 0)
   return list.slice(0, Math.min(room < 0 ? list.length : room, factBounds[name]))
+}
+
+function cutOf(
+  already: UpdateFacts['cut'],
+  also: Partial<Record<(typeof lists)[number], boolean>>,
+): UpdateFacts['cut'] {
+  return lists.filter(list => already.includes(list) || also[list] === true)
 }
 
 const textOf = (list: readonly unknown[]): number => (list.length === 0 ? 2 : JSON.stringify(list).length)
