@@ -15,6 +15,30 @@ const Name = T.String({
   description: 'must be a name as `team/app`: letters, digits, `_ . + -` and single slashes, without `.git` at the end',
 })
 
+/**
+ * Faults of commits, tags and trees by which git's own names (git-fsck(1)) that programs of years ago made, that git reads nevertheless
+ * and that harm nobody who fetches them. INVARIANT: no fault that names files or folders, or what a client does with them.
+ */
+export const oldFaults = [
+  'badDate',
+  'badDateOverflow',
+  'badEmail',
+  'badName',
+  'badTimezone',
+  'missingEmail',
+  'missingNameBeforeEmail',
+  'missingSpaceBeforeDate',
+  'missingSpaceBeforeEmail',
+  'zeroPaddedDate',
+  'zeroPaddedFilemode',
+] as const
+
+export type OldFault = (typeof oldFaults)[number]
+
+const OldFault = T.Unsafe<OldFault>(
+  T.String({ pattern: `^(?:${oldFaults.join('|')})$`, description: `must be one of ${oldFaults.join(', ')}` }),
+)
+
 const RepositoryOptions = T.Object(
   {
     /** Where the server has it, as written in the command that it gets. */
@@ -46,6 +70,8 @@ export const Options = T.Object(
           openpgp: T.Optional(T.Array(T.String({ minLength: 1, maxLength: 65_536 }), { maxItems: 100 })),
           /** Looks for secrets in what a push adds. */
           secrets: T.Optional(T.Boolean()),
+          /** Old histories: faults that make no push refused. */
+          fsck: T.Optional(T.Object({ ignore: T.Array(OldFault, { maxItems: 32 }) }, closed)),
           max_mib: T.Optional(T.Integer({ minimum: 1, maximum: 1_048_576 })),
         },
         closed,

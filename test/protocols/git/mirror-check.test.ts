@@ -1,5 +1,7 @@
-import { expect, test } from 'vitest'
-import { git, MirrorWorld } from './mirror-kit.ts'
+import { describe, expect, test } from 'vitest'
+import { faultsOf } from '../../../src/faults.ts'
+import { Options, oldFaults } from '../../../src/protocols/git/options.ts'
+import { git, MirrorWorld, word } from './mirror-kit.ts'
 
 const modules = (url: string, name = 'x') => `[submodule "${name}"]\n\tpath = x\n\turl = ${url}\n`
 
@@ -37,4 +39,131 @@ test('a submodule that a client would be harmed by is refused, and a name that i
     await expect(world.judged([world.update('refs/heads/main', id)])).rejects.toThrow('hasDotgit')
   }
   expect(world.left()).toEqual([])
+})
+
+describe('an old history', () => {
+  const dated = (line: string) => `author ${line}\ncommitter Ada <a@example.com> 2 +0000\n`
+  const ofCommits = {
+    badDate: dated('Ada <a@example.com> xyz +0000'),
+    badDateOverflow: dated('Ada <a@example.com> 18446744073709551617 +0000'),
+    badEmail: dated('Ada <a@exa<mple.com> 1 +0000'),
+    badName: dated('Ada> <a@example.com> 1 +0000'),
+    badTimezone: dated('Ada <a@example.com> 1 +051800'),
+    missingEmail: dated('Ada 1 +0000'),
+    missingNameBeforeEmail: dated('<a@example.com> 1 +0000'),
+    missingSpaceBeforeDate: dated('Ada <a@example.com>1 +0000'),
+    missingSpaceBeforeEmail: dated('Ada<a@example.com> 1 +0000'),
+    zeroPaddedDate: dated('Ada <a@example.com> 01 +0000'),
+  }
+  const read = [
+    ['Ada', 'a@example.com', 0],
+    ['Ada', 'a@example.com', 0],
+    ['Ada', 'a@exa<mple.com', 1],
+    ['Ada>', 'a@example.com', 1],
+    ['Ada', 'a@example.com', 1],
+    ['', '', 0],
+    ['', 'a@example.com', 1],
+    ['Ada', 'a@example.com', 1],
+    ['Ada', 'a@example.com', 1],
+    ['Ada', 'a@example.com', 1],
+  ]
+
+  /** One commit of each fault upon the other, and a tree whose modes begin with a zero. */
+  function oldIn(world: MirrorWorld, names: readonly string[] = ['a'], all = Object.values(ofCommits)): string {
+    const write = (type: string, input: string | Buffer) =>
+      git(world.clone, ['hash-object', '-w', '--literally', '--stdin', '-t', type], { input }).toString().trim()
+    const blob = Buffer.from(world.blob('x\n'), 'hex')
+    const tree = write('tree', Buffer.concat(names.flatMap(name => [Buffer.from(`0100644 ${name}\0`), blob])))
+    let tip = ''
+    for (const people of all) tip = write('commit', `tree ${tree}\n${tip && `parent ${tip}\n`}${people}\nold\n`)
+    git(world.clone, ['update-ref', 'refs/heads/old', tip])
+    return tip
+  }
+
+  test('is refused with all its faults, and with what takes it', async () => {
+    using world = new MirrorWorld({ push: { fsck: { ignore: ['badDate'] } } })
+    const id = oldIn(world)
+    const refusal = await world.judged([world.update('refs/heads/old', id)]).catch(error => error)
+    expect(refusal).toMatchObject({ code: 'bad_pack' })
+    for (const fault of oldFaults)
+      fault === 'badDate'
+        ? expect(refusal.message).not.toContain('badDate in')
+        : expect(refusal.message).toMatch(new RegExp(`${fault} in [0-9a-f]{12}`))
+    expect(refusal.remedy).toContain(
+      `\`push: { fsck: { ignore: [${oldFaults.join(', ')}] } }\` into the options of code (resources/data.yaml)`,
+    )
+    expect(world.left()).toEqual([])
+  })
+
+  test('is taken where the resource lets its faults be, and its people are read as git reads them', async () => {
+    for (const format of ['sha1', 'sha256'] as const) {
+      using world = new MirrorWorld({ format, push: { fsck: { ignore: [...oldFaults] } } })
+      const [facts] = await world.push([world.update('refs/heads/old', oldIn(world))])
+      const shown = facts!.commits.map(({ author, authored_at_ms }) => [
+        author.name,
+        author.email,
+        authored_at_ms / 1000,
+      ])
+      expect(shown.reverse()).toEqual(read)
+      const log = word(world.clone, ['log', '--reverse', '--format=%an|%ae', 'old']).split('\n')
+      expect(log).toEqual(read.map(([name, email]) => `${name}|${email}`))
+      // And what is built upon it, also where the push leaves a .gitmodules as it is.
+      git(world.clone, ['reset', '-q', 'old'])
+      world.commit('modules', { '.gitmodules': modules('https://example.com/x') })
+      world.direct('HEAD:old')
+      const next = `${word(world.clone, ['cat-file', 'commit', 'HEAD'])}`.replace(
+        /^parent .*$/m,
+        `parent ${word(world.clone, ['rev-parse', 'HEAD'])}`,
+      )
+      const input = next
+        .replace(/^(author .*) \+0000$/m, '$1 +051800')
+        .replace(/^tree .*$/m, `tree ${treeBeside(world)}`)
+      const id = git(world.clone, ['hash-object', '-w', '--literally', '--stdin', '-t', 'commit'], { input })
+      const [more] = await world.push([world.update('refs/heads/old', id.toString().trim())])
+      expect(more).toMatchObject({ kind: 'fast-forward', paths_total: 1 })
+    }
+  })
+
+  /** The tree of HEAD with one more file. */
+  function treeBeside(world: MirrorWorld): string {
+    git(world.clone, ['update-index', '--add', '--cacheinfo', `100644,${world.blob('more')},more`])
+    return word(world.clone, ['write-tree'])
+  }
+
+  test('brings nothing with it that harms whoever fetches it', async () => {
+    using world = new MirrorWorld({ push: { fsck: { ignore: [...oldFaults] } } })
+    const few = [ofCommits.missingEmail]
+    for (const [names, why] of [
+      [['.git', 'a'], 'hasDotgit'],
+      [['..', 'a'], 'hasDotdot'],
+      [['a', 'a'], 'duplicateEntries'],
+      [['a/b'], 'fullPathname'],
+    ] as const) {
+      const refused = world.judged([world.update('refs/heads/old', oldIn(world, names, few))])
+      await expect(refused).rejects.toMatchObject({
+        message: expect.stringContaining(`${why} in `) as string,
+        remedy: expect.stringContaining('git fsck') as string,
+      })
+    }
+    git(world.clone, ['reset', '-q', oldIn(world, ['a'], few)])
+    const id = world.commit('bad', { '.gitmodules': modules('--upload-pack=id') })
+    await expect(world.judged([world.update('refs/heads/old', id)])).rejects.toThrow('gitmodulesUrl in ')
+  })
+
+  test('lets nothing be that is not harmless: activation names what may stand there', () => {
+    const options = (ignore: string) => ({
+      repositories: { app: { path: 'app' } },
+      push: { fsck: { ignore: [ignore] } },
+    })
+    for (const id of oldFaults) expect(faultsOf(Options, options(id))).toEqual([])
+    for (const id of [
+      'hasDotgit',
+      'gitmodulesUrl',
+      'symlinkTargetLength',
+      'treeNotSorted',
+      'nulInHeader',
+      'missingemail',
+    ])
+      expect(faultsOf(Options, options(id))).toEqual([`/push/fsck/ignore/0: must be one of ${oldFaults.join(', ')}`])
+  })
 })

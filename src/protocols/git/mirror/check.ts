@@ -4,11 +4,10 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { finished } from 'node:stream/promises'
 import { deflateSync } from 'node:zlib'
-import { PushFault } from '../push.ts'
 import type { Ended } from './confined.ts'
 import { type Git, Unreadable, whyGit } from './git.ts'
-import { lastErrors } from './intake.ts'
 import { describe } from './objects.ts'
+import { lookAgain, type Old } from './old.ts'
 
 /** Ids of files that git looks into when a tree names them `.gitmodules` or `.gitattributes`: that many are asked about. */
 const mostText = 8 << 20
@@ -21,7 +20,7 @@ const missing = /^(?:([0-9a-f]{40,64})|error: object ([0-9a-f]{40,64}): git(?:at
  */
 export async function checkObjects(
   git: Git,
-  at: { readonly folder: string; readonly timeout_ms: number; readonly max_file: number },
+  at: Pick<Old, 'folder' | 'timeout_ms' | 'ignore' | 'resource'> & { readonly max_file: number },
 ): Promise<void> {
   const folder = join(at.folder, 'check')
   const [list, pack, objects] = ['ids', 'all.pack', 'objects'].map(name => join(folder, name)) as [
@@ -44,8 +43,7 @@ export async function checkObjects(
       ended = await fsck(git, list, pack, objects, at)
     }
     if (ended.status === 0 && ended.cut === undefined) return
-    const why = whyGit({ ...ended, stderr: lastErrors(ended.stderr) })
-    throw new PushFault('bad_pack', `the pack cannot be taken: ${why}`, 'look at it with `git fsck`, and push again')
+    await lookAgain(git, ended, { ...at, folder })
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

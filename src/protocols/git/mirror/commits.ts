@@ -87,9 +87,11 @@ export function readTag(object: Buffer): ReadTag {
   }
 }
 
+/** As git reads it, of old commits too: up to the first `<`, up to the first `>`, and digits behind the last one. */
 function personOf(line: string | undefined): { person: CommitFacts['author']; at_ms: number } {
-  const [, name = '', email = '', at = '0'] = /^(.*?) ?<([^>]*)>(?: (-?\d{1,12}) [+-]\d{1,8})?$/s.exec(line ?? '') ?? []
-  return { person: { name: plain(name, 200), email: plain(email, 200) }, at_ms: Math.max(0, Number(at)) * 1000 }
+  const [, name = '', email = '', rest = ''] = /^([^<]*)<([^>]*)>(.*)$/s.exec(line ?? '') ?? []
+  const [, at = '0'] = /(?:^|>)\s*(\d{1,12})(?!\d)[^>]*$/.exec(rest) ?? []
+  return { person: { name: plain(name, 200), email: plain(email, 200) }, at_ms: Number(at) * 1000 }
 }
 
 /** git's own: the lines until the first empty one. */

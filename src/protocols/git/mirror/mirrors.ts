@@ -55,6 +55,7 @@ export class GitMirrors implements Mirrors {
         limits: this.#limits,
         keys: { allowed: push?.signers ?? [], openpgp: push?.openpgp ?? [] },
         secrets: push?.secrets ?? false,
+        ignore: push?.fsck?.ignore ?? [],
         max_bytes: Math.min((push?.max_mib ?? Number.POSITIVE_INFINITY) * (1 << 20), this.#limits.pack_bytes),
         by,
         onDropped: () => this.#count(by, -1),

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import { SallyportError } from '../../../errors.ts'
 import { faultMessage, logger } from '../../../log.ts'
 import type { UpdateFacts } from '../facts.ts'
+import type { OldFault } from '../options.ts'
 import { type Kept, PushFault, type Quarantine, type RefUpdate, type TargetSide } from '../push.ts'
 import { bring } from './bring.ts'
 import { checkObjects } from './check.ts'
@@ -30,6 +31,7 @@ export interface PushOptions {
   readonly limits: MirrorLimits
   readonly keys: SignerKeys
   readonly secrets: boolean
+  readonly ignore: readonly OldFault[]
   readonly max_bytes: number
   readonly by: By
   readonly onDropped: () => void
@@ -76,6 +78,8 @@ export class PushQuarantine implements Quarantine {
         folder: this.#folder,
         timeout_ms: limits.push_ms,
         max_file: limits.pack_bytes * 2,
+        ignore: options.ignore,
+        resource: options.mirror.whose.resource,
       })
       this.#pack = pack
       return { bytes: pack.bytes, objects: pack.objects }
