@@ -117,7 +117,7 @@ export function requestRoutes(app: Api, deps: RequestDeps): void {
       const { state, resource, limit = defaultLimit, cursor } = request.query
       const of = seesAll(deps, request, 'requests.list') ? undefined : callerOf(request).facts
       const items = await listRequests(db, { state, resource, of, limit, before: cursor })
-      return pageOf(items.map(plain), limit)
+      return pageOf(items.map(brief), limit)
     },
   )
 
@@ -186,6 +186,18 @@ export function requestRoutes(app: Api, deps: RequestDeps): void {
 
 function absent(reply: FastifyReply): FastifyReply {
   return sendError(reply, 'not_found', 'there is no request of this id', 'look at `sallyport requests`')
+}
+
+const mostInList = 12
+
+/** Among many: of what one by itself shows whole, the beginning. */
+function brief(view: RequestView) {
+  const { hold, ...rest } = plain(view)
+  const shown = hold?.shown.map(({ label, lines, more = 0 }) => {
+    const left = more + Math.max(0, lines.length - mostInList)
+    return { label, lines: lines.slice(0, mostInList), ...(left > 0 ? { more: left } : {}) }
+  })
+  return { ...rest, hold: hold === null ? null : { ...hold, shown: shown! } }
 }
 
 /** Mutable copies of the read-only lists, as the serializer's types want them. */

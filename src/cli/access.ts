@@ -137,11 +137,14 @@ export async function listRequests(client: Client, options: { state?: string }):
   )
 }
 
+/** What a person reads before they answer; a longer list has its end elsewhere. */
+const mostLines = 40
+
 /** Approves or denies. What is voted on is shown first; the vote carries its hash, so that it cannot change meanwhile. */
 export async function vote(client: Client, id: string, answer: 'approve' | 'deny'): Promise<void> {
   const path = `/api/requests/${encodeURIComponent(id)}`
   const request = await client.get<RequestAnswer>(path)
-  tellAsked(request)
+  tellAsked(request, mostLines)
   const after = await client.post<RequestAnswer>(`${path}/votes`, { answer, hash: request.hash })
   say(after.state === 'pending' ? 'Your vote counts; more approvals are needed.' : `The request is ${after.state}.`)
 }
@@ -161,8 +164,8 @@ export async function showRequest(client: Client, id: string): Promise<void> {
   else say(hold.released_at_ms === null ? 'It has not gone on yet.' : `It went on at ${instant(hold.released_at_ms)}.`)
 }
 
-/** Who asks for what. Of an action that waits all that its approvers may see. */
-function tellAsked(request: RequestAnswer): void {
+/** Who asks for what. Of an action that waits all that its approvers may see, of lists the first `most` lines. */
+function tellAsked(request: RequestAnswer, most = Number.POSITIVE_INFINITY): void {
   const { subject, role, resource, reason, hold } = request
   const who = `${plain(subject.name)}${subject.email === null ? '' : ` <${plain(subject.email)}>`}`
   if (hold === null) {
@@ -174,8 +177,9 @@ function tellAsked(request: RequestAnswer): void {
   else for (const line of hold.text.split('\n')) say(`  | ${plain(line)}`)
   for (const { label, lines, more = 0 } of hold.shown) {
     say(`  ${plain(label)}:`)
-    for (const line of lines) say(`    ${plain(line)}`)
-    if (more > 0) say(`    … and ${more} more`)
+    for (const line of lines.slice(0, most)) say(`    ${plain(line)}`)
+    if (lines.length > most) say(`    … and ${lines.length - most} more in \`sallyport show-request ${request.id}\``)
+    if (more > 0) say(`    … and ${more} more that are not shown`)
   }
 }
 

@@ -171,7 +171,13 @@ describe('what approvers see', () => {
 
   test('is all of it, or it does not wait; lists say how much is left out', () => {
     expect(exhibit(about(), 'x'.repeat(mostText + 1))).toBeUndefined()
-    const [part] = exhibit(about([{ label: 'Commits', lines: Array(250).fill('c'), more: 5 }]), null)!.shown
-    expect([part!.lines.length, part!.more]).toEqual([200, 55])
+    const [part] = exhibit(about([{ label: 'Commits', lines: Array(1250).fill('c'), more: 5 }]), null)!.shown
+    expect([part!.lines.length, part!.more]).toEqual([1000, 255])
+    const long = { label: 'Paths', lines: Array(700).fill('x'.repeat(900)) }
+    const rest = { label: 'main', lines: ['force'], whole: true } as const
+    const [first, second, third] = exhibit(about([long, long, rest]), null)!.shown
+    expect([first!.lines.length, first!.more, second!.lines.length, second!.more]).toEqual([524, 176, 0, 700])
+    expect(third).toEqual({ label: 'main', lines: ['force'] })
+    expect(exhibit(about([{ ...rest, lines: Array(201).fill('$1') }]), null)).toBeUndefined()
   })
 })

@@ -3,7 +3,8 @@ import type { Shown, Waits } from '../protocol.ts'
 
 /** More than this an approver does not read, and what nobody read is not approved. */
 export const mostText = 64 * 1024
-const most = { title: 300, parts: 64, lines: 200, line: 500, label: 80 }
+/** `whole`: lines of what must be read whole. `all`: characters of all other lists together. */
+const most = { title: 300, parts: 64, lines: 1_000, whole: 200, line: 500, label: 80, all: 256 * 1024 }
 
 /** What approvers are shown of an action that waits. */
 export interface Exhibit {
@@ -19,16 +20,19 @@ export function exhibit(waits: Waits, text: string | null): Exhibit | undefined 
   if (shownText !== null && shownText.length > mostText) return undefined
   const parts = waits.shown()
   if (parts.length > most.parts || parts.some(isCut)) return undefined
+  let room = most.all
   return {
     title: cut(oneLine(waits.title), most.title) || 'an action',
     text: shownText,
     shown: parts.map(({ label, lines, more = 0, whole }) => {
-      const left = more + Math.max(0, lines.length - most.lines)
-      return {
-        label: cut(oneLine(label), most.label),
-        lines: lines.slice(0, most.lines).map(line => (whole ? oneLine(line) : cut(oneLine(line), most.line))),
-        ...(left > 0 ? { more: left } : {}),
+      const shown: string[] = []
+      for (const line of lines.slice(0, most.lines)) {
+        const said = whole ? oneLine(line) : cut(oneLine(line), most.line)
+        if (!whole && (room -= said.length) < 0) break
+        shown.push(said)
       }
+      const left = more + lines.length - shown.length
+      return { label: cut(oneLine(label), most.label), lines: shown, ...(left > 0 ? { more: left } : {}) }
     }),
   }
 }
@@ -36,7 +40,7 @@ export function exhibit(waits: Waits, text: string | null): Exhibit | undefined 
 /** Whether something is missing of what must be shown whole. */
 const isCut = ({ lines, more = 0, whole }: Shown): boolean =>
   whole === true &&
-  (more > 0 || lines.length > most.lines || lines.reduce((sum, line) => sum + line.length, 0) > mostText)
+  (more > 0 || lines.length > most.whole || lines.reduce((sum, line) => sum + line.length, 0) > mostText)
 
 /**
  * Text as it may stand before other people: what would be obeyed, turn the line around or hide is an escape, and what looks

@@ -7,7 +7,6 @@ import type { PushRequest } from './pack/commands.ts'
 import type { Repository } from './repositories.ts'
 import type { Update } from './updates.ts'
 
-const mostLines = 40
 const mostLabel = 60
 
 export interface PushKnown {
@@ -101,12 +100,10 @@ function diffstat({ paths, paths_total }: UpdateFacts): string {
   return `${files}, +${sum('added')} −${sum('removed')}${counted < paths_total ? ` in ${counted} of them` : ''}`
 }
 
-/** What an approver reads: commits, paths and what is lost. */
+/** What an approver reads: commits, paths and what is lost, as far as policy is told of them. */
 function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
-  const cut = (label: string, lines: readonly string[], total: number): Shown[] => {
-    const some = lines.slice(0, mostLines)
-    return lines.length === 0 ? [] : [{ label: `${ref}: ${label}`, lines: some, more: total - some.length }]
-  }
+  const list = (label: string, lines: readonly string[], total: number): Shown[] =>
+    lines.length === 0 ? [] : [{ label: `${ref}: ${label}`, lines, more: total - lines.length }]
   const commits = facts.commits.map(
     each =>
       `${each.id.slice(0, 10)} ${each.author.name} <${each.author.email}> ${each.subject} [${signedBy(each.signature)}]`,
@@ -128,14 +125,14 @@ function shownOf({ ref }: Update, facts: UpdateFacts): Shown[] {
       ],
       whole: true,
     },
-    ...cut('commits that are lost', facts.lost, facts.lost_total),
-    ...cut(
+    ...list('commits that are lost', facts.lost, facts.lost_total),
+    ...list(
       'secrets',
       facts.secrets.map(each => `${each.detector} in ${each.path}:${each.line}`),
       facts.secrets.length,
     ),
-    ...cut('commits', commits, facts.commits_total),
-    ...cut('paths', paths, facts.paths_total),
+    ...list('commits', commits, facts.commits_total),
+    ...list('paths', paths, facts.paths_total),
   ]
 }
 

@@ -174,11 +174,35 @@ function Held({ hold }: { hold: NonNullable<RequestEntry['hold']> }) {
       </Row>
       {hold.shown.map(({ label, lines, more = 0 }) => (
         <Row key={label} label={label}>
-          <Code block fz="sm" style={wrapped}>
-            {[...lines.map(line => visible(line)), ...(more > 0 ? [`… and ${more} more`] : [])].join('\n')}
-          </Code>
+          <Lines lines={lines} more={more} />
         </Row>
       ))}
+    </>
+  )
+}
+
+/** So many lines are read at once; the others are unfolded. */
+const short = 40
+
+function Lines({ lines, more }: { lines: readonly string[]; more: number }) {
+  const text = (some: readonly string[]) => some.map(line => visible(line, 65_536)).join('\n')
+  const rest = lines.slice(short)
+  return (
+    <>
+      <Code block fz="sm" style={wrapped}>
+        {text(lines.slice(0, short))}
+      </Code>
+      {rest.length > 0 && (
+        <details style={{ marginTop: 4 }} data-testid="held-more">
+          <summary style={{ cursor: 'pointer' }}>
+            <Text span size="sm">{`${rest.length} more`}</Text>
+          </summary>
+          <Code block fz="sm" mt={4} style={wrapped}>
+            {text(rest)}
+          </Code>
+        </details>
+      )}
+      {more > 0 && <Text size="sm" c="dimmed">{`and ${more} more that are not shown`}</Text>}
     </>
   )
 }

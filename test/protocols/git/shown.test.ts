@@ -16,7 +16,7 @@ const commit = (signature: UpdateFacts['commits'][number]['signature']) => ({
   signature,
 })
 
-async function shownOf(ref: string): Promise<readonly Shown[]> {
+async function shownOf(ref: string, paths = ['bin/run'], paths_total = paths.length): Promise<readonly Shown[]> {
   let shown: readonly Shown[] = []
   const judge = (_: unknown, __: unknown, waits: Waits) => {
     shown = waits.shown()
@@ -39,8 +39,8 @@ async function shownOf(ref: string): Promise<readonly Shown[]> {
     kept: null,
     lost: [],
     lost_total: 0,
-    paths: [{ path: 'bin/run', change: 'modified', type: 'symlink', bytes: 3, added: 1, removed: 9 }],
-    paths_total: 1,
+    paths: paths.map(path => ({ path, change: 'modified', type: 'symlink', bytes: 3, added: 1, removed: 9 })),
+    paths_total,
     secrets: [],
     tag: null,
     largest_bytes: 0,
@@ -67,4 +67,15 @@ test('an approver reads whose names are proven, what a file has become, and the 
   expect(paths!.lines).toEqual(['M bin/run (symlink) +1 −9'])
   const long = `refs/heads/release/${'1'.repeat(100)}`
   expect((await shownOf(long))[0]!.lines[0]).toBe(long)
+})
+
+test('an approver can read every path that policy is told of, and how many it is not told of', async () => {
+  const paths = Array.from({ length: 1000 }, (_, i) => `f${i}`)
+  const all = (await shownOf('refs/heads/release/1', paths, 1234)).at(-1)!
+  expect([all.label, all.lines.length, all.lines.at(-1), all.more]).toEqual([
+    'refs/heads/release/1: paths',
+    1000,
+    'M f999 (symlink) +1 −9',
+    234,
+  ])
 })
