@@ -1,5 +1,6 @@
 import { logger } from '../log.ts'
 import { Permit } from '../policy/permit.ts'
+import { Rounds } from '../rounds.ts'
 import type { EndCode } from '../sessions/ports.ts'
 import { Endings } from './endings.ts'
 import type { GatewayGround } from './ground.ts'
@@ -26,8 +27,7 @@ export class Live implements LiveSessions, AsyncDisposable {
   #timer: NodeJS.Timeout | undefined
   #mark = ''
   #wholeAt = 0
-  #deciding: Promise<void> | undefined
-  #again = false
+  readonly #rounds = new Rounds(() => this.#decide())
   /** Sessions that had to end when they were decided, but were still being opened here: nobody was there to be told. */
   #missed: ReadonlySet<string> = new Set()
   readonly #endings: Endings
@@ -79,13 +79,9 @@ export class Live implements LiveSessions, AsyncDisposable {
     this.#endings.add(session.id, code, refusal.message)
   }
 
-  /** Decides everything that lives here again. Calls that come together share a run, and one that comes during a run gets its own. */
+  /** Decides everything that lives here again. A call that comes while that is done gets its own. */
   redecide(): Promise<void> {
-    if (this.#deciding !== undefined) this.#again = true
-    this.#deciding ??= this.#decide().finally(() => {
-      this.#deciding = undefined
-    })
-    return this.#deciding
+    return this.#rounds.run()
   }
 
   endAll(code: EndCode, why: Omit<Refusal, 'refused'>): void {
@@ -100,35 +96,32 @@ export class Live implements LiveSessions, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
     for (const each of this.#disposables) each[Symbol.dispose]()
-    await this.#deciding
+    await this.#rounds.over()
     await this.#endings[Symbol.asyncDispose]()
   }
 
   async #decide(): Promise<void> {
-    do {
-      this.#again = false
-      if (this.#sessions.size === 0) continue
-      try {
-        const { end, keep } = await this.#ground.sessions.redecideLive(this.#ground.process_id)
-        this.#missed = new Set(end.map(each => each.session_id).filter(id => !this.#sessions.has(id)))
-        for (const { session_id, code, reason, remedy, decision_id } of end) {
-          this.#sessions
-            .get(session_id)
-            ?.end(code, { code: 'session_ended', message: `the session has ended: ${reason}`, remedy, decision_id })
-        }
-        for (const { session_id, ends_at_ms, moderators, idle_s } of keep) {
-          const session = this.#sessions.get(session_id)
-          if (session === undefined) continue
-          session.ends_at_ms = ends_at_ms
-          void extendLease(this.#ground, session)
-          session.moderation.renew({ moderators, idle_s })
-        }
-        for (const session of [...this.#sessions.values()]) await this.#refit(session)
-        this.#wholeAt = performance.now()
-      } catch (error) {
-        log.warn({ err: error }, 'live sessions could not be decided again; trying again')
+    if (this.#sessions.size === 0) return
+    try {
+      const { end, keep } = await this.#ground.sessions.redecideLive(this.#ground.process_id)
+      this.#missed = new Set(end.map(each => each.session_id).filter(id => !this.#sessions.has(id)))
+      for (const { session_id, code, reason, remedy, decision_id } of end) {
+        this.#sessions
+          .get(session_id)
+          ?.end(code, { code: 'session_ended', message: `the session has ended: ${reason}`, remedy, decision_id })
       }
-    } while (this.#again)
+      for (const { session_id, ends_at_ms, moderators, idle_s } of keep) {
+        const session = this.#sessions.get(session_id)
+        if (session === undefined) continue
+        session.ends_at_ms = ends_at_ms
+        void extendLease(this.#ground, session)
+        session.moderation.renew({ moderators, idle_s })
+      }
+      for (const session of [...this.#sessions.values()]) await this.#refit(session)
+      this.#wholeAt = performance.now()
+    } catch (error) {
+      log.warn({ err: error }, 'live sessions could not be decided again; trying again')
+    }
   }
 
   /** A policy that no longer fits what it masks stops the session, it does not stop masking. */

@@ -1,5 +1,6 @@
 import type { Database } from '../db/database.ts'
 import { logger } from '../log.ts'
+import { Rounds } from '../rounds.ts'
 import type { Engine } from './engine.ts'
 import { behindFor } from './repository/policy-state.ts'
 import { newestBundle } from './revision-store.ts'
@@ -23,8 +24,7 @@ export class RevisionFollower {
   #heardAt = performance.now()
   #deaf = false
   #timer: NodeJS.Timeout | undefined
-  #running: Promise<void> | undefined
-  #again = false
+  readonly #looks = new Rounds(() => this.#look())
   #complained: number | undefined
 
   /** `now`: the database's clock, for the end of a recovery. `maxAge_s`: how long a revision may be behind the tracked ref. */
@@ -63,27 +63,20 @@ export class RevisionFollower {
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     this.#timer = undefined
-    await this.#running
+    await this.#looks.over()
   }
 
-  /** Looks now. A call during a look makes it look once more. It does not throw. */
+  /** Looks now. A call during a look gets one more. It does not throw. */
   poll(): Promise<void> {
-    if (this.#running !== undefined) this.#again = true
-    this.#running ??= this.#look().finally(() => {
-      this.#running = undefined
-    })
-    return this.#running
+    return this.#looks.run()
   }
 
   async #look(): Promise<void> {
-    do {
-      this.#again = false
-      try {
-        await this.#load()
-      } catch (error) {
-        log.error({ err: error }, 'the newest policy revision could not be read')
-      }
-    } while (this.#again)
+    try {
+      await this.#load()
+    } catch (error) {
+      log.error({ err: error }, 'the newest policy revision could not be read')
+    }
   }
 
   #listen(): void {

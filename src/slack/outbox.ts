@@ -1,5 +1,6 @@
 import { ErrorCode, type WebClient } from '@slack/web-api'
 import { and, eq, sql } from 'drizzle-orm'
+import { Rounds } from '../rounds.ts'
 import type { Message } from './blocks.ts'
 import type { SlackDeps } from './deps.ts'
 import { slackMessages } from './schema.ts'
@@ -27,8 +28,7 @@ const lost = new Set([
 export class Outbox {
   readonly #deps: SlackDeps
   readonly #client: WebClient
-  #running: Promise<number> | null = null
-  #again = false
+  readonly #rounds = new Rounds(() => this.#deliver())
   #pausedUntil = 0
 
   constructor(deps: SlackDeps, client: WebClient) {
@@ -36,30 +36,22 @@ export class Outbox {
     this.#client = client
   }
 
-  /** Delivers what is due. @returns how many messages were brought up to date. */
-  async deliverDue(): Promise<number> {
-    if (this.#running) {
-      this.#again = true
-      return this.#running
-    }
-    this.#running = this.#deliver().finally(() => (this.#running = null))
-    return this.#running
+  /** Delivers what is due. */
+  deliverDue(): Promise<void> {
+    return this.#rounds.run()
   }
 
-  async #deliver(): Promise<number> {
-    let done = 0
+  async #deliver(): Promise<void> {
     for (let more = true; more; ) {
-      this.#again = false
-      if (Date.now() < this.#pausedUntil) return done
+      if (Date.now() < this.#pausedUntil) return
       const rows = await this.#claim()
       for (const row of rows) {
         if (Date.now() < this.#pausedUntil)
           await this.#postpone(row, (this.#pausedUntil - Date.now()) / 1000, 'rate limited')
-        else if (await this.#bring(row)) done++
+        else await this.#bring(row)
       }
-      more = rows.length === page || this.#again
+      more = rows.length === page
     }
-    return done
   }
 
   async #claim(): Promise<Row[]> {
@@ -80,11 +72,10 @@ export class Outbox {
       .returning()
   }
 
-  async #bring(row: Row): Promise<boolean> {
+  async #bring(row: Row): Promise<void> {
     try {
       const place = row.ts === null ? await this.#post(row) : await this.#update(row, row.ts)
       await this.#set(row, { ...place, shown: row.wanted, attempts: 0, last_error: null, next_try_at: sql`now()` })
-      return true
     } catch (error) {
       const { wait_s, message, gone } = judge(error, row.attempts)
       if (gone && row.ts !== null) {
@@ -93,7 +84,7 @@ export class Outbox {
           { request: row.request_id, why: message },
           'a message in Slack cannot be changed any more',
         )
-        return false
+        return
       }
       if (isRateLimited(error)) this.#pausedUntil = Date.now() + wait_s * 1000
       await this.#postpone(row, wait_s, message)
@@ -101,7 +92,6 @@ export class Outbox {
         { request: row.request_id, purpose: row.purpose, attempts: row.attempts + 1, wait_s, why: message },
         'a message could not be delivered to Slack; it is tried again',
       )
-      return false
     }
   }
 

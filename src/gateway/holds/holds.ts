@@ -9,6 +9,7 @@ import {
 } from '../../approvals/hold.ts'
 import { newId } from '../../ids.ts'
 import { logger } from '../../log.ts'
+import { Rounds } from '../../rounds.ts'
 import type { GatewayGround } from '../ground.ts'
 import type { LiveSession } from '../live-session.ts'
 import { type HeldGate, type HeldStore, WaitingAction } from './waiting-action.ts'
@@ -33,8 +34,7 @@ export class Holds implements HeldStore, Disposable {
   readonly #withdrawn = new Map<string, string>()
   readonly #started = new WeakMap<LiveSession, number[]>()
   #listening: Disposable | undefined
-  #working: Promise<void> | undefined
-  #again = false
+  readonly #rounds = new Rounds(() => this.#work())
 
   constructor(ground: Pick<GatewayGround, 'database' | 'notices' | 'audit' | 'decisionLog' | 'process_id' | 'origin'>) {
     this.#ground = ground
@@ -52,7 +52,7 @@ export class Holds implements HeldStore, Disposable {
   /** What was given up is written down, as far as the database can be reached. */
   async close(): Promise<void> {
     this[Symbol.dispose]()
-    await this.#work()
+    await this.#rounds.run()
   }
 
   get origin(): string {
@@ -101,7 +101,7 @@ export class Holds implements HeldStore, Disposable {
         return hold.failed(why)
       }
       this.#placed.add(hold.id)
-      if (hold.isOver) void this.#work()
+      if (hold.isOver) void this.#rounds.run()
       else hold.placed()
     } catch (error) {
       log.error({ err: error, session_id: placed.session_id }, 'an action that must wait could not be written down')
@@ -116,7 +116,7 @@ export class Holds implements HeldStore, Disposable {
 
   withdrawn(id: string, why: string): void {
     this.#withdrawn.set(id, why)
-    void this.#work()
+    void this.#rounds.run()
   }
 
   refused(id: string, why: string): void {
@@ -136,30 +136,18 @@ export class Holds implements HeldStore, Disposable {
 
   #told(payload: string | null): Promise<void> | undefined {
     if (this.#waiting.size === 0 && this.#withdrawn.size === 0) return undefined
-    if (payload === null) return this.#work()
+    if (payload === null) return this.#rounds.run()
     const { id } = JSON.parse(payload) as { id?: unknown }
-    return typeof id === 'string' && this.#waiting.has(id) ? this.#work() : undefined
+    return typeof id === 'string' && this.#waiting.has(id) ? this.#rounds.run() : undefined
   }
 
-  /** INVARIANT: one look after the other, so that an older answer never comes after a newer one. */
-  #work(): Promise<void> {
-    if (this.#working !== undefined) this.#again = true
-    this.#working ??= this.#works().finally(() => {
-      this.#working = undefined
-    })
-    return this.#working
-  }
-
-  async #works(): Promise<void> {
-    do {
-      this.#again = false
-      try {
-        await this.#withdrawAll()
-        await this.#look()
-      } catch (error) {
-        log.warn({ err: error }, 'how actions that wait stand could not be read; trying again')
-      }
-    } while (this.#again)
+  async #work(): Promise<void> {
+    try {
+      await this.#withdrawAll()
+      await this.#look()
+    } catch (error) {
+      log.warn({ err: error }, 'how actions that wait stand could not be read; trying again')
+    }
   }
 
   async #withdrawAll(): Promise<void> {

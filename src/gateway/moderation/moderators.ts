@@ -2,6 +2,7 @@ import { loadSubjects } from '../../approvals/subjects.ts'
 import { logger } from '../../log.ts'
 import { watchChannel } from '../../recording/watchers.ts'
 import { watchingNow } from '../../recording/watches.ts'
+import { Rounds } from '../../rounds.ts'
 import type { GatewayGround } from '../ground.ts'
 import type { LiveSession } from '../live-session.ts'
 
@@ -18,8 +19,7 @@ export class Moderators implements Disposable {
   readonly #listening: readonly Disposable[]
   /** What stands in the log of each session; they begin waiting. */
   readonly #said = new WeakMap<LiveSession, 'watched' | 'waiting'>()
-  #looking: Promise<void> | undefined
-  #again = false
+  readonly #looks = new Rounds(() => this.#look())
 
   constructor(ground: GatewayGround, sessions: () => Iterable<LiveSession>) {
     this.#ground = ground
@@ -36,18 +36,7 @@ export class Moderators implements Disposable {
 
   /** INVARIANT: one look after the other, so that an older answer never opens what a newer one shut. */
   look(): Promise<void> {
-    if (this.#looking !== undefined) this.#again = true
-    this.#looking ??= this.#looks().finally(() => {
-      this.#looking = undefined
-    })
-    return this.#looking
-  }
-
-  async #looks(): Promise<void> {
-    do {
-      this.#again = false
-      await this.#look()
-    } while (this.#again)
+    return this.#looks.run()
   }
 
   async #look(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Database, Queryable } from '../../db/database.ts'
 import { faultMessage, logger } from '../../log.ts'
+import { Rounds } from '../../rounds.ts'
 import type { Decision } from '../decision.ts'
 import type { Engine } from '../engine.ts'
 import { insertRows, isAboutValues } from './decision-insert.ts'
@@ -45,9 +46,7 @@ export class DecisionLog {
   readonly #capacity: number
   readonly #rows: WaitingRows
   #timer: NodeJS.Timeout | undefined
-  #flushing: Promise<void> | undefined
-  /** What was asked for while it was under way. */
-  #next: Promise<void> | undefined
+  readonly #flushes = new Rounds(() => this.#flush())
   #takingOver: NodeJS.Timeout | undefined
   #closed = false
   #failing = false
@@ -114,13 +113,13 @@ export class DecisionLog {
 
   /** Writes what waits when it is called. It does not throw: what could not be written waits for the next try. */
   flush(): Promise<void> {
-    if (this.#flushing !== undefined) return (this.#next ??= this.#flushing.then(() => this.flush()))
-    this.#next = undefined
-    this.#flushing = this.#drain().finally(() => {
-      this.#flushing = undefined
+    return this.#flushes.run()
+  }
+
+  async #flush(): Promise<void> {
+    await this.#drain().finally(() => {
       if (this.#rows.due && !this.#closed) this.#soon()
     })
-    return this.#flushing
   }
 
   /** Takes over what processes that are gone left on the disk. It does not throw: it is called again. */

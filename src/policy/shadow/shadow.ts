@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { Worker } from 'node:worker_threads'
 import type { Database } from '../../db/database.ts'
 import { logger } from '../../log.ts'
+import { Rounds } from '../../rounds.ts'
 import { bundleDigest, unpackBundle } from '../bundle.ts'
 import type { Decision } from '../decision.ts'
 import type { Engine } from '../engine.ts'
@@ -53,13 +54,12 @@ export class Shadow implements AsyncDisposable {
   #busy = false
   #restsUntil = 0
   #blind = false
-  #underWay = 0
   #skipped = 0
   #quietUntil = 0
   #unwritten: Weighed[] = []
   #observing: Disposable | undefined
   #timers: NodeJS.Timeout[] = []
-  #looking: Promise<void> = Promise.resolve()
+  readonly #looks = new Rounds(() => this.#look())
 
   constructor(options: ShadowOptions) {
     this.#options = options
@@ -79,31 +79,18 @@ export class Shadow implements AsyncDisposable {
 
   /** A look that takes long is not followed by a queue of others. */
   #tick(): void {
-    if (this.#underWay === 0) void this.look()
+    if (this.#looks.isIdle) void this.look()
   }
 
   /** Looks which shadow there is, and writes down what was found. It does not throw. */
   look(): Promise<void> {
-    this.#underWay++
-    this.#looking = this.#looking
-      .then(() => this.#look())
-      .then(() => {
-        this.#blind = false
-      })
-      .catch(error => {
-        if (!this.#blind) log.warn({ err: error }, 'no look at the shadow policy; it is tried again') // once for an outage
-        this.#blind = true
-      })
-      .then(() => {
-        this.#underWay--
-      })
-    return this.#looking
+    return this.#looks.run()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer)
     this.#observing?.[Symbol.dispose]()
-    await this.#looking
+    await this.#looks.over()
     await this.#write().catch(error => log.error({ err: error }, 'what the shadow policy came to is not written'))
     await this.#stop()
   }
@@ -124,6 +111,16 @@ export class Shadow implements AsyncDisposable {
   }
 
   async #look(): Promise<void> {
+    try {
+      await this.#follow()
+      this.#blind = false
+    } catch (error) {
+      if (!this.#blind) log.warn({ err: error }, 'no look at the shadow policy; it is tried again') // once for an outage
+      this.#blind = true
+    }
+  }
+
+  async #follow(): Promise<void> {
     const { database, engine } = this.#options
     const found = await newestShadow(database.db)
     // What is in force already differs from itself in nothing.
