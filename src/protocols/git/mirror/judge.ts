@@ -1,14 +1,16 @@
-import { factBounds, lists, type UpdateFacts } from '../facts.ts'
+import { factBounds, type UpdateFacts } from '../facts.ts'
 import { PushFault, type RefUpdate } from '../push.ts'
+import { Changes } from './changes.ts'
 import { readCommit, readTag } from './commits.ts'
+import type { FetchFiles } from './files.ts'
 import { type Git, Unreadable } from './git.ts'
-import { type Comes, countOf, History, Walk } from './history.ts'
-import type { MirrorLimits } from './limits.ts'
+import { countOf, History, Walk } from './history.ts'
+import { type MirrorLimits, tooLarge } from './limits.ts'
 import { type Described, describe, largest } from './objects.ts'
-import type { Changed, Numbers } from './paths.ts'
-import { diffBytes, Questions, type Sides } from './questions.ts'
-import { Scanner, scanText } from './secrets.ts'
+import { Questions } from './questions.ts'
+import { scanText } from './secrets.ts'
 import type { Verifier } from './signatures.ts'
+import { cutOf, Telling, told } from './telling.ts'
 import { Together } from './together.ts'
 
 export interface JudgeOptions {
@@ -23,8 +25,7 @@ export interface JudgeOptions {
   readonly head: string | null
   /** What refs held that were deleted lately. */
   readonly deleted: ReadonlyMap<string, string>
-  /** Fetches files of before from the target into the quarantine; `false`: they are not to be had. */
-  readonly files: (ids: readonly string[]) => Promise<boolean>
+  readonly files: FetchFiles
   readonly hasPack: boolean
 }
 
@@ -32,12 +33,6 @@ export interface JudgeOptions {
 const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
 /** Updates of one push that are looked at at the same time: runs of git are shared among them. */
 const atOnce = 64
-/** Files of before that are fetched for one update. */
-const mostFiles = 2_000
-/** So often a target is asked for files that it does not give. */
-const mostDenials = 8
-/** Of what is told of all updates of one push together. */
-const mostText = 64 << 20
 /** A commit or a tag that is larger is no one's message. */
 const objectBytes = 4 << 20
 
@@ -67,27 +62,21 @@ export class Judge {
   readonly #options: JudgeOptions
   readonly #git: Git
   readonly #questions: Questions
-  readonly #scanner: Scanner
-  readonly #files: Together<readonly string[], boolean>
+  readonly #changes: Changes
+  readonly #telling = new Telling()
   readonly #losses: Together<string, Counted>
   readonly #whats = new Map<string, Promise<What>>()
   #history!: History
   #tips: readonly string[] = []
   #largest: Promise<number> | undefined
-  /** Answers of the target that had no files. */
-  #denials = 0
-  /** Bytes of paths that are held now. */
-  #held = 0
-  #text = 0
 
   constructor(options: JudgeOptions) {
-    const { git, limits } = options
+    const { git } = options
     const how = { most: atOnce, signal: git.place.signal }
     this.#options = options
     this.#git = git
     this.#questions = new Questions(git)
-    this.#scanner = new Scanner(this.#questions, limits, how.signal)
-    this.#files = new Together(all => this.#bring(all), how)
+    this.#changes = new Changes(this.#questions, { ...options, ...how, looks: this.#looks })
     this.#losses = new Together(all => this.#lost(all), how)
   }
 
@@ -175,8 +164,7 @@ export class Judge {
         secrets: (unseen && this.#looks) || secrets.length < found.length + what.secrets.length,
       }),
     }
-    this.#text += textOf(facts.lost) + textOf(facts.secrets) + textOf(facts.commits) + textOf(facts.paths)
-    if (this.#text > mostText) throw tooLarge('there is more to tell of the refs of the push than is told at once')
+    this.#telling.add(facts)
     return facts
   }
 
@@ -214,7 +202,7 @@ export class Judge {
     const step = { from: this.#before(from), to }
     const comes = await this.#history.comes(step)
     const base = from ?? (await this.#history.base(step, comes))
-    const [commits, paths] = await Promise.all([this.#commits(comes.ids), this.#paths({ base, to }, comes)])
+    const [commits, paths] = await Promise.all([this.#commits(comes.ids), this.#changes.of({ base, to }, comes)])
     const tellsCommits = told('commits', commits.facts)
     const tellsPaths = told('paths', paths.facts)
     return {
@@ -254,61 +242,6 @@ export class Judge {
     return found.slice(0, factBounds.secrets).map(each => ({ ...each, path, commit }))
   }
 
-  async #paths(sides: Sides, { ids, total }: Comes) {
-    const looks = this.#looks
-    const [differ, perCommit] = await Promise.all([
-      this.#questions.paths(sides),
-      looks ? this.#questions.pathsOf(ids) : [],
-    ])
-    const ofCommits = perCommit.reduce((sum, each) => sum + each.bytes, 0)
-    if (ofCommits > diffBytes)
-      throw new PushFault('too_large', 'the push changes more paths than can be looked at', 'push in smaller parts')
-    const bytes = differ.bytes + ofCommits
-    this.#held += bytes
-    try {
-      if (this.#held > diffBytes * 4) throw tooLarge('the refs of the push change more paths than can be looked at')
-      const paths = differ.paths.slice(0, factBounds.paths)
-      const have = await this.#fetchFiles([...paths, ...perCommit.flatMap(each => each.paths)])
-      const [numbers, sizes, scanned] = await Promise.all([
-        have ? this.#questions.numbers(sides).catch(() => undefined) : undefined,
-        this.#questions.describe(paths.flatMap(each => each.after ?? [])),
-        looks ? this.#scanner.scan(perCommit) : undefined,
-      ])
-      return {
-        facts: paths.map(each => pathFacts(each, numbers, sizes)),
-        total: differ.paths.length,
-        found: scanned?.findings ?? [],
-        cut: scanned !== undefined && (scanned.cut || total > ids.length),
-      }
-    } finally {
-      this.#held -= bytes
-    }
-  }
-
-  /** The files of both sides, where lines are counted or looked at. */
-  async #fetchFiles(paths: readonly Changed[]): Promise<boolean> {
-    const ids = new Set(
-      paths
-        .filter(each => each.type !== 'submodule')
-        .flatMap(each => [...each.before, ...(each.after ?? '').split(' ')]),
-    )
-    ids.delete('')
-    const known = await this.#questions.describe(ids)
-    const missing = [...ids].filter(id => !known.has(id))
-    if (missing.length === 0) return true
-    if (missing.length > mostFiles) return false
-    return this.#files.ask(missing).catch(() => false)
-  }
-
-  async #bring(all: readonly (readonly string[])[]): Promise<readonly boolean[]> {
-    const ids = [...new Set(all.flat())]
-    if (this.#denials < mostDenials && (ids.length <= mostFiles || all.length === 1)) {
-      if (await this.#options.files(ids)) return all.map(() => true)
-      if (all.length === 1) this.#denials++
-    }
-    throw new Unreadable('files of before are not to be had')
-  }
-
   /** Where nothing comes there is nothing to look through. */
   get #looks(): boolean {
     return this.#options.secrets && this.#options.hasPack
@@ -324,8 +257,6 @@ export class Judge {
   }
 }
 
-const tooLarge = (why: string) => new PushFault('too_large', why, 'push fewer refs at a time')
-
 function kindOf({ ref, old, new: id }: RefUpdate, { from, to, gone }: Ends, descends: boolean): UpdateFacts['kind'] {
   if (id === null) return 'delete'
   if (old === null && gone === null) return 'create'
@@ -333,11 +264,6 @@ function kindOf({ ref, old, new: id }: RefUpdate, { from, to, gone }: Ends, desc
   if (from === null || to === null) return 'unknown'
   if (!descends) return 'force'
   return old === null ? 'create' : 'fast-forward'
-}
-
-function pathFacts({ path, change, type, after }: Changed, numbers: Numbers | undefined, sizes: Known) {
-  const { added = null, removed = null } = numbers?.get(path) ?? {}
-  return { path, change, type, bytes: after === null ? 0 : (sizes.get(after)?.bytes ?? null), added, removed }
 }
 
 function tipsAfter(refs: ReadonlyMap<string, string>, updates: readonly RefUpdate[]): string[] {
@@ -352,21 +278,3 @@ interface Counted {
   readonly ids: readonly string[]
   readonly total: number
 }
-
-/** A decision takes so much text in all: each list has its share, and what has no room is counted and not told. */
-const shares = { commits: 0.4, lost: 0.08, paths: 0.42, secrets: 0.08 } as const
-
-function told<X>(name: keyof typeof shares, list: readonly X[]): X[] {
-  let left = factBounds.text * shares[name]
-  const room = list.findIndex(each => (left -= JSON.stringify(each).length + 1) < 0)
-  return list.slice(0, Math.min(room < 0 ? list.length : room, factBounds[name]))
-}
-
-function cutOf(
-  already: UpdateFacts['cut'],
-  also: Partial<Record<(typeof lists)[number], boolean>>,
-): UpdateFacts['cut'] {
-  return lists.filter(list => already.includes(list) || also[list] === true)
-}
-
-const textOf = (list: readonly unknown[]): number => (list.length === 0 ? 2 : JSON.stringify(list).length)

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { PushFault } from '../push.ts'
 
 /** Every bound of the mirrors and of what is judged with them. */
 export interface MirrorLimits {
@@ -84,3 +85,6 @@ export const mirrorLimits: MirrorLimits = {
 
 /** Each has its own stack and its own delta in memory. */
 export const threads = Math.min(4, availableParallelism())
+
+/** What is too much of many refs together, and not of one. */
+export const tooLarge = (why: string) => new PushFault('too_large', why, 'push fewer refs at a time')
