@@ -35,7 +35,10 @@ export async function build(progress = () => {}) {
 }
 
 function program(progress) {
-  const sources = filesBelow(join(root, 'src')).filter(path => !below(path, 'src/web') && !/\.(md|js|tsx)$/.test(path))
+  // What starts the program before it is built runs from src.
+  const sources = filesBelow(join(root, 'src')).filter(
+    path => !below(path, 'src/web') && !/\.(md|tsx)$|(cli|evidence)\/[^/]+\.js$/.test(path),
+  )
   const stamp = stampOf([...sources, join(root, 'tsconfig.json'), join(root, 'package.json')])
   const old = readStamp('program')
   if (old.hash === stamp.hash && existsSync(join(dist, 'cli/main.js'))) return

@@ -33,6 +33,16 @@ test('a fast-forward is told with its commits, paths, sizes, types and lines', a
   expect(world.left()).toEqual([])
 })
 
+test('the largest object is that of those that came, and none that was fetched to count the lines of what goes', async () => {
+  using world = new MirrorWorld()
+  world.commit('first', { large: 'line\n'.repeat(20_000), a: '1' })
+  world.direct('main')
+  const gone = world.commit('second', { large: null, b: 'two\n'.repeat(500) })
+  const [facts] = await world.push([world.update('refs/heads/main', gone)])
+  expect(facts).toMatchObject({ largest_bytes: 2_000 })
+  expect(facts!.paths).toContainEqual(expect.objectContaining({ path: 'large', removed: 20_000 }))
+})
+
 test('a first push, a branch from HEAD, a force and a deletion are told apart', async () => {
   using world = new MirrorWorld()
   const first = world.commit('first', { a: '1' })

@@ -1,7 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { SallyportError } from '../../../errors.ts'
-import { channelOf } from './confined.ts'
 import { type Git, whyGit } from './git.ts'
 import type { MirrorLimits } from './limits.ts'
 
@@ -31,7 +30,7 @@ export async function bring(
 ): Promise<Brought> {
   const { silent_ms } = how.limits
   const channel = await opened(target, silent_ms)
-  const { child, ended, kill } = git.start(
+  const { says, hears, ended, kill } = git.start(
     ['fetch-pack', '--keep', '--no-progress', '--filter=blob:none', '--stdin', 'ssh://target/repository'],
     {
       input: `${wants.join('\n')}\n`,
@@ -44,7 +43,7 @@ export async function bring(
     },
     'channel',
   )
-  const { says, hears } = channelOf(child)
+  if (says === undefined || hears === undefined) throw new TypeError('no channel')
   const silence = new Silence(
     silent_ms,
     () => {

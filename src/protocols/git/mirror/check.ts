@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { closeSync, createWriteStream, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { createWriteStream, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { finished } from 'node:stream/promises'
@@ -13,6 +13,11 @@ import { lookAgain, type Old } from './old.ts'
 const mostText = 8 << 20
 const missing = /^(?:([0-9a-f]{40,64})|error: object ([0-9a-f]{40,64}): git(?:attributes|modules)Missing: .*)$/gm
 
+export interface Checked {
+  /** Of the objects that came. */
+  readonly largest_bytes: number
+}
+
 /**
  * Checks the commits, trees and tags of a quarantine (fsck), and what they name `.gitmodules` or `.gitattributes`. While a pack
  * comes in git cannot: it demands those files even of a push that leaves them as they are, and neither the pack nor the mirror
@@ -21,7 +26,7 @@ const missing = /^(?:([0-9a-f]{40,64})|error: object ([0-9a-f]{40,64}): git(?:at
 export async function checkObjects(
   git: Git,
   at: Pick<Old, 'folder' | 'timeout_ms' | 'ignore' | 'resource'> & { readonly max_file: number },
-): Promise<void> {
+): Promise<Checked> {
   const folder = join(at.folder, 'check')
   const [list, pack, objects] = ['ids', 'all.pack', 'objects'].map(name => join(folder, name)) as [
     string,
@@ -30,7 +35,8 @@ export async function checkObjects(
   ]
   mkdirSync(objects, { recursive: true, mode: 0o700 })
   try {
-    if ((await listAll(git, list, at.timeout_ms)) === 0) return
+    const { count, ...checked } = await listAll(git, list, at.timeout_ms)
+    if (count === 0) return checked
     let ended = await fsck(git, list, pack, objects, at)
     const named = new Set(
       [...`${ended.stdout.toString('latin1')}\n${ended.stderr}`.matchAll(missing)].map(m => m[1] ?? m[2]!),
@@ -42,37 +48,44 @@ export async function checkObjects(
       for (const id of named) if (!here.has(id)) standIn(objects, id)
       ended = await fsck(git, list, pack, objects, at)
     }
-    if (ended.status === 0 && ended.cut === undefined) return
-    await lookAgain(git, ended, { ...at, folder })
+    if (ended.status !== 0 || ended.cut !== undefined) await lookAgain(git, ended, { ...at, folder })
+    return checked
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
 }
 
 /** Writes down all that is no file. @returns how many. */
-async function listAll(git: Git, file: string, timeout_ms: number): Promise<number> {
+async function listAll(git: Git, file: string, timeout_ms: number): Promise<Checked & { readonly count: number }> {
   const all = [
     'cat-file',
     '--batch-all-objects',
-    '--batch-check=%(objectname) %(objecttype)',
+    '--batch-check=%(objectname) %(objecttype) %(objectsize)',
     '--unordered',
     '--buffer',
   ]
-  const { child, ended } = git.start(all, { alone: true, timeout_ms }, 'output')
+  const { stdout, ended } = git.start(all, { alone: true, timeout_ms }, 'output')
   const out = createWriteStream(file, { mode: 0o600 })
   const done = finished(out)
-  let count = 0
-  for await (const line of createInterface(child.stdout!)) {
-    const [id, type] = line.split(' ')
-    if (type === 'blob') continue
-    count++
-    if (!out.write(`${id}\n`)) await Promise.race([once(out, 'drain'), done])
+  done.catch(() => {})
+  let [count, largest_bytes] = [0, 0]
+  try {
+    for await (const line of createInterface(stdout!)) {
+      const [, id, type, size] = /^([0-9a-f]{40,64}) (\w+) (\d+)$/.exec(line) ?? []
+      if (id === undefined) throw new Unreadable('an object of the pack cannot be described')
+      largest_bytes = Math.max(largest_bytes, Number(size))
+      if (type === 'blob') continue
+      count++
+      if (!out.write(`${id}\n`)) await Promise.race([once(out, 'drain'), done])
+    }
+    out.end()
+    await done
+  } finally {
+    out.destroy()
   }
-  out.end()
-  await done
   const { status, cut, ...rest } = await ended
   if (status !== 0 || cut !== undefined) throw new Unreadable(whyGit({ status, cut, ...rest }))
-  return count
+  return { count, largest_bytes }
 }
 
 /** Among these objects alone: that they are known besides would only have each of them compared with itself. */
@@ -83,12 +96,7 @@ async function fsck(
   objects: string,
   { timeout_ms, max_file }: { readonly timeout_ms: number; readonly max_file: number },
 ): Promise<Ended> {
-  const [from, to] = [openSync(list, 'r'), openSync(pack, 'w', 0o600)]
-  try {
-    await git.run(['pack-objects', '--quiet', '--window=0', '--stdout'], { from, to, timeout_ms, max_file })
-  } finally {
-    for (const each of [from, to]) closeSync(each)
-  }
+  await git.run(['pack-objects', '--quiet', '--window=0', '--stdout'], { from: list, to: pack, timeout_ms, max_file })
   const args = ['index-pack', '--fsck-objects', '-o', `${pack}.idx`, pack]
   const env = { GIT_OBJECT_DIRECTORY: objects, GIT_ALTERNATE_OBJECT_DIRECTORIES: '' }
   for (const end of ['.idx', '.rev']) rmSync(`${pack}${end}`, { force: true })

@@ -37,8 +37,8 @@ export interface Place {
 
 export interface GitOptions {
   readonly input?: Buffer | string | undefined
-  readonly from?: number | undefined
-  readonly to?: number | undefined
+  readonly from?: string | undefined
+  readonly to?: string | undefined
   readonly timeout_ms?: number | undefined
   readonly max_output?: number | undefined
   readonly max_stderr?: number | undefined

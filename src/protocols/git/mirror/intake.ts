@@ -104,7 +104,7 @@ export class Intake {
   end(): void {
     if (this.#running === undefined)
       this.#fail(new PushFault('bad_pack', `the pack ends after ${this.#bytes} bytes`, 'push again'))
-    else this.#running.child.stdin!.end()
+    else this.#running.stdin!.end()
   }
 
   /** Gives up what is under way. */
@@ -138,7 +138,7 @@ export class Intake {
   }
 
   #pass(chunk: Buffer): Promise<void> | undefined {
-    const stdin = this.#running!.child.stdin as Writable
+    const stdin = this.#running!.stdin as Writable
     if (stdin.destroyed || stdin.write(chunk)) return undefined
     return new Promise(resolve => {
       const done = () => {

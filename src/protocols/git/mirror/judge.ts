@@ -6,7 +6,7 @@ import type { FetchFiles } from './files.ts'
 import { type Git, Unreadable } from './git.ts'
 import { countOf, History, Walk } from './history.ts'
 import { type MirrorLimits, tooLarge } from './limits.ts'
-import { type Described, describe, largest } from './objects.ts'
+import { type Described, describe } from './objects.ts'
 import { Questions } from './questions.ts'
 import { scanText } from './secrets.ts'
 import type { Verifier } from './signatures.ts'
@@ -26,7 +26,8 @@ export interface JudgeOptions {
   /** What refs held that were deleted lately. */
   readonly deleted: ReadonlyMap<string, string>
   readonly files: FetchFiles
-  readonly hasPack: boolean
+  /** Null where all updates are deletions. */
+  readonly pack: { readonly largest_bytes: number } | null
 }
 
 /** Git takes names of objects by itself, and only whole ones come in here. */
@@ -68,7 +69,6 @@ export class Judge {
   readonly #whats = new Map<string, Promise<What>>()
   #history!: History
   #tips: readonly string[] = []
-  #largest: Promise<number> | undefined
 
   constructor(options: JudgeOptions) {
     const { git } = options
@@ -157,7 +157,7 @@ export class Judge {
       kept: null,
       secrets,
       tag,
-      largest_bytes: id === null ? 0 : await this.#largestBytes(),
+      largest_bytes: id === null ? 0 : (this.#options.pack?.largest_bytes ?? 0),
       cut: cutOf(what.cut, {
         lost: total > lost.length,
         paths: unseen,
@@ -244,16 +244,11 @@ export class Judge {
 
   /** Where nothing comes there is nothing to look through. */
   get #looks(): boolean {
-    return this.#options.secrets && this.#options.hasPack
+    return this.#options.secrets && this.#options.pack !== null
   }
 
   #before(from: string | null): string | null {
     return from ?? this.#options.head
-  }
-
-  #largestBytes(): Promise<number> {
-    this.#largest ??= this.#options.hasPack ? largest(this.#git) : Promise.resolve(0)
-    return this.#largest
   }
 }
 

@@ -1,8 +1,6 @@
 import {
-  closeSync,
   existsSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -283,26 +281,14 @@ export class Mirror {
  * it. It walks all of it: what is not here fails.
  */
 export async function listNew(git: Git, ids: readonly string[], file: string, timeout_ms: number): Promise<void> {
-  const to = openSync(file, 'wx', 0o600)
-  try {
-    const walk = ['rev-list', '--objects', '--filter=blob:none', '--stdin', '--not', '--glob=refs/target/*']
-    await git.run(walk, { input: `${ids.join('\n')}\n`, timeout_ms, to })
-  } finally {
-    closeSync(to)
-  }
+  const walk = ['rev-list', '--objects', '--filter=blob:none', '--stdin', '--not', '--glob=refs/target/*']
+  await git.run(walk, { input: `${ids.join('\n')}\n`, timeout_ms, to: file })
 }
 
 /** Makes a pack of what was listed, in the objects of a mirror. */
 export async function packListed(git: Git, file: string, into: string, timeout_ms: number): Promise<void> {
-  const from = openSync(file, 'r')
-  try {
-    await git.run(['pack-objects', '--quiet', '--non-empty', join(into, 'objects', 'pack', 'pack')], {
-      from,
-      timeout_ms,
-    })
-  } finally {
-    closeSync(from)
-  }
+  const pack = join(into, 'objects', 'pack', 'pack')
+  await git.run(['pack-objects', '--quiet', '--non-empty', pack], { from: file, timeout_ms })
 }
 
 /** `at_ms`: since when it is known to be so. */

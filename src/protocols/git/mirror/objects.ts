@@ -40,12 +40,3 @@ export async function readObjects(git: Git, ids: readonly string[], most: number
   }
   return read
 }
-
-/** Size of the largest object that a quarantine holds by itself. */
-export async function largest(git: Git): Promise<number> {
-  const all = ['cat-file', '--batch-all-objects', '--batch-check=%(objectsize)', '--unordered', '--buffer']
-  const text = await git.text(all, { alone: true, max_output: 64 << 20 })
-  let most = 0
-  for (const line of text.split('\n')) most = Math.max(most, Number(line) || 0)
-  return most
-}

@@ -51,9 +51,9 @@ export interface Packing {
 export async function* packOf(git: Git, { of, without, timeout_ms, signal }: Packing): AsyncGenerator<Buffer> {
   const input = `${[...of, ...without.map(id => `^${id}`)].join('\n')}\n`
   const args = ['pack-objects', '--revs', '--stdout', '--quiet', '--delta-base-offset', '--missing=allow-any']
-  const { child, ended, kill } = git.start(args, { input, timeout_ms, signal }, 'output')
+  const { stdout, ended, kill } = git.start(args, { input, timeout_ms, signal }, 'output')
   try {
-    for await (const chunk of child.stdout!) yield chunk as Buffer
+    for await (const chunk of stdout!) yield chunk as Buffer
     const { status, cut, ...rest } = await ended
     if (status !== 0 || cut !== undefined) throw new Unreadable(whyGit({ status, cut, ...rest }))
   } finally {

@@ -9,7 +9,7 @@ import type { UpdateFacts } from '../facts.ts'
 import type { OldFault } from '../options.ts'
 import { type Kept, PushFault, type Quarantine, type RefUpdate, type TargetSide } from '../push.ts'
 import { bring } from './bring.ts'
-import { checkObjects } from './check.ts'
+import { type Checked, checkObjects } from './check.ts'
 import { deltaDepth } from './depth.ts'
 import { type Git, Unreadable } from './git.ts'
 import { Intake, type Pack } from './intake.ts'
@@ -50,7 +50,7 @@ export class PushQuarantine implements Quarantine {
   readonly #ready: Promise<void>
   readonly #intake: Intake
   #began = false
-  #pack: Pack | undefined
+  #pack: (Pack & Checked) | undefined
   #listed: { readonly what: string; readonly file: string } | undefined
   #dropped: Promise<void> | undefined
   readonly #tasks = new Set<Promise<unknown>>()
@@ -74,14 +74,14 @@ export class PushQuarantine implements Quarantine {
       const depth = await deltaDepth(pack.file, target.object_format === 'sha1' ? 20 : 32)
       if (depth > limits.delta_depth)
         throw new PushFault('bad_pack', `the pack has ${depth} deltas upon each other`, 'repack with `git repack -adF`')
-      await checkObjects(this.#git, {
+      const checked = await checkObjects(this.#git, {
         folder: this.#folder,
         timeout_ms: limits.push_ms,
         max_file: limits.pack_bytes * 2,
         ignore: options.ignore,
         resource: options.mirror.whose.resource,
       })
-      this.#pack = pack
+      this.#pack = { ...pack, ...checked }
       return { bytes: pack.bytes, objects: pack.objects }
     })
     this.#ready = this.#catchUp()
@@ -194,7 +194,7 @@ export class PushQuarantine implements Quarantine {
       head: headOf(target),
       deleted: lost.deleted(),
       files: missing => this.#files(missing),
-      hasPack: this.#pack !== undefined,
+      pack: this.#pack ?? null,
     })
     const walked = this.#pack !== undefined && ids.length > 0 ? this.#list(ids) : undefined
     // Both come to an end before the push does. What the judge says of a push that lacks something is the clearer word.
