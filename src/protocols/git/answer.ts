@@ -1,6 +1,8 @@
 import type { CommandChannel, Verdict } from '../../gateway/protocol.ts'
 import { Aside } from './aside.ts'
 import type { UpdateFacts } from './facts.ts'
+import { Outcome } from './outcome.ts'
+import type { Capabilities } from './pack/capabilities.ts'
 import type { PushRequest } from './pack/commands.ts'
 import { isError } from './pack/lines.ts'
 import { dataLine, flushLine, PktReader, WireError } from './pack/pkt-line.ts'
@@ -8,7 +10,7 @@ import { Report } from './pack/report.ts'
 import { banded, keepAlive, TerminalText } from './pack/sideband.ts'
 import type { Kept } from './push.ts'
 import type { Repository } from './repositories.ts'
-import { denialLines, lostLines } from './say.ts'
+import { denialLine, denialLines } from './say.ts'
 import type { Update } from './updates.ts'
 
 type Words = Pick<Verdict, 'message' | 'detail' | 'remedy'>
@@ -19,15 +21,13 @@ type Words = Pick<Verdict, 'message' | 'detail' | 'remedy'>
  */
 export class PushAnswer {
   readonly #channel: CommandChannel
-  readonly #repository: Repository
   readonly #report = new Report()
   readonly #fromTarget = new PktReader()
   readonly #aside: Aside
+  readonly #outcome: Outcome
   readonly #words = new TerminalText()
   readonly #refused = new Map<string, string>()
   #request: PushRequest | null = null
-  /** What each ref loses when the server does it. */
-  #losing: readonly { readonly kept: Kept; readonly facts: UpdateFacts | undefined }[] = []
   /** What the server was asked for. */
   #asked: readonly Update[] = []
   #isTold = false
@@ -39,8 +39,8 @@ export class PushAnswer {
 
   constructor(channel: CommandChannel, repository: Repository) {
     this.#channel = channel
-    this.#repository = repository
     this.#aside = new Aside(channel)
+    this.#outcome = new Outcome(channel, repository)
   }
 
   /** How the client wants to be told: until then it is told nothing. */
@@ -56,7 +56,7 @@ export class PushAnswer {
 
   /** What will be lost by it, and what of that the gateway keeps. */
   keeps(kept: readonly Kept[], facts: readonly UpdateFacts[]): undefined {
-    this.#losing = kept.map(each => ({ kept: each, facts: facts.find(({ ref }) => ref === each.ref) }))
+    this.#outcome.keeps(kept, facts)
   }
 
   get isTold(): boolean {
@@ -91,6 +91,16 @@ export class PushAnswer {
       } else if (pkt.kind === 'data') this.#banded(pkt.payload)
       return undefined
     })
+  }
+
+  /** What the server's program says beside that. */
+  err(bytes: Buffer): undefined | Promise<void> {
+    return this.#aside.err(bytes)
+  }
+
+  /** The server's program has ended. */
+  end(): undefined {
+    this.#aside.end()
   }
 
   #banded(payload: Buffer): undefined {
@@ -128,6 +138,25 @@ export class PushAnswer {
       if (!this.#refused.has(ref) && !this.#report.results.has(ref)) this.#refused.set(ref, message)
   }
 
+  /** The push is over: none of what is left is done. `isOut`: the server has got it, and what it did cannot be read. */
+  fail({ message, remedy }: Pick<Words, 'message' | 'remedy'>, isOut = false): undefined {
+    this.giveUp(isOut ? `${message}: what it did is not known` : message)
+    const next = isOut ? 'fetch to see what the server did of this push' : remedy
+    this.say(denialLines({ message, detail: '', remedy: next }))
+    this.tell()
+  }
+
+  /** What cannot be followed came before all commands did: there is no report. `capabilities`: what the client has said by then. */
+  turnAway(message: string, capabilities: Capabilities): undefined {
+    const words = Buffer.from(`${denialLine({ message, detail: '', remedy: '' })}\n`)
+    if (capabilities.has('side-band-64k')) {
+      for (const piece of [...banded(2, words), ...banded(3, Buffer.from('refused\n'))]) this.#channel.toClient(piece)
+      return
+    }
+    this.#channel.toClient(words, 'err')
+    this.#channel.toClient(dataLine(`ERR sallyport: ${message}`.slice(0, 8000)))
+  }
+
   /** `remote:` lines of git's client; plain stderr where it takes no bands. */
   say(lines: readonly string[]): undefined {
     const bytes = Buffer.from(`${lines.join('\n')}\n`)
@@ -159,41 +188,8 @@ export class PushAnswer {
     this.#told()
   }
 
-  #record({ asked, ref, old, new: next }: Update): undefined {
-    const { results } = this.#report
-    const why = results.has(asked) ? results.get(asked) : 'the server did not say what it did'
-    this.#channel.opened.gate.record('git_ref', {
-      channel: this.#channel.id,
-      repository: this.#repository.name,
-      ref,
-      ...(asked === ref ? {} : { asked }),
-      old,
-      new: next,
-      done: why === null,
-      ...(typeof why === 'string' ? { why } : {}),
-    })
-    // Where the server said no, nothing is lost; where it said nothing, it may be.
-    if (results.has(asked) && why !== null) return
-    const losing = this.#losing.filter(each => each.kept.ref === ref)
-    this.#losing = this.#losing.filter(each => each.kept.ref !== ref) // a ref may be told under two names
-    for (const each of losing) this.#lost(each, why === null)
-  }
-
-  #lost({ kept, facts }: { readonly kept: Kept; readonly facts: UpdateFacts | undefined }, isDone: boolean): undefined {
-    const { opened, id: channel } = this.#channel
-    const { id, ref, old, commits, bytes, without } = kept
-    opened.gate.record('git_lost', {
-      channel,
-      resource: opened.resource.name,
-      repository: this.#repository.name,
-      ref,
-      old,
-      done: isDone,
-      lost: facts?.lost ?? [],
-      lost_total: commits,
-      kept: without === null,
-      ...(without === null ? { id, bytes } : { why: without }),
-    })
-    if (isDone) this.say(lostLines(opened.resource.name, this.#repository.name, kept))
+  #record(update: Update): undefined {
+    const lines = this.#outcome.record(update, this.#report.results.get(update.asked))
+    if (lines.length > 0) this.say(lines)
   }
 }

@@ -6,7 +6,7 @@ import { Passage } from './pack/passage.ts'
 import { dataLine, encode, flushLine, type Pkt, PktReader, WireError } from './pack/pkt-line.ts'
 import { banded, mostOfBand } from './pack/sideband.ts'
 import type { Repository } from './repositories.ts'
-import { denialLine, refusedStatus } from './say.ts'
+import { denialLine, refusedStatus, unreadable } from './say.ts'
 
 const mostArguments = 64 // the server's own bound
 /** Those that name no file of the server's, and no program. */
@@ -62,10 +62,7 @@ export class ArchiveReader implements CommandReader {
     try {
       run()
     } catch (error) {
-      if (!(error instanceof WireError)) throw error
-      const message = `${who} sent ${error.message}`
-      this.#channel.opened.gate.refuse({ rule: 'git.wire', message, text: null })
-      this.#refuse(`sallyport: ${message}`)
+      this.#refuse(`sallyport: ${unreadable(this.#channel, who, error)}`)
     }
   }
 

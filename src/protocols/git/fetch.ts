@@ -10,7 +10,7 @@ import { dataLine, encode, type Pkt, PktReader, WireError } from './pack/pkt-lin
 import { KnownRefs } from './pack/refs-answer.ts'
 import { banded, mostOfBand } from './pack/sideband.ts'
 import type { Repository } from './repositories.ts'
-import { denialLine, refusedStatus } from './say.ts'
+import { denialLine, refusedStatus, unreadable } from './say.ts'
 
 const mostHeld = 64 * 1024 * 1024
 const shown = { refs: 2_000, objects: 100, text: 120_000 } as const
@@ -239,10 +239,7 @@ export class FetchReader implements CommandReader {
     try {
       return run()
     } catch (error) {
-      if (!(error instanceof WireError)) throw error
-      const message = `${who} sent ${error.message}`
-      this.#channel.opened.gate.refuse({ rule: 'git.wire', message, text: null })
-      this.#refuse(`sallyport: ${message}`)
+      this.#refuse(`sallyport: ${unreadable(this.#channel, who, error)}`)
       return undefined
     }
   }

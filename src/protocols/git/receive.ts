@@ -1,25 +1,18 @@
-import type {
-  CommandChannel,
-  CommandReader,
-  CommandSide,
-  CommandStream,
-  Hold,
-  Verdict,
-} from '../../gateway/protocol.ts'
+import type { CommandChannel, CommandReader, CommandSide, CommandStream, Hold } from '../../gateway/protocol.ts'
 import { logger } from '../../log.ts'
 import { PushAnswer } from './answer.ts'
-import { Aside } from './aside.ts'
 import { lineOf } from './command.ts'
+import { IncomingPack } from './incoming-pack.ts'
 import { judgePush } from './judge-push.ts'
 import { Advertisement } from './pack/advertisement.ts'
 import { pushCapabilities } from './pack/capabilities.ts'
 import { PushCommands, type PushRequest, pushRequestLines } from './pack/commands.ts'
-import { dataLine, encode, flushLine, PktReader, WireError } from './pack/pkt-line.ts'
-import { banded } from './pack/sideband.ts'
+import { encode, flushLine, PktReader, WireError } from './pack/pkt-line.ts'
 import { type Mirrors, PushFault, type Quarantine, type TargetSide } from './push.ts'
-import { type Resolved, resolveRefs } from './refs-of-push.ts'
+import { resolveRefs } from './refs-of-push.ts'
 import type { Repository } from './repositories.ts'
-import { denialLine, denialLines, refusedStatus } from './say.ts'
+import { refusedStatus, unreadable } from './say.ts'
+import { Sorting } from './sorting.ts'
 import type { Update } from './updates.ts'
 
 const log = logger('git')
@@ -42,36 +35,26 @@ export class PushReader implements CommandReader {
   readonly #fromClient = new PktReader()
   readonly #commands = new PushCommands()
   readonly #answer: PushAnswer
-  readonly #aside: Aside
+  readonly #incoming = new IncomingPack()
   readonly #given = new AbortController()
   readonly #holds = new Set<Hold>()
   /** `judging`: the pack comes in and is judged. `passing`: the target has got what may go on. `drained`: all was refused while the client still sends. */
   #place: 'refs' | 'commands' | 'judging' | 'passing' | 'drained' | 'over' = 'refs'
   #request: PushRequest | null = null
-  #made: (quarantine: Quarantine) => void = () => {}
-  /** Settles when there is one: what comes before waits. */
-  readonly #quarantine = new Promise<Quarantine>(resolve => {
-    this.#made = resolve
-  })
-  #open: Quarantine | undefined
-  #written: Promise<void> = Promise.resolve()
   readonly #since_ms = Date.now()
-  #clientEnded = false
-  #begun = false
 
   constructor(channel: CommandChannel, repository: Repository, mirrors: Mirrors) {
     this.#channel = channel
     this.#repository = repository
     this.#mirrors = mirrors
     this.#answer = new PushAnswer(channel, repository)
-    this.#aside = new Aside(channel)
   }
 
   // ── the target ──
 
   fromTarget(bytes: Buffer, stream: CommandStream): undefined | Promise<void> {
     if (this.#place === 'over') return undefined
-    if (stream === 'err') return this.#aside.err(bytes)
+    if (stream === 'err') return this.#answer.err(bytes)
     return this.#orEnd(this.#channel.opened.resource.name, () => {
       const rest = this.#place === 'refs' ? this.#refs(bytes) : bytes
       if (rest === undefined || rest.length === 0) return
@@ -143,11 +126,7 @@ export class PushReader implements CommandReader {
 
   #pack(bytes: Buffer): undefined | Promise<void> {
     if (!this.#hasPack) throw new WireError('words behind the last one')
-    this.#begun = true
-    if (this.#open !== undefined) return this.#open.write(bytes)?.catch(() => {})
-    // In order, while the place for it is being made. What goes wrong there is told by who waits for the whole.
-    this.#written = this.#written.then(async () => (await this.#quarantine).write(bytes)).catch(() => {})
-    return this.#written
+    return this.#incoming.write(bytes)
   }
 
   get #hasPack(): boolean {
@@ -174,19 +153,18 @@ export class PushReader implements CommandReader {
       object_format: objectFormat,
       fetch: () => this.#channel.run(lineOf('upload-pack', this.#repository.path), { GIT_PROTOCOL: 'version=2' }),
     }
-    const { updates, head } = await this.#resolve(request, side)
+    const sorting = new Sorting(this.#channel, this.#answer, request)
+    const resolved = await resolveRefs(this.#channel, this.#repository, request, side)
+    const updates = sorting.resolved(resolved)
     if (updates.length === 0) return this.#refuseAll()
-    const target: TargetSide = { ...side, head }
+    const target: TargetSide = { ...side, head: resolved.head }
     const quarantine = await this.#mirrors.quarantine(this.#repository, target, {
       session_id: opened.session_id,
       subject: opened.subject.name,
     })
     if (this.#given.signal.aborted) return quarantine.drop()
     try {
-      this.#made(quarantine)
-      for (let last: Promise<void> | undefined; last !== this.#written; ) await (last = this.#written)
-      this.#open = quarantine
-      if (this.#clientEnded) quarantine.end()
+      await this.#incoming.into(quarantine)
       const pack = this.#hasPack ? await quarantine.whole : { bytes: 0, objects: 0 }
       const facts = await quarantine.judge(updates).catch(error => {
         throw request.shallow.length > 0 ? shallowFault(error) : error
@@ -200,7 +178,7 @@ export class PushReader implements CommandReader {
         begun: hold => this.#waits(hold),
       })
       if (this.#given.signal.aborted) return
-      const accepted = this.#sort(updates, verdicts, request.capabilities.has('atomic'))
+      const accepted = sorting.judged(updates, verdicts)
       if (accepted.length === 0) return this.#refuseAll()
       this.#answer.keeps(await quarantine.preserve(eachOnce(accepted)), facts)
       await this.#pass(request, quarantine, accepted)
@@ -212,18 +190,6 @@ export class PushReader implements CommandReader {
     }
   }
 
-  /** Every command's own ref, without those that nobody may change: these are refused here. */
-  async #resolve(request: PushRequest, target: Omit<TargetSide, 'head'>): Promise<Omit<Resolved, 'barred'>> {
-    const { updates, barred, head } = await resolveRefs(this.#channel, this.#repository, request, target)
-    for (const { asked, why } of barred) {
-      this.#channel.opened.gate.refuse({ rule: 'git.ref', message: `${asked}: ${why}`, text: null })
-      this.#answer.refuse(asked, { message: `refused by the gateway: ${why}`, detail: '', remedy: '' })
-    }
-    if (barred.length === 0 || !request.capabilities.has('atomic')) return { updates, head }
-    for (const { asked } of updates) this.#answer.refuse(asked, atomicWords)
-    return { updates: [], head }
-  }
-
   #waits(hold: Hold): undefined {
     this.#holds.add(hold)
     const told = hold.onProgress(line => this.#answer.say([`sallyport: ${line}`]))
@@ -231,16 +197,6 @@ export class PushReader implements CommandReader {
       told[Symbol.dispose]()
       this.#holds.delete(hold)
     })
-  }
-
-  #sort(updates: readonly Update[], verdicts: readonly Verdict[], atomic: boolean): readonly Update[] {
-    const accepted = updates.filter((_, i) => verdicts[i]!.allowed)
-    for (const [i, { asked }] of updates.entries()) {
-      const verdict = verdicts[i]!
-      if (!verdict.allowed) this.#answer.refuse(asked, verdict)
-      else if (atomic && accepted.length < updates.length) this.#answer.refuse(asked, atomicWords)
-    }
-    return atomic && accepted.length < updates.length ? [] : accepted
   }
 
   /** INVARIANT: the only place from which the target gets anything of a push. */
@@ -268,7 +224,7 @@ export class PushReader implements CommandReader {
   #refuseAll(): undefined {
     this.#answer.tell()
     this.#place = 'drained'
-    if (this.#clientEnded || !this.#hasPack || this.#open !== undefined) this.#endTarget()
+    if (this.#incoming.isEnded || !this.#hasPack || this.#incoming.isInPlace) this.#endTarget()
   }
 
   #endTarget(): undefined {
@@ -284,9 +240,7 @@ export class PushReader implements CommandReader {
     const message = known ? error.message : 'the gateway failed on this push'
     const remedy = error instanceof PushFault ? error.remedy : known ? '' : 'try again; its log has the fault'
     this.#channel.opened.gate.refuse({ rule: 'git.push', message, text: null })
-    this.#answer.giveUp(message)
-    this.#answer.say(denialLines({ message, detail: '', remedy }))
-    if (this.#request !== null) this.#answer.tell()
+    this.#answer.fail({ message, remedy })
     this.#end()
   }
 
@@ -300,46 +254,27 @@ export class PushReader implements CommandReader {
     try {
       return run() ?? undefined
     } catch (error) {
-      if (!(error instanceof WireError)) throw error
-      const message = `${who} sent ${error.message}`
-      this.#channel.opened.gate.refuse({ rule: 'git.wire', message, text: null })
+      const message = unreadable(this.#channel, who, error)
       this.#given.abort()
-      if (this.#request === null) {
-        // Before all commands are known there is no report; how its client reads is known from the first on.
-        if (this.#commands.capabilities.has('side-band-64k')) {
-          const lines = denialLines({ message, detail: '', remedy: '' }).join('\n')
-          for (const piece of [...banded(2, Buffer.from(`${lines}\n`)), ...banded(3, Buffer.from('refused\n'))])
-            this.#channel.toClient(piece)
-          return this.#end()
-        }
-        this.#channel.toClient(Buffer.from(`${denialLine({ message, detail: '', remedy: '' })}\n`), 'err')
-        this.#channel.toClient(dataLine(`ERR sallyport: ${message}`.slice(0, 8000)))
-      } else {
-        const isOut = this.#place === 'passing'
-        const remedy = isOut ? 'fetch to see what the server did of this push' : ''
-        this.#answer.giveUp(isOut ? `${message}: what it did is not known` : message)
-        this.#answer.say(denialLines({ message, detail: '', remedy }))
-        this.#answer.tell()
-      }
-      this.#end()
-      return undefined
+      if (this.#request === null) this.#answer.turnAway(message, this.#commands.capabilities)
+      else this.#answer.fail({ message, remedy: '' }, this.#place === 'passing')
+      return this.#end()
     }
   }
 
   ended(side: CommandSide): undefined {
     if (side === 'target') return this.#targetEnded()
-    this.#clientEnded = true
     if (this.#place === 'commands' || this.#place === 'refs') this.#channel.endTarget()
     else if (this.#place === 'drained') this.#endTarget()
-    else if (this.#place === 'judging' && this.#hasPack && !this.#begun) {
+    else if (this.#place === 'judging' && this.#hasPack && !this.#incoming.isBegun) {
       this.#failed(new WireError('a push without its pack'))
       this.#given.abort()
-    } else if (this.#place === 'judging') void this.#written.then(() => this.#open?.end())
+    } else if (this.#place === 'judging') this.#incoming.end()
   }
 
   /** Without a report: the client reads why, and what was refused before. */
   #targetEnded(): undefined {
-    this.#aside.end()
+    this.#answer.end()
     if (this.#place !== 'passing' || this.#answer.isTold || this.#request?.commands.length === 0) return
     this.#answer.giveUp(`${this.#channel.opened.resource.name} ended without an answer`)
     this.#answer.tell()
@@ -350,8 +285,8 @@ export class PushReader implements CommandReader {
     this.#given.abort()
     for (const hold of this.#holds) hold.withdraw('the client is gone')
     this.#answer.close()
-    this.#open
-      ?.drop()
+    this.#incoming
+      .drop()
       .catch(error => log.error({ err: error }, 'what a push left could not be removed; the next start does it'))
   }
 }
@@ -360,12 +295,6 @@ export class PushReader implements CommandReader {
 function eachOnce(updates: readonly Update[]): readonly Update[] {
   return [...new Map(updates.map(each => [each.ref, each])).values()]
 }
-
-const atomicWords = {
-  message: 'not done, since another ref of this atomic push is refused',
-  detail: '',
-  remedy: '',
-} as const
 
 const shallowServer = [
   'the repository on the server is shallow: what a push would change there cannot be known',

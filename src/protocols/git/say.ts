@@ -1,4 +1,5 @@
-import type { Verdict } from '../../gateway/protocol.ts'
+import type { CommandChannel, Verdict } from '../../gateway/protocol.ts'
+import { WireError } from './pack/pkt-line.ts'
 import type { Kept } from './push.ts'
 
 /** The shells' word for "found, but may not be run". */
@@ -13,6 +14,14 @@ export function denialLines({ message, detail, remedy }: Words): string[] {
 
 export function denialLine(words: Words): string {
   return denialLines(words).join('\n')
+}
+
+/** What a peer sent cannot be followed: that is recorded. @returns the words for it. @throws what is a fault of ours. */
+export function unreadable({ opened }: CommandChannel, who: string, error: unknown): string {
+  if (!(error instanceof WireError)) throw error
+  const message = `${who} sent ${error.message}`
+  opened.gate.refuse({ rule: 'git.wire', message, text: null })
+  return message
 }
 
 /** What who pushed reads of what their push took off the server: at three in the morning it is the line that counts. */
