@@ -110,9 +110,13 @@ export function tellOutcome(request: RequestAnswer): void {
     say(`Approved: ${request.role} on ${request.resource}${until}.`)
     return
   }
-  const { state, outcome } = request
+  throw new SallyportError('policy_denied', `request ${request.id} ${plain(endOf(request))}`)
+}
+
+/** `was denied by Dana`, `expired: nobody answered in time`. */
+function endOf({ state, outcome }: RequestAnswer): string {
   const how = outcome === null ? state : outcome.startsWith(state) ? outcome : `${state}: ${outcome}`
-  throw new SallyportError('policy_denied', `request ${request.id} was ${plain(how)}`)
+  return state === 'expired' ? how : `was ${how}`
 }
 
 /** Lists requests, newest first. */
@@ -153,12 +157,8 @@ export async function vote(client: Client, id: string, answer: 'approve' | 'deny
 export async function showRequest(client: Client, id: string): Promise<void> {
   const request = await client.get<RequestAnswer>(`/api/requests/${encodeURIComponent(id)}`)
   tellAsked(request)
-  const { state, outcome, hold } = request
-  say(
-    state === 'pending'
-      ? `It waits${whoAnswers(request)}.`
-      : `It was ${plain(outcome?.startsWith(state) ? outcome : `${state}${outcome === null ? '' : `: ${outcome}`}`)}.`,
-  )
+  const { state, hold } = request
+  say(state === 'pending' ? `It waits${whoAnswers(request)}.` : `It ${plain(endOf(request))}.`)
   if (hold === null || state !== 'approved') return
   if (hold.unused !== null) say(`It did not run: ${plain(hold.unused)}.`)
   else say(hold.released_at_ms === null ? 'It has not gone on yet.' : `It went on at ${instant(hold.released_at_ms)}.`)

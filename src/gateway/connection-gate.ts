@@ -5,7 +5,7 @@ import { Permit } from '../policy/permit.ts'
 import type { ActionFacts, Input, MaskRule } from '../policy/points.ts'
 import type { PackedMember } from '../recording/events.ts'
 import type { Holds } from './holds/holds.ts'
-import { exhibit } from './holds/shown.ts'
+import { exhibit, reasonLines } from './holds/shown.ts'
 import type { LiveSession } from './live-session.ts'
 import type { Forwarding, Gate, Verdict, Waits } from './protocol.ts'
 
@@ -140,7 +140,8 @@ export class ConnectionGate implements Gate {
       return cannot('asks different people at once: send them one by one')
     const full = this.#ports.holds.whyNot(this.#session)
     if (full !== undefined) return cannot(`cannot wait now: ${full}`)
-    const seen = exhibit(waits, this.#session.settings.level === 'full' ? record.text : null)
+    const why = new Set(asked.flatMap(each => reasonLines(each.decision)))
+    const seen = exhibit(waits, this.#session.settings.level === 'full' ? record.text : null, [...why])
     const { subject, resource, role } = this.#session.about
     const held = { subject, resource, role, actions: asked.map(each => each.action) }
     if (seen === undefined || canonical(held as unknown as Json).length > mostHeld)

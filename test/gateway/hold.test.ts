@@ -40,7 +40,20 @@ describe('a statement for which policy asks', () => {
     expect(request).toMatchObject({
       kind: 'hold',
       reason: 'delete on public.orders',
-      hold: { text: noWhere, shown: [{ label: 'Writes', lines: ['public.orders'] }] },
+      hold: {
+        text: noWhere,
+        shown: [
+          {
+            label: 'Why it waits',
+            lines: [
+              expect.stringMatching(
+                /^this delete has no WHERE .* \(action\.production-every-row, action\/production\.rego:\d+@/,
+              ),
+            ],
+          },
+          { label: 'Writes', lines: ['public.orders'] },
+        ],
+      },
     })
     await expect.poll(() => notices.join('\n')).toContain(`http://sallyport.test/requests/${request.id}`)
     expect(notices.join('\n')).toMatch(/action\.production-every-row, action\/production\.rego:\d+@/)

@@ -1,4 +1,5 @@
 import { detect } from '../../masking/detectors.ts'
+import type { Decision } from '../../policy/decision.ts'
 import type { Shown, Waits } from '../protocol.ts'
 
 /** More than this an approver does not read, and what nobody read is not approved. */
@@ -13,12 +14,13 @@ export interface Exhibit {
   readonly shown: readonly Shown[]
 }
 
-/** @returns undefined for what is too long to be read whole. */
-export function exhibit(waits: Waits, text: string | null): Exhibit | undefined {
+/** `why`: what policy says. @returns undefined for what is too long to be read whole. */
+export function exhibit(waits: Waits, text: string | null, why: readonly string[] = []): Exhibit | undefined {
   if (text !== null && text.length > 2 * mostText) return undefined // before it is looked through
   const shownText = text === null ? null : harmless(text)
   if (shownText !== null && shownText.length > mostText) return undefined
-  const parts = waits.shown()
+  const reasons = why.length === 0 ? [] : [{ label: 'Why it waits', lines: why }]
+  const parts: readonly Shown[] = [...reasons, ...waits.shown()]
   if (parts.length > most.parts || parts.some(isCut)) return undefined
   let room = most.all
   return {
@@ -35,6 +37,11 @@ export function exhibit(waits: Waits, text: string | null): Exhibit | undefined 
       return { label: cut(oneLine(label), most.label), lines: shown, ...(left > 0 ? { more: left } : {}) }
     }),
   }
+}
+
+/** What policy says of it, and where that stands. */
+export function reasonLines({ reasons }: Pick<Decision<'action'>, 'reasons'>): string[] {
+  return reasons.map(({ message, rule, at }) => `${message} (${at === undefined ? rule : `${rule}, ${at}`})`)
 }
 
 /** Whether something is missing of what must be shown whole. */

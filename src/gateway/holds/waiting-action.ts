@@ -5,6 +5,7 @@ import type { Decision } from '../../policy/decision.ts'
 import type { ApprovalTerms, VoteFacts } from '../../policy/points.ts'
 import type { LiveSession } from '../live-session.ts'
 import type { Hold, Verdict } from '../protocol.ts'
+import { reasonLines } from './shown.ts'
 
 type Votes = readonly Static<typeof VoteFacts>[]
 
@@ -83,8 +84,7 @@ export class WaitingAction implements Hold {
 
   /** It is written down: approvers can see it. */
   placed(): void {
-    const { reasons } = this.#gate.decision
-    for (const { message, rule, at } of reasons) this.#say(`${message} (${at === undefined ? rule : `${rule}, ${at}`})`)
+    for (const line of reasonLines(this.#gate.decision)) this.#say(line)
     this.#say(`waits for an approval${whoAnswers(this.#gate.terms)}: ${this.#store.origin}/requests/${this.id}`)
   }
 

@@ -41,11 +41,13 @@ function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload
             <Text style={{ whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}>{request.reason}</Text>
           </Row>
           {hold !== null && <Held hold={hold} />}
-          <Row label="For how long">
-            {hold === null
-              ? `${duration(request.duration_s)}, from the moment of approval`
-              : 'Once, while its client waits'}
-          </Row>
+          {(hold === null || request.state === 'pending') && (
+            <Row label="For how long">
+              {hold === null
+                ? `${duration(request.duration_s)}, from the moment of approval`
+                : 'Once, while its client waits'}
+            </Row>
+          )}
           {request.ticket_ref !== null && <Row label="Ticket">{request.ticket_ref}</Row>}
           <Row label="Asked">
             {fromNow(request.created_at_ms)}
@@ -78,7 +80,10 @@ function Detail({ request, me, reload }: { request: RequestEntry; me: Me; reload
             </Row>
           ))}
           {request.outcome !== null && request.state !== 'pending' && request.votes.length === 0 && (
-            <Row label="Outcome">{request.outcome}</Row>
+            <Row label="Outcome">
+              {capital(request.outcome)}
+              {request.ended_at_ms !== null && <Dimmed>{when(request.ended_at_ms)}</Dimmed>}
+            </Row>
           )}
           {hold !== null && request.state !== 'pending' && <Row label="What happened">{whatBecame(request)}</Row>}
         </Stack>
@@ -182,7 +187,7 @@ function Held({ hold }: { hold: NonNullable<RequestEntry['hold']> }) {
 }
 
 /** So many lines are read at once; the others are unfolded. */
-const short = 40
+const short = 20
 
 function Lines({ lines, more }: { lines: readonly string[]; more: number }) {
   const text = (some: readonly string[]) => some.map(line => visible(line, 65_536)).join('\n')
