@@ -264,4 +264,20 @@ test('a signature is verified with the keys of the resource, and with nobody els
     { kind: 'ssh', status: 'unknown', signer: null },
     { kind: 'ssh', status: 'verified', signer: expect.stringMatching(/^ada@example\.com ssh SHA256:/) },
   ])
+  // Whoever holds a key whose time is over writes any date they like into a commit.
+  const [principal, rest] = world.options.signers[0]!.split(/ (.*)/s) as [string, string]
+  const early = { GIT_COMMITTER_DATE: '2019-06-01T00:00:00Z', GIT_AUTHOR_DATE: '2019-06-01T00:00:00Z' }
+  git(world.clone, ['config', 'user.signingkey', key])
+  git(world.clone, ['commit', '-q', '--allow-empty', '-S', '-m', 'backdated'], { env: early })
+  const backdated = word(world.clone, ['rev-parse', 'HEAD'])
+  for (const [until, status] of [
+    ['20200101', 'unknown'],
+    ['202001010000Z', 'unknown'],
+    ['21000101', 'verified'],
+  ]) {
+    world.options.signers = [`${principal} valid-before="${until}" ${rest}`]
+    const { quarantine: held, facts: told } = await world.judged([world.update('refs/heads/main', backdated)])
+    await held.drop()
+    expect(told[0]!.commits[0]!.signature, until).toMatchObject({ status })
+  }
 })

@@ -14,6 +14,19 @@ export interface SignerKeys {
   readonly openpgp: readonly string[]
 }
 
+/**
+ * ssh-keygen(1), ALLOWED SIGNERS: its day, in the time of this machine where no Z follows. INVARIANT: a key whose time is over signs nothing
+ * that comes now: git compares with the date that stands in the commit, which whoever holds the key writes.
+ */
+function isOver(line: string, now = Date.now()): boolean {
+  const [, day, utc] = /[\s,]valid-before="?(\d{8}(?:\d{4}(?:\d{2})?)?)(Z?)"?/i.exec(line) ?? []
+  if (day === undefined) return false
+  const [, date, hour = '00', minute = '00', second = '00'] = /^(\d{8})(\d\d)?(\d\d)?(\d\d)?$/.exec(day)!
+  const iso = `${date!.replace(/(....)(..)(..)/, '$1-$2-$3')}T${hour}:${minute}:${second}${utc!.toUpperCase()}`
+  const ends = Date.parse(iso)
+  return Number.isNaN(ends) || ends <= now
+}
+
 /** Signatures that are looked at at the same time. */
 const atOnce = 4
 
@@ -30,7 +43,7 @@ export class Verifier implements Disposable {
   constructor(git: Git, folder: string, keys: SignerKeys, most: number) {
     this.#git = git
     this.#folder = join(folder, 'signers')
-    this.#keys = keys
+    this.#keys = { ...keys, allowed: keys.allowed.filter(line => !isOver(line)) }
     this.#left = most
   }
 
@@ -62,7 +75,7 @@ export class Verifier implements Disposable {
       const { cut, ...ended } = await this.#git.try(args, extra)
       return { ...ended, ended: cut === undefined ? undefined : 'timeout' }
     })
-    // Of a key that has expired since nobody can say when it was used.
+    // Of a key that has expired since nobody can say when it was used: `EXPKEYSIG` is gpg's word for it.
     const stranger = /No principal matched|NO_PUBKEY|EXPKEYSIG/.test(run.stderr)
     const status = signer !== undefined ? 'verified' : stranger ? 'unknown' : 'bad'
     return { kind, status, signer: signer ?? null }
