@@ -8,7 +8,7 @@ import type { RequestRow } from './settle.ts'
 /**
  * What keeps this person from answering for what was asked, whatever policy says.
  * INVARIANT: nobody answers what they asked themselves, and nobody reviews what they did: not through another door, not
- * for a machine whose token they issued, and not by such a machine.
+ * for a machine whose token they issued, not by such a machine, and not with another account of their address.
  */
 export async function ownProblem(
   tx: Tx,
@@ -31,7 +31,8 @@ export async function problemWith(tx: Tx, q: Question, cast: Cast): Promise<Refu
   const { request, recorded } = q
   const own = await ownProblem(tx, approver, request, {
     own: 'nobody answers a request of their own, through whatever door',
-    machine: 'whoever issued the API token of a machine answers nothing that it asks, and it nothing that they ask',
+    machine:
+      'whoever issued the API token of a machine answers nothing that it asks, and it nothing that they ask; accounts of one address are one person',
     remedy: 'ask another approver',
   })
   if (own !== undefined) return own

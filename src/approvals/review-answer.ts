@@ -99,7 +99,8 @@ async function refusalOf(
 ): Promise<Refused | undefined> {
   const own = await ownProblem(tx, reviewer, request, {
     own: 'nobody reviews what they did themselves, through whatever door',
-    machine: 'whoever issued the API token of a machine reviews nothing that it did, and it nothing that they did',
+    machine:
+      'whoever issued the API token of a machine reviews nothing that it did, and it nothing that they did; accounts of one address are one person',
     remedy: `ask another of the reviewers: ${review.reviewers.join(', ')}`,
   })
   if (own !== undefined) return own

@@ -10,7 +10,7 @@ export interface RequestView {
   readonly kind: RequestKind
   /** What a vote on it must name. */
   readonly hash: string
-  /** The e-mail is shown, because two people may have one name; it is never matched. */
+  /** The e-mail is shown, because two people may have one name. */
   readonly subject: { readonly id: string; readonly name: string; readonly email: string | null }
   readonly on_behalf_of: string | null
   readonly resource: string

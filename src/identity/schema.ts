@@ -3,7 +3,7 @@ import { bytes } from '../db/columns.ts'
 
 const at = () => timestamp({ withTimezone: true })
 
-/** People and machines. The key of a person is (issuer, subject); e-mail and name are shown, never matched. */
+/** People and machines. The key of a person is (issuer, subject); e-mail and name find nobody. */
 export const subjects = pgTable(
   'subjects',
   {

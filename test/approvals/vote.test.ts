@@ -2,7 +2,7 @@ import { eq, sql } from 'drizzle-orm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Approvals } from '../../src/approvals/approvals.ts'
 import { grants, requests, votes } from '../../src/approvals/schema.ts'
-import { apiTokens } from '../../src/identity/schema.ts'
+import { apiTokens, subjects } from '../../src/identity/schema.ts'
 import { newId } from '../../src/ids.ts'
 import type { SubjectFacts } from '../../src/policy/points.ts'
 import { compileWith, createWorld, type Edit, granted, refused, type World } from './world.ts'
@@ -165,6 +165,30 @@ describe('one click', () => {
     const asked = granted(await world.ask({ ...machine, groups: ['engineers'] }, { role: 'writer' })).request
     expect(refused(await cast(asked.id, lead)).message).toContain('own')
     expect(granted(await cast(asked.id, dora)).state).toBe('approved')
+  })
+
+  test('AP6: two accounts of one address are one person: neither approves what the other asks, nor do they make two approvers', async () => {
+    const people = await Promise.all(
+      ['ann', 'ann-admin', 'bea', 'bea-admin'].map(name =>
+        world.person(name, ['engineers', 'dbas', 'security-admins']),
+      ),
+    )
+    const [ann, annAdmin, bea, beaAdmin] = people as [SubjectFacts, SubjectFacts, SubjectFacts, SubjectFacts]
+    const [first, second] = [
+      [ann, annAdmin],
+      [bea, beaAdmin],
+    ]
+    for (const [i, pair] of [first!, second!].entries())
+      for (const [n, { id }] of pair.entries())
+        await world.db
+          .update(subjects)
+          .set({ email: `${n ? 'p' : 'P'}${i}@example.test` })
+          .where(eq(subjects.id, id))
+    const request = granted(await world.ask(ann, { role: 'admin', duration_s: 600 })).request
+    expect(refused(await cast(request.id, annAdmin))).toMatchObject({ code: 'policy_denied', decision_id: null })
+    expect(granted(await cast(request.id, bea)).stage).toBe(1)
+    expect(refused(await cast(request.id, beaAdmin)).message).toContain('has answered this request already')
+    expect((await stateOf(request.id)).state).toBe('pending')
   })
 
   test('AP6: the database itself refuses a vote by the requester', async () => {
