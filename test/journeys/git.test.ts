@@ -27,7 +27,10 @@ esac
 beforeAll(async () => {
   world = await createGitWorld(
     folder => [
-      { name: 'forge', options: `repositories:\n  team/app: { path: ${folder}/app.git, also: [old/app] }\n` },
+      {
+        name: 'forge',
+        options: `repositories:\n  team/app: { path: ${folder}/app.git, also: [old/app] }\n  team/new: { path: ${folder}/sha256.git }\n`,
+      },
       {
         name: 'gitolite',
         options:
@@ -337,6 +340,26 @@ describe('pushing', () => {
   })
 })
 
+test('a repository of SHA-256 takes 500 refs in one push, all but the one that policy refuses', async () => {
+  const [there, work, again] = [join(world.folder, 'sha256.git'), place(), place()]
+  for (const args of [['--bare', there], [work]])
+    await direct(world.folder, 'init', '--quiet', '--object-format=sha256', ...args)
+  const git = await world.git('forge', 'writer')
+  const first = await commit(work, 'README', 'one\n')
+  const own = 'commit refs/heads/many/own\ncommitter Ada <ada@example.test> 1 +0000\ndata 3\nown\n'
+  await run(['git', 'fast-import', '--quiet'], work, env(), `${own}from ${first}\n`)
+  const many = Array.from({ length: 499 }, (_, i) => `create refs/heads/many/${i} ${first}\n`)
+  await run(['git', 'update-ref', '--stdin'], work, env(), many.join(''))
+  const pushed = await git(work, 'push', 'forge:team/new', 'refs/heads/many/*:refs/heads/many/*', 'HEAD:refs/tags/v1')
+  expect(pushed.code, pushed.stderr).toBe(1)
+  expect(pushed.stderr).toMatch(/\[remote rejected\] HEAD -> v1 \(refused by policy: 1 commits for refs\/tags\/v1/)
+  expect((await direct(there, 'for-each-ref', '--format=%(refname)')).split('\n')).toHaveLength(500)
+  const names = ['rev-parse', 'refs/heads/many/own', 'refs/heads/many/498']
+  expect(await direct(there, ...names)).toBe(await direct(work, ...names))
+  ok(await git(world.folder, 'clone', '--quiet', '--branch', 'many/own', 'forge:team/new', again))
+  expect(await direct(again, 'rev-parse', 'HEAD~1')).toBe(first)
+}, 60_000)
+
 describe('GI10: what judges a push fails while it lies in quarantine', () => {
   const left = () => readdirSync(join(world.world.folder, 'handlers/git/quarantine'))
 
@@ -382,6 +405,9 @@ describe('GI10: what judges a push fails while it lies in quarantine', () => {
       return (await here('push', 'origin', `HEAD:refs/heads/back-${made}`)).code
     }
     await expect.poll(again, { timeout: 20_000 }).toBe(0)
+    const waited = async () =>
+      (await listRequests(world.world.db, { limit: 20 })).find(each => each.reason.includes('offline'))?.state
+    await expect.poll(waited, { timeout: 10_000 }).toBe('cancelled')
   })
 })
 
