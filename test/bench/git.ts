@@ -1,6 +1,7 @@
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { createWriteStream, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { forgeEntry, type GitWay, gatewayWay, straight } from './git/ways.ts'
@@ -9,8 +10,8 @@ import { rssMiB } from './live/memory.ts'
 import { System } from './live/system.ts'
 
 /**
- * `npm run bench -- git [--mib N] [--push N] [--large N] [--rounds N] [--small N]`: the real git straight to a real sshd and
- * through Sallyport, every ref update known and judged before the server sees it. The ways take turns, and each figure is the
+ * `npm run bench -- git [--mib N] [--push N] [--large N] [--rounds N] [--small N] [--clients N]`: the real git straight to a
+ * real sshd and through Sallyport, every ref update known and judged before the server sees it. The ways take turns, and each figure is the
  * median over its pairs. One JSON line a figure.
  */
 const given = (name: string, otherwise: number) => {
@@ -23,18 +24,25 @@ const settings = {
   large: given('large', 1024),
   rounds: given('rounds', 3),
   small: given('small', 9),
+  clients: given('clients', 8),
 }
+/** What each of the clients at once pushes. */
+const pushes = 4
 const budget = { clone: 0.6, push: 0.4, small_ms: 300, memory_MiB: 64 }
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-bench-git-'))
 const repositories = join(folder, 'repositories')
 const work = join(folder, 'work')
 
-function git(cwd: string, args: readonly string[], env: Record<string, string> = {}, input?: Buffer): string {
-  const { status, stdout, stderr } = spawnSync('git', [...args], {
+/** Not one after the other with all else that goes on in this process, as `spawnSync` would: people's groups are asked for here. */
+async function git(
+  cwd: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+  input?: Buffer,
+): Promise<string> {
+  const child = spawn('git', [...args], {
     cwd,
-    maxBuffer: 1 << 30,
-    ...(input && { input }),
     env: {
       PATH: process.env['PATH'],
       HOME: folder,
@@ -47,19 +55,24 @@ function git(cwd: string, args: readonly string[], env: Record<string, string> =
       ...env,
     },
   })
-  if (status !== 0) throw new Error(`git ${args.join(' ')}: ${String(stderr)}`)
-  return stdout.toString().trim()
+  child.stdin.on('error', () => {}).end(input)
+  let [out, errors] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', text => (out += text))
+  child.stderr.setEncoding('utf8').on('data', text => (errors += text))
+  const [status] = await once(child, 'close')
+  if (status !== 0) throw new Error(`git ${args.join(' ')}: ${errors}`)
+  return out.trim()
 }
 
-const timed = (run: () => void): number => {
+const timed = async (run: () => Promise<unknown>): Promise<number> => {
   const started = performance.now()
-  run()
+  await run()
   return (performance.now() - started) / 1000
 }
 
 /** Many commits of many files, half of the bytes in each of two branches; nothing in it can be made smaller. */
-function makeLarge(path: string, mib: number): void {
-  git(folder, ['init', '-q', '--bare', '-b', 'main', path])
+async function makeLarge(path: string, mib: number): Promise<void> {
+  await git(folder, ['init', '-q', '--bare', '-b', 'main', path])
   const bytes = 32 << 10
   const half = Math.ceil((mib * (1 << 20)) / bytes / 2)
   const chunks: Buffer[] = []
@@ -67,7 +80,7 @@ function makeLarge(path: string, mib: number): void {
     const head = `commit refs/heads/${i < half ? 'main' : 'more'}\ncommitter b <b@example.test> ${1_700_000_000 + i} +0000\ndata 1\nx\n${i === half ? 'from refs/heads/main\n' : ''}M 100644 inline d${i % 100}/f${i}\ndata ${bytes}\n`
     chunks.push(Buffer.from(head), randomBytes(bytes), Buffer.from('\n'))
   }
-  git(path, ['fast-import', '--quiet'], {}, Buffer.concat(chunks))
+  await git(path, ['fast-import', '--quiet'], {}, Buffer.concat(chunks))
 }
 
 const system = await System.start({ shopConnections: 20 })
@@ -79,9 +92,9 @@ try {
     'cores',
   )
   mkdirSync(repositories)
-  makeLarge(join(repositories, 'large.git'), settings.mib)
-  git(folder, ['init', '-q', '--bare', '-b', 'main', join(repositories, 'app.git')])
-  git(repositories, ['--git-dir=app.git', 'config', 'uploadpack.allowFilter', 'true'])
+  await makeLarge(join(repositories, 'large.git'), settings.mib)
+  await git(folder, ['init', '-q', '--bare', '-b', 'main', join(repositories, 'app.git')])
+  await git(repositories, ['--git-dir=app.git', 'config', 'uploadpack.allowFilter', 'true'])
   const starter = system.policy('resources/data.yaml')
   await system.activated(
     system.commit({
@@ -101,27 +114,27 @@ try {
   const [worker] = await system.workers()
 
   const direct = ways[0]!
-  git(folder, ['init', '-q', '-b', 'main', work])
-  git(work, ['commit', '-q', '--allow-empty', '-m', 'first'])
-  git(work, ['push', '-q', direct.url('app'), 'main'], sshOf(direct))
+  await git(folder, ['init', '-q', '-b', 'main', work])
+  await git(work, ['commit', '-q', '--allow-empty', '-m', 'first'])
+  await git(work, ['push', '-q', direct.url('app'), 'main'], sshOf(direct))
 
-  ratio('clone', settings.mib, budget.clone, (way, turn) => {
+  await ratio('clone', settings.mib, budget.clone, async (way, turn) => {
     const place = join(folder, `clone-${turn}`)
-    const took = timed(() => git(folder, ['clone', '-q', '--bare', way.url('large'), place], sshOf(way)))
+    const took = await timed(() => git(folder, ['clone', '-q', '--bare', way.url('large'), place], sshOf(way)))
     rmSync(place, { recursive: true })
     return took
   })
-  ratio('fetch of the other half', settings.mib / 2, budget.clone, (way, turn) => {
+  await ratio('fetch of the other half', settings.mib / 2, budget.clone, async (way, turn) => {
     const place = join(folder, `fetch-${turn}`)
     const local = `file://${join(repositories, 'large.git')}`
-    git(folder, ['clone', '-q', '--bare', '--single-branch', '-b', 'main', local, place])
-    const took = timed(() => git(place, ['fetch', '-q', way.url('large'), 'more:more'], sshOf(way)))
+    await git(folder, ['clone', '-q', '--bare', '--single-branch', '-b', 'main', local, place])
+    const took = await timed(() => git(place, ['fetch', '-q', way.url('large'), 'more:more'], sshOf(way)))
     rmSync(place, { recursive: true })
     return took
   })
-  ratio('push', settings.push, budget.push, (way, turn) => {
-    const id = commitOf(settings.push, `push-${turn}`)
-    return timed(() => git(work, ['push', '-q', way.url('app'), `${id}:refs/heads/push-${turn}`], sshOf(way)))
+  await ratio('push', settings.push, budget.push, async (way, turn) => {
+    const id = await commitOf(settings.push, `push-${turn}`)
+    return timed(() => pushed(way, `${id}:refs/heads/push-${turn}`))
   })
 
   const small = ways.map(() => [] as number[])
@@ -129,9 +142,10 @@ try {
     for (const [i, way] of ways.entries()) {
       const ref = `refs/heads/${way.name}`
       writeFileSync(join(work, 'small'), `${way.name} ${n}\n`.repeat(20))
-      git(work, ['add', 'small'])
-      git(work, ['commit', '-q', '-m', `small ${n}`])
-      small[i]!.push(timed(() => git(work, ['push', '-q', way.url('app'), `HEAD:${ref}`], sshOf(way))) * 1000)
+      await git(work, ['add', 'small'])
+      await git(work, ['commit', '-q', '-m', `small ${n}`])
+      const took = await timed(() => pushed(way, `HEAD:${ref}`))
+      small[i]!.push(took * 1000)
     }
   for (const [i, way] of ways.entries()) figure('git', `a small push, ${way.name}`, median(small[i]!), 'ms')
   figure('git', 'a small push: what Sallyport adds', median(small[1]!.map((took, i) => took - small[0]![i]!)), 'ms', {
@@ -139,34 +153,59 @@ try {
   })
 
   if (settings.large > 0) {
-    const id = commitOf(settings.large, 'large')
+    const id = await commitOf(settings.large, 'large')
+    const grown = growth()
+    await pushed(ways[1]!, `${id}:refs/heads/large`)
+    figure('git', `memory of the gateway grows in a push of ${settings.large} MiB`, grown(), 'MiB', {
+      most: budget.memory_MiB,
+    })
+  }
+
+  if (settings.clients > 0) {
+    const rates = ways.map(() => [] as number[])
+    const grown = growth()
+    for (let round = 0; round < settings.rounds; round++)
+      for (const [i, way] of ways.entries()) {
+        const chains: string[][] = []
+        for (let n = 0; n < settings.clients; n++) chains.push(await chainOf(pushes, `${way.name} ${round} ${n}`))
+        const all = () =>
+          Promise.all(
+            chains.map(async (ids, n) => {
+              for (const id of ids) await pushed(way, `${id}:refs/heads/${way.name}-${round}-${n}`)
+            }),
+          )
+        rates[i]!.push((settings.clients * pushes) / (await timed(all)))
+      }
+    const what = `${settings.clients} clients pushing at once`
+    for (const [i, way] of ways.entries()) figure('git', `${way.name}, ${what}`, median(rates[i]!), 'pushes/s')
+    figure('git', `sallyport / direct, ${what}`, median(rates[1]!.map((rate, i) => rate / rates[0]![i]!)), 'x')
+    figure('git', `memory of the gateway grows with ${what}`, grown(), 'MiB', { most: budget.memory_MiB })
+  }
+
+  /** Watches the gateway's memory from now on. @returns what gives the most that it has grown by, in MiB, and stops. */
+  function growth(): () => number {
     const before = rssMiB(worker!.pid)
     let most = before
     const watch = setInterval(() => {
       most = Math.max(most, rssMiB(worker!.pid))
     }, 100)
-    await import('node:timers/promises').then(({ setTimeout: sleep }) => sleep(0))
-    const { spawn } = await import('node:child_process')
-    const way = ways[1]!
-    const child = spawn('git', ['push', '-q', way.url('app'), `${id}:refs/heads/large`], {
-      cwd: work,
-      env: { PATH: process.env['PATH'], HOME: folder, ...sshOf(way) },
-      stdio: 'inherit',
-    })
-    const code = await new Promise(resolve => child.once('close', resolve))
-    clearInterval(watch)
-    if (code !== 0) throw new Error(`the large push ended with ${String(code)}`)
-    figure('git', `memory of the gateway grows in a push of ${settings.large} MiB`, most - before, 'MiB', {
-      most: budget.memory_MiB,
-    })
+    return () => {
+      clearInterval(watch)
+      return most - before
+    }
   }
 
-  function ratio(what: string, mib: number, least: number, run: (way: GitWay, turn: string) => number): void {
+  async function ratio(
+    what: string,
+    mib: number,
+    least: number,
+    run: (way: GitWay, turn: string) => Promise<number>,
+  ): Promise<void> {
     const took = ways.map(() => [] as number[])
     for (let round = 0; round < settings.rounds; round++)
       for (let n = 0; n < ways.length; n++) {
         const i = (round + n) % ways.length
-        took[i]!.push(run(ways[i]!, `${round}-${i}`))
+        took[i]!.push(await run(ways[i]!, `${round}-${i}`))
       }
     for (const [i, way] of ways.entries())
       figure('git', `${way.name}, ${mib} MiB, ${what}`, mib / median(took[i]!), 'MiB/s')
@@ -182,12 +221,33 @@ function sshOf(way: GitWay): Record<string, string> {
   return { GIT_SSH_COMMAND: way.ssh, GIT_SSH_VARIANT: 'ssh' }
 }
 
+function pushed(way: GitWay, refspec: string): Promise<string> {
+  return git(work, ['push', '-q', way.url('app'), refspec], sshOf(way))
+}
+
+/** Small commits, each upon the one before it. */
+async function chainOf(length: number, name: string): Promise<string[]> {
+  const ids: string[] = []
+  for (let n = 0; n < length; n++) {
+    const text = Buffer.from(`${name} ${n}\n`.repeat(20))
+    ids.push(await commitTree(await git(work, ['hash-object', '-w', '--stdin'], {}, text), `${name} ${n}`, ids.at(-1)))
+  }
+  return ids
+}
+
 /** A commit with one new file of so many MiB that cannot be made smaller. */
-function commitOf(mib: number, name: string): string {
+async function commitOf(mib: number, name: string): Promise<string> {
   const file = join(folder, 'bytes')
-  spawnSync('sh', ['-c', `head -c ${mib}M /dev/urandom > '${file}'`])
-  const blob = git(work, ['hash-object', '-w', file])
+  const out = createWriteStream(file)
+  for (let i = 0; i < mib; i++) if (!out.write(randomBytes(1 << 20))) await once(out, 'drain')
+  out.end()
+  await once(out, 'close')
+  const blob = await git(work, ['hash-object', '-w', file])
   rmSync(file)
-  const tree = git(work, ['mktree'], {}, Buffer.from(`100644 blob ${blob}\t${name}\n`))
-  return git(work, ['commit-tree', '-p', 'main', '-m', name, tree])
+  return commitTree(blob, name)
+}
+
+async function commitTree(blob: string, name: string, parent = 'main'): Promise<string> {
+  const tree = await git(work, ['mktree'], {}, Buffer.from(`100644 blob ${blob}\t${name}\n`))
+  return git(work, ['commit-tree', '-p', parent, '-m', name, tree])
 }
