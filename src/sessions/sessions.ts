@@ -6,8 +6,8 @@ import { type Refused, refuse } from '../approvals/refusal.ts'
 import type { Tx } from '../db/database.ts'
 import type { Permit } from '../policy/permit.ts'
 import type { SubjectFacts } from '../policy/points.ts'
+import { Together } from '../together.ts'
 import { type ConnectionClose, closeConnections, endSessions, type SessionEnd } from './end.ts'
-import { Grouped } from './grouped.ts'
 import { liveMark, type Redecided, redecideLive, withoutGrant } from './live.ts'
 import type { EndCode, EndedSession, SessionGround, SessionPorts } from './ports.ts'
 import { type OpenedConnection, type Presented, present } from './present.ts'
@@ -25,16 +25,20 @@ import {
 /** The `admin` call that lets somebody else than its holder end a session. */
 export const endCall = 'sessions.end'
 
+const oneTransaction = { most: 100, again: 'each' } as const
+
 export class Sessions {
   readonly #ground: SessionGround
   readonly #ports: SessionPorts
   /** Session → what its last logged live decision stood on. */
   readonly #logged = new Map<string, string>()
-  readonly #ends = new Grouped<SessionEnd, EndedSession | undefined>(ends =>
-    this.#act(async tx => endSessions(this.#ground.audit, tx, ends, await clock(tx))),
+  readonly #ends = new Together<SessionEnd, EndedSession | undefined>(
+    ends => this.#act(async tx => endSessions(this.#ground.audit, tx, ends, await clock(tx))),
+    oneTransaction,
   )
-  readonly #closes = new Grouped<ConnectionClose, boolean>(closes =>
-    this.#act(async tx => closeConnections(this.#ground.audit, tx, closes, await clock(tx))),
+  readonly #closes = new Together<ConnectionClose, boolean>(
+    closes => this.#act(async tx => closeConnections(this.#ground.audit, tx, closes, await clock(tx))),
+    oneTransaction,
   )
 
   constructor(ground: SessionGround, ports: SessionPorts = {}) {
@@ -66,12 +70,12 @@ export class Sessions {
 
   /** @returns false when it was closed before. Those that come together are one transaction. */
   closeConnection(connection_id: string, reason: string): Promise<boolean> {
-    return this.#closes.add({ id: connection_id, reason })
+    return this.#closes.ask({ id: connection_id, reason })
   }
 
   /** Idempotent: undefined when it had ended before. Those that come together are one transaction. */
   async end(session_id: string, code: EndCode, reason: string, by?: string): Promise<EndedSession | undefined> {
-    return this.#told(await this.#ends.add({ id: session_id, code, reason, by }))
+    return this.#told(await this.#ends.ask({ id: session_id, code, reason, by }))
   }
 
   /** A person ends a session: their own, or with the Permit of `admin` for `sessions.end` anybody's. */

@@ -3,7 +3,6 @@ import { expect, test } from 'vitest'
 import { Git } from '../../../src/protocols/git/mirror/git.ts'
 import { History } from '../../../src/protocols/git/mirror/history.ts'
 import { mirrorLimits } from '../../../src/protocols/git/mirror/limits.ts'
-import { Together } from '../../../src/protocols/git/mirror/together.ts'
 import { git, MirrorWorld } from './mirror-kit.ts'
 
 /** Repeatable: the same numbers in each run. */
@@ -69,20 +68,4 @@ test.each([
     if (nearest.length === 0) expect(base).toBeNull()
     else expect(nearest, `${from} ${to}`).toContain(base)
   }
-})
-
-test('a question that fails takes no other with it, and what comes while one is asked is asked together', async () => {
-  const asked: number[][] = []
-  const together = new Together<number, number>(
-    async all => {
-      asked.push([...all])
-      if (all.includes(3)) throw new Error('no three')
-      return all.map(n => n * 2)
-    },
-    { most: 8 },
-  )
-  const answers = await Promise.allSettled([1, 2, 3, 4, 5].map(n => together.ask(n)))
-  expect(answers.map(each => (each.status === 'fulfilled' ? each.value : null))).toEqual([2, 4, null, 8, 10])
-  expect(asked[0]).toEqual([1, 2, 3, 4, 5])
-  expect(await together.ask(6)).toBe(12)
 })

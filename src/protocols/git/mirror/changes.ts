@@ -1,3 +1,4 @@
+import type { Bounds } from '../../../together.ts'
 import { factBounds, type PathFacts, type SecretFinding } from '../facts.ts'
 import { PushFault } from '../push.ts'
 import { type FetchFiles, Files } from './files.ts'
@@ -28,13 +29,11 @@ export class Changes {
 
   constructor(
     questions: Questions,
-    how: {
+    how: Bounds & {
       readonly files: FetchFiles
       readonly limits: MirrorLimits
       /** For secrets. */
       readonly looks: boolean
-      readonly most: number
-      readonly signal: AbortSignal | undefined
     },
   ) {
     this.#questions = questions

@@ -1,7 +1,7 @@
+import { type Bounds, Together } from '../../../together.ts'
 import { Unreadable } from './git.ts'
 import type { Changed } from './paths.ts'
 import type { Questions } from './questions.ts'
-import { Together } from './together.ts'
 
 /** Files of before that are fetched for one update. */
 const mostFiles = 2_000
@@ -19,11 +19,7 @@ export class Files {
   /** Answers of the target that had no files. */
   #denials = 0
 
-  constructor(
-    questions: Questions,
-    fetch: FetchFiles,
-    how: { readonly most: number; readonly signal: AbortSignal | undefined },
-  ) {
+  constructor(questions: Questions, fetch: FetchFiles, how: Bounds) {
     this.#questions = questions
     this.#fetch = fetch
     this.#missing = new Together(all => this.#bring(all), how)

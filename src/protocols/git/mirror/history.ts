@@ -1,5 +1,5 @@
+import { Together } from '../../../together.ts'
 import { type Git, Unreadable } from './git.ts'
-import { Together } from './together.ts'
 
 const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
 /** Commits that are held of one walk. */
@@ -89,7 +89,7 @@ export class History {
   private constructor(git: Git, most: number) {
     this.#git = git
     this.#most = most
-    this.#bases = new Together(all => this.#base(all), { most: 256, signal: git.place.signal })
+    this.#bases = new Together(all => this.#base(all), { most: 256, again: 'halves', signal: git.place.signal })
   }
 
   /** One walk for all steps from one commit where there are several, and one for all the others. */

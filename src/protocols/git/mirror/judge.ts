@@ -1,3 +1,4 @@
+import { Together } from '../../../together.ts'
 import { factBounds, type UpdateFacts } from '../facts.ts'
 import { PushFault, type RefUpdate } from '../push.ts'
 import { Changes } from './changes.ts'
@@ -11,7 +12,6 @@ import { Questions } from './questions.ts'
 import { scanText } from './secrets.ts'
 import type { Verifier } from './signatures.ts'
 import { cutOf, Telling, told } from './telling.ts'
-import { Together } from './together.ts'
 
 export interface JudgeOptions {
   /** Mirror and quarantine together. */
@@ -72,7 +72,7 @@ export class Judge {
 
   constructor(options: JudgeOptions) {
     const { git } = options
-    const how = { most: atOnce, signal: git.place.signal }
+    const how = { most: atOnce, again: 'halves', signal: git.place.signal } as const
     this.#options = options
     this.#git = git
     this.#questions = new Questions(git)

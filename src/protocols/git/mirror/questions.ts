@@ -1,8 +1,8 @@
+import { Together } from '../../../together.ts'
 import { PushFault } from '../push.ts'
 import { type Git, Unreadable, whyGit } from './git.ts'
 import { type Described, describe, readObjects } from './objects.ts'
 import { type Numbers, type PathsOf, readNumbers, readRaw } from './paths.ts'
-import { Together } from './together.ts'
 
 /** Bytes of paths that differ, of one run and of all that is held at once. */
 export const diffBytes = 64 << 20
@@ -31,7 +31,7 @@ export class Questions {
 
   constructor(git: Git) {
     this.#git = git
-    const of = (most: number) => ({ most, signal: git.place.signal })
+    const of = (most: number) => ({ most, again: 'halves', signal: git.place.signal }) as const
     this.#known = new Together(all => this.#describe(all), of(256))
     this.#peeled = new Together(all => this.#peel(all), of(10_000))
     this.#objects = new Together(all => this.#read(all), of(256))

@@ -1,10 +1,10 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { detect } from '../../../masking/detectors.ts'
+import { Together } from '../../../together.ts'
 import type { SecretFinding } from '../facts.ts'
 import type { MirrorLimits } from './limits.ts'
 import type { PathsOf } from './paths.ts'
 import type { Questions } from './questions.ts'
-import { Together } from './together.ts'
 
 /** What opens doors. That an address or a number of a person stands in a file is no secret of the repository. */
 const secrets: ReadonlySet<string> = new Set(['private_key', 'access_key', 'token'])
@@ -48,7 +48,7 @@ export class Scanner {
   constructor(questions: Questions, limits: MirrorLimits, signal: AbortSignal | undefined) {
     this.#questions = questions
     this.#limits = limits
-    this.#looks = new Together(all => this.#look(all), { most: 1_000, signal })
+    this.#looks = new Together(all => this.#look(all), { most: 1_000, again: 'halves', signal })
   }
 
   async scan(commits: readonly PathsOf[]): Promise<Scanned> {
