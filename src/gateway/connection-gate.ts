@@ -4,6 +4,7 @@ import type { Engine } from '../policy/engine.ts'
 import { Permit } from '../policy/permit.ts'
 import type { ActionFacts, Input, MaskRule } from '../policy/points.ts'
 import type { PackedMember } from '../recording/events.ts'
+import { allowedWords, cannotWait, denialWords, whyDenied } from './denial-words.ts'
 import type { Holds } from './holds/holds.ts'
 import { exhibit, reasonLines } from './holds/shown.ts'
 import type { LiveSession } from './live-session.ts'
@@ -38,8 +39,6 @@ interface Remembered {
 }
 
 type Refit = Parameters<Gate['onRules']>[0]
-
-const allowedMessages = { message: '', detail: '', remedy: '' } as const
 
 /** The gate of one connection: decide → record → forward. */
 export class ConnectionGate implements Gate {
@@ -99,7 +98,7 @@ export class ConnectionGate implements Gate {
     }
     if (asked.length > 0) return this.#ask(asked, actions, record, waits)
     this.#statement('allow', last, actions, record)
-    return { allowed: true, decision: last, ...allowedMessages }
+    return { allowed: true, decision: last, ...allowedWords }
   }
 
   #deny(
@@ -122,14 +121,14 @@ export class ConnectionGate implements Gate {
     const [{ decision }] = asked as [Asked]
     if (waits?.prepares) {
       this.#statement('allow', decision, actions, record)
-      return { allowed: true, decision, ...allowedMessages }
+      return { allowed: true, decision, ...allowedWords }
     }
     const before = waits?.under && this.#released.get(waits.under)
     if (before !== undefined && before.actions === textOf(actions)) {
       const { decision: last, allowed } = this.#again(actions, before.request, before.votes)
       if (!allowed) return this.#deny(last, actions, record)
       this.#statement('allow', last, actions, record, before.request)
-      return { allowed: true, decision: last, ...allowedMessages }
+      return { allowed: true, decision: last, ...allowedWords }
     }
     const cannot = (why: string) => this.#deny(decision, actions, record, cannotWait(decision, why))
     if (waits === undefined) return cannot('cannot wait for one')
@@ -157,7 +156,7 @@ export class ConnectionGate implements Gate {
         voted: (request, words) => this.record('approval', { hold: request, words }),
         allow: (request, votes, last) => {
           this.#statement('allow', last, actions, record, request)
-          const verdict = { allowed: true, decision: last, ...allowedMessages }
+          const verdict = { allowed: true, decision: last, ...allowedWords }
           this.#released.set(verdict, { request, votes: [...votes], actions: textOf(actions) })
           return verdict
         },
@@ -302,33 +301,3 @@ export class ConnectionGate implements Gate {
 const mostHeld = 256 * 1024
 
 const textOf = (actions: readonly ActionFacts[]): string => canonical(actions as unknown as Json)
-
-/** Policy asks for an approval, and this is not how it can be given. */
-function cannotWait(decision: Decision, why: string): Pick<Verdict, 'message' | 'detail' | 'remedy'> {
-  const { detail, message } = denialWords(decision)
-  const asked = message.replace('refused by policy: ', '')
-  return {
-    message: `policy asks for an approval of this, which ${why}: ${asked}`,
-    detail,
-    remedy: 'ask for a role that may do this, or ask the owners of the policy',
-  }
-}
-
-/** Who looks at the recording reads the rule and its place there, and needs no decision log for it. */
-function whyDenied({ reasons }: Decision): { readonly rule?: string; readonly message?: string } {
-  if (reasons.length === 0) return {}
-  const rules = reasons.map(({ rule, at }) => (at === undefined ? rule : `${rule} (${at})`))
-  return { rule: [...new Set(rules)].join(', '), message: reasons.map(each => each.message).join('; ') }
-}
-
-/** What a person reads: what was refused, by which rule at which place, and what to do. */
-function denialWords(decision: Decision): Pick<Verdict, 'message' | 'detail' | 'remedy'> {
-  const message = decision.reasons.map(r => r.message).join('; ') || 'policy refused this'
-  const rules = decision.reasons.map(r => `rule ${r.rule}${r.at === undefined ? '' : ` (${r.at})`}`)
-  const remedy = decision.reasons.find(r => r.remedy !== undefined)?.remedy
-  return {
-    message: `refused by policy: ${message}`,
-    detail: [...new Set(rules), `decision ${decision.id}`].join(', '),
-    remedy: remedy ?? 'ask for a role that may do this, or ask the owners of the policy',
-  }
-}

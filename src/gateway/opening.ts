@@ -12,10 +12,10 @@ import type { OpenedConnection } from '../sessions/present.ts'
 import { ConnectionGate } from './connection-gate.ts'
 import type { GatewayGround } from './ground.ts'
 import type { Holds } from './holds/holds.ts'
-import { extendLease } from './lease-end.ts'
+import { extendLease, mintLease } from './lease.ts'
 import { LiveSession } from './live-session.ts'
 import type { ModerationTerms } from './moderation/moderation.ts'
-import type { ListeningProtocol, Minted, Opened, PresentedTicket, Protocol, Refusal, Resource } from './protocol.ts'
+import type { ListeningProtocol, Opened, PresentedTicket, Protocol, Refusal, Resource } from './protocol.ts'
 import { GuardedTarget } from './target.ts'
 
 const log = logger('gateway')
@@ -104,7 +104,7 @@ export class Opening {
 
   /** The session in this process, with a recorder and a credential. */
   async #admit(wire: ListeningProtocol, presented: OpenedConnection): Promise<LiveSession | Refusal> {
-    const { session, subject, permit } = presented
+    const { session, subject } = presented
     const resource = this.#ground.resources.get(session.resource)
     if (resource === undefined) return plain(refuse('not_found', `policy no longer declares ${session.resource}`))
     const problems = this.#ground.registry.problems(resource)
@@ -182,7 +182,7 @@ export class Opening {
             'close its other connections',
           ),
         )
-      live.minted ??= await this.#mint(protocol, live, presented, permit)
+      live.minted ??= await mintLease(this.#ground, protocol, live, presented)
       await extendLease(this.#ground, live)
       if (live.isEnded) return live.refusal!
       return live
@@ -201,42 +201,6 @@ export class Opening {
     await this.#ground.decisionLog.insert(this.#ground.database.db, decision)
     if (!Permit.is(permit) || decision.result === null) return plain(refusedBy(decision))
     return { decision, result: decision.result as Result<P> }
-  }
-
-  /** Written down first, then made, then confirmed: a crash in between leaves a row that is reaped. */
-  async #mint(protocol: Protocol, live: LiveSession, presented: OpenedConnection, permit: Permit): Promise<Minted> {
-    const { leases, targets, process_id, registry } = this.#ground
-    const { session } = presented
-    const request = {
-      id: leases.newLeaseId(),
-      session_id: session.id,
-      role: session.role,
-      ends_at_ms: session.ends_at.getTime(),
-      max_connections: session.max_connections,
-    }
-    const wire = registry.wireOf(protocol)
-    const resource = registry.onTheWire(live.resource)
-    const plan = wire.lease.plan(resource, request)
-    await leases.plan({
-      id: request.id,
-      session_id: session.id,
-      process_id,
-      resource: live.resource.name,
-      protocol: protocol.name,
-      kind: plan.kind,
-      facts: plan.facts,
-    })
-    try {
-      const minted = await wire.lease.mint(permit, new GuardedTarget(resource, targets), request, plan)
-      if (await leases.minted(request.id)) {
-        live.lease = { permit, facts: plan.facts, until_ms: request.ends_at_ms }
-        return minted
-      }
-      throw new SallyportError('session_ended', 'the session ended while it was being opened')
-    } catch (error) {
-      await leases.release(request.id)
-      throw error
-    }
   }
 
   #connection(presented: OpenedConnection, live: LiveSession, client: Client): Opened {

@@ -2,16 +2,19 @@ import type { KeyObject } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { SecureContext } from 'node:tls'
 import type { TSchema } from 'typebox'
-import type { Decision } from '../policy/decision.ts'
 import type { Permit } from '../policy/permit.ts'
 import type { ActionFacts, MaskRule, ResourceFacts, SubjectFacts } from '../policy/points.ts'
 import type { PackedMember } from '../recording/events.ts'
 import type { Readings } from '../recording/reading.ts'
 import type { Secret } from '../secret.ts'
+import type { ClientCommand, IssuedTicket, Preparation, ProtocolCommand } from './client.ts'
 import type { CommandHandler, HandlerGround } from './commands.ts'
+import type { Verdict, Waits } from './verdict.ts'
 
 export type { Mark, Reading, ReadingPart, Readings, Tone } from '../recording/reading.ts'
+export type * from './client.ts'
 export type * from './commands.ts'
+export type * from './verdict.ts'
 
 /** A resource as the policy repository declares it, its options already checked by the protocol's schema. */
 export interface Resource {
@@ -45,12 +48,6 @@ export type Keys = (purpose: string) => KeyPair
 /** Public facts by name: what a client offers for its ticket, what its holder gets besides the secret, what gateways publish. */
 export type PublicFacts = Readonly<Record<string, string>>
 
-/** What a client makes before it asks for a ticket. `secret` never leaves its machine. */
-export interface Preparation {
-  readonly offer: PublicFacts
-  readonly secret: Secret
-}
-
 /** What `credential` is made for. */
 export interface TicketTerms {
   readonly id: string
@@ -59,35 +56,6 @@ export interface TicketTerms {
   readonly from: readonly string[]
   readonly now_ms: number
   readonly ends_at_ms: number
-}
-
-/** A ticket as its holder gets it, once. */
-export interface IssuedTicket {
-  readonly id: string
-  readonly secret: Secret
-  readonly resource: Resource
-  readonly role: string
-  readonly host: string
-  readonly port: number
-  readonly ca_file: string
-  readonly expires_at_ms: number
-  readonly credential: PublicFacts
-  /** What the gateways publish for this protocol. */
-  readonly published: PublicFacts
-  /** What `prepare` made. */
-  readonly prepared: Secret | null
-  /** A folder of this ticket alone, open to its holder only; it goes when the client ends. */
-  readonly folder: string
-}
-
-/** How a client is started with a ticket: argv, environment, and the lines that `--print` shows for other clients. */
-export interface ClientCommand {
-  readonly argv: readonly string[]
-  /** Variables to set; `undefined` takes one out, so that the person's own settings do not lead elsewhere. */
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly print: readonly { readonly label: string; readonly value: string }[]
-  /** Takes the place of argv[0] where that is not installed: reads lines, runs them, prints what came back. */
-  readonly fallback?: (input: NodeJS.ReadableStream, output: NodeJS.WritableStream) => Promise<number>
 }
 
 /** The protocol contract (design §4). A new protocol is one folder that exports one of these, and one line in protocols/all.ts. */
@@ -147,35 +115,6 @@ export interface RidingProtocol extends AnyProtocol {
   handler(ground: HandlerGround): CommandHandler
   /** `through`: the carrier's, for this ticket and the resource's name. */
   client(ticket: IssuedTicket, args: readonly string[], through: readonly string[]): ClientCommand
-}
-
-/** One command: `sallyport NAME ARGUMENTS`; a second word in the name makes it a command of the first. It loads what it needs when it runs. */
-export interface ProtocolCommand {
-  readonly name: string
-  /** In commander's words: `<resource> [args...]`. */
-  readonly arguments: string
-  readonly summary: string
-  readonly options: readonly { readonly flags: string; readonly what: string; readonly default?: string }[]
-  /** @returns the exit code. */
-  run(line: CommandLine, args: readonly string[], options: Readonly<Record<string, unknown>>): Promise<number>
-}
-
-/** What the command line does for a protocol's command. */
-export interface CommandLine {
-  /** Address of the control plane. */
-  readonly origin: string
-  /** Folder of the command line's settings (0700). */
-  readonly folder: string
-  /** The sign-in that is used. */
-  readonly profile: string
-  /** How another program starts this command line again, as the same sign-in. */
-  readonly program: readonly string[]
-  ticket(resource: string, options: { readonly role?: string | undefined }): Promise<IssuedTicket>
-  /** How the client of a ticket's resource is started. */
-  client(ticket: IssuedTicket, args: readonly string[]): ClientCommand
-  get<Answer>(path: string): Promise<Answer>
-  start(command: ClientCommand): Promise<number>
-  say(line: string): void
 }
 
 /** What a lease is for; `plan` turns it into the facts that are stored before anything is made. */
@@ -358,59 +297,4 @@ export interface Gate {
     readonly head_rows: number
     readonly originals: 'drop' | 'sealed'
   }
-}
-
-/** What approvers see of an action that waits. Plain text; bounded and made harmless by the gate. */
-export interface Shown {
-  readonly label: string
-  readonly lines: readonly string[]
-  /** Lines that were left out. */
-  readonly more?: number
-  /** Part of what would run: where it cannot be shown whole, nobody can approve it. */
-  readonly whole?: true
-}
-
-/** A protocol that can let these actions wait for approvers says so, and what it is about in its own words. */
-export interface Waits {
-  /** One line, without literals and secrets: `delete in shop.orders`, `push to main of team/app`. */
-  readonly title: string
-  /** Nothing runs by this message, it only prepares what will be judged again: what asks is allowed. */
-  readonly prepares?: true
-  /** The verdict that released the beginning of one run that goes on in parts (the rows of a cursor): the same actions are no second run. */
-  readonly under?: Verdict | undefined
-  /** What would be done, besides the text of the record, which approvers see where policy lets it be recorded. Asked only where something waits. */
-  shown(): readonly Shown[]
-}
-
-/**
- * Actions that wait for approvers. The protocol keeps what they came in, unread beyond it or bounded, and goes on when
- * `settled` says so; it withdraws as soon as nobody waits any more (cancelled, client gone). The end of the session settles
- * it by itself.
- */
-export interface Hold {
-  /** Of the request that approvers see. */
-  readonly id: string
-  /**
-   * Once, and never rejected: allowed, or refused with the words for the person. Allowed is for exactly these actions, once,
-   * and is recorded already: forward by `whenRecorded` or `commit`, as after `judge`.
-   */
-  readonly settled: Promise<Verdict>
-  /** Lines for the person who waits: where it is decided, and each vote. Those said before are said again at once. */
-  onProgress(run: (line: string) => void): Disposable
-  /** Nobody waits any more. Idempotent; `settled` is refused at once. */
-  withdraw(reason: string): void
-}
-
-export interface Verdict {
-  readonly allowed: boolean
-  /** Not allowed yet: wait for what it settles to. Only where `waits` was given. */
-  readonly held?: Hold
-  /** The decision that denied, or the last one that allowed. `null` only where there was nothing to decide. */
-  readonly decision: Decision | null
-  /** What was refused and by which rule. Empty when allowed. */
-  readonly message: string
-  /** rule, file:line@commit and decision id. Empty when allowed. */
-  readonly detail: string
-  /** What the reader may do. Empty when allowed. */
-  readonly remedy: string
 }
