@@ -1,18 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { faultMessage, logger } from '../../../log.ts'
-import type { Kept, RefUpdate, TargetSide } from '../push.ts'
-import { bring } from './bring.ts'
-import type { Git } from './git.ts'
-import { type Reached, Walk } from './history.ts'
+import type { Kept, RefUpdate } from '../push.ts'
 import type { MirrorLimits } from './limits.ts'
 import type { Mirror } from './mirror.ts'
-import { describe } from './objects.ts'
-import { writeBundle } from './packing.ts'
+import { type Saved, type Saving, save } from './saving.ts'
 import { mark, replace, type Store, type Whose } from './store.ts'
-
-const log = logger('gateway')
 
 /** Whose push it was. */
 export interface By {
@@ -38,22 +31,8 @@ export interface LostTip {
 }
 
 /** What a push in quarantine is about to lose, as it lies there: a crash between here and the target's answer loses none of it. */
-interface Staged {
+interface Staged extends Saved {
   readonly whose: Whose
-  readonly tip: LostTip
-  readonly file: string | null
-}
-
-export interface Preserving {
-  readonly git: Git
-  readonly target: TargetSide
-  readonly limits: MirrorLimits
-  readonly by: By
-  /** Of the push: it goes with it. */
-  readonly folder: string
-  readonly signal: AbortSignal
-  /** The disk has room for more. */
-  hasRoom(): boolean
 }
 
 const idPattern = /^[0-9a-f]{16}$/
@@ -108,39 +87,11 @@ export class Lost {
     }
   }
 
-  /**
-   * Sets aside what these updates would lose, each for itself, while the target still has its files: they are fetched. What
-   * cannot be had, or is too large, is told as not kept: policy says whether it goes on.
-   */
-  async stage(losing: readonly RefUpdate[], how: Preserving): Promise<void> {
-    const refs = new Set(losing.map(each => each.ref))
-    const left = [...how.target.refs].filter(([ref]) => ref !== 'HEAD' && !refs.has(ref)).map(([, id]) => id)
-    const known = await describe(how.git, [...left, ...losing.flatMap(each => [each.old ?? [], each.new ?? []].flat())])
-    const rest = [...new Set(left)].filter(id => known.has(id))
-    const news = losing.flatMap(each => each.new ?? []).filter(id => known.has(id))
-    const many = losing.length > 1
-    const fetched = many && how.hasRoom() && (await this.#fetchAll(losing, [...rest, ...news], known, how))
-    const commits = losing.flatMap(({ old }) => (old !== null && known.get(old)?.type === 'commit' ? [old] : []))
-    const walk = many && commits.length > 0 ? await Walk.of(how.git, commits, rest) : undefined
-    for (const { ref, old, new: id } of losing) {
-      if (old === null || !known.has(old) || this.#staged.has(`${ref} ${old}`)) continue
-      const made = { ...tip(ref, old, id, id === null ? 'delete' : 'force'), by: how.by }
-      const { type } = known.get(old)!
-      const stays = id !== null && known.has(id)
-      const reached = type === 'commit' ? walk?.from(old, 0) : undefined
-      const { file, facts } = await this.#save(
-        made,
-        {
-          type,
-          tips: stays ? [...rest, id] : rest,
-          // Of a force its own new commit keeps some, which the walk of all does not know; what others keep is kept.
-          reached: stays && reached?.total !== 0 ? undefined : reached,
-          fetched: fetched && news.length === 0,
-        },
-        how,
-      )
-      this.#staged.set(`${ref} ${old}`, { whose: this.whose, file, tip: { ...made, ...facts } })
-    }
+  /** Sets aside what these updates would lose, each for itself. */
+  async stage(losing: readonly RefUpdate[], how: Saving): Promise<void> {
+    const isStaged = ({ ref, old }: RefUpdate) => this.#staged.has(`${ref} ${old}`)
+    for await (const saved of save(losing, { ...how, whose: this.whose }, isStaged))
+      this.#staged.set(`${saved.tip.ref} ${saved.tip.old}`, { whose: this.whose, ...saved })
   }
 
   /** Whether what an update loses is kept; null where it loses nothing. */
@@ -209,74 +160,6 @@ export class Lost {
     }
   }
 
-  /** For many at once: one way to the target in the place of one for each. What it does not bring each asks for itself. */
-  async #fetchAll(
-    losing: readonly RefUpdate[],
-    without: readonly string[],
-    known: ReadonlyMap<string, unknown>,
-    how: Preserving,
-  ): Promise<boolean> {
-    const olds = losing.flatMap(each => each.old ?? []).filter(id => known.has(id))
-    if (olds.length === 0) return false
-    try {
-      await this.#fetch(`${[...olds, ...without.map(id => `^${id}`)].join('\n')}\n`, how)
-      return true
-    } catch (error) {
-      log.info({ ...this.whose, reason: faultMessage(error) }, 'what a push loses is not to be had at once')
-      return false
-    }
-  }
-
-  /** The files that are reached so and not here. */
-  async #fetch(input: string, { git, limits, target, signal }: Preserving): Promise<void> {
-    const walk = ['rev-list', '--objects', '--no-object-names', '--missing=print', '--stdin']
-    const objects = (await git.text(walk, { input, signal, max_output: 256 << 20 })).split('\n')
-    const missing = objects.filter(line => line.startsWith('?')).map(line => line.slice(1))
-    if (missing.length === 0) return
-    const how = { limits, timeout_ms: limits.sync_ms, max_file: limits.lost_bytes, signal }
-    await bring(git, target, missing, how)
-  }
-
-  async #save(
-    made: LostTip,
-    { type, tips, ...known }: Loss,
-    how: Preserving,
-  ): Promise<{ file: string | null; facts: Pick<LostTip, 'commits' | 'bytes' | 'without'> }> {
-    const { git, limits, signal } = how
-    const input = `${[made.old, ...tips.map(id => `^${id}`)].join('\n')}\n`
-    const reached = known.reached ?? (await walked(git, input, signal))
-    const [commits, boundary] = [reached.total, [...reached.edges]]
-    if (commits === 0 && (type !== 'tag' || tips.includes(made.old)))
-      return { file: null, facts: { commits, bytes: null, without: 'all of it is reached by other refs' } }
-    // A full disk would end every session of this gateway, and who pushes can make any number of losses.
-    if (!how.hasRoom())
-      return { file: null, facts: { commits, bytes: null, without: 'the gateway had no room for its files' } }
-    // Of an annotated tag the commit stays: who brings it back needs that.
-    if (commits === 0) boundary.push((await git.text(['rev-parse', '--verify', `${made.old}^{}`], { signal })).trim())
-    const file = join(how.folder, `${made.id}.bundle`)
-    try {
-      if (!known.fetched) await this.#fetch(input, how)
-      const packing = { of: [made.old], without: tips, timeout_ms: limits.sync_ms, signal }
-      const bytes = await writeBundle(git, {
-        ...packing,
-        ref: made.ref,
-        tip: made.old,
-        boundary,
-        file,
-        most: limits.lost_bytes,
-      })
-      if (bytes !== undefined) return { file, facts: { commits, bytes, without: null } }
-      return { file: null, facts: { commits, bytes: null, without: 'its files are larger than the gateway keeps' } }
-    } catch (error) {
-      if (signal.aborted) throw error
-      log.warn(
-        { ...this.whose, ref: made.ref, reason: faultMessage(error) },
-        'what a push loses is kept without its files',
-      )
-      return { file: null, facts: { commits, bytes: null, without: faultMessage(error).slice(0, 300) } }
-    }
-  }
-
   async #keep(mirror: Mirror): Promise<void> {
     await mirror.keep(this.list().map(each => each.old))
   }
@@ -287,26 +170,7 @@ export class Lost {
   }
 }
 
-/** What is known of a loss before it is saved. */
-interface Loss {
-  readonly type: string
-  /** What reaches none of it. */
-  readonly tips: readonly string[]
-  readonly reached: Extent | undefined
-  /** Its files are here. */
-  readonly fetched: boolean
-}
-
-type Extent = Pick<Reached, 'total' | 'edges'>
-
-async function walked(git: Git, input: string, signal: AbortSignal): Promise<Extent> {
-  const listed = await git.text(['rev-list', '--boundary', '--stdin'], { input, signal })
-  const lines = listed.split('\n').filter(line => line !== '')
-  const edges = new Set(lines.filter(line => line.startsWith('-')).map(line => line.slice(1)))
-  return { total: lines.length - edges.size, edges }
-}
-
-function tip(ref: string, old: string, id: string | null, how: LostTip['how']): LostTip {
+export function tip(ref: string, old: string, id: string | null, how: LostTip['how']): LostTip {
   const made = { id: randomBytes(8).toString('hex'), ref, old, new: id, how, at_ms: Date.now() }
   return { ...made, by: null, commits: 0, bytes: null, without: null }
 }
