@@ -15,7 +15,7 @@ const signed =
 const names =
   'Names that git reads as something else are not written through the gateway: `HEAD` as the last part of a name, and a name whose last part looks like an object (GI7).'
 const fsck =
-  'Commits and trees that `git fsck` finds broken are refused, also where a server is told to take them (`receive.fsck.*`): these tests bring a commit without an address to a server that checks nothing first.'
+  'Commits and trees that `git fsck` finds broken are refused, also where a server is told to take them (`receive.fsck.*`), unless its resource lets that fault be (`push.fsck.ignore`): these tests bring a commit without an address to a server that checks nothing first.'
 
 /** INVARIANT: what stands here is decided, and the README of the protocol says the same; what is a fault of ours is mended instead. */
 export const reasons: readonly Reason[] = [
