@@ -1,5 +1,6 @@
 import type { Transport } from '../transport.ts'
 import { FieldError, lengthOf } from '../wire/fields.ts'
+import { Line } from './line.ts'
 import { adjustMessage, dataHead } from './messages.ts'
 
 const most = 0xffff_ffff
@@ -23,7 +24,7 @@ const tooMuch = () => new FieldError('more was to be sent than the receiver take
 export class Flow {
   readonly #from: Transport
   readonly #to: Transport
-  readonly #waiting: (Waiting | (() => void))[] = []
+  readonly #waiting = new Line<Waiting | (() => void)>()
   #queued = 0
   /** Numbers of the channel at the sender and at the receiver. */
   #fromId = 0
@@ -82,7 +83,7 @@ export class Flow {
     if (this.#receiverClosed) return
     this.#receiverClosed = true
     this.#queued = 0
-    for (const each of this.#waiting.splice(0)) if (typeof each === 'function') each()
+    for (const each of this.#waiting.takeAll()) if (typeof each === 'function') each()
     this.#tellRoom()
   }
 
@@ -188,7 +189,7 @@ export class Flow {
   }
 
   #flush(): void {
-    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+    for (let next = this.#waiting.first; next !== undefined; next = this.#waiting.first) {
       if (typeof next === 'function') {
         this.#waiting.shift()
         next()
@@ -208,13 +209,13 @@ export class Flow {
   #next(code: number | null): Buffer[] {
     const pieces: Buffer[] = []
     let room = Math.min(this.#credit, this.#packet)
-    for (let next = this.#waiting[0]; typeof next === 'object' && next.code === code; next = this.#waiting[0]) {
+    for (let next = this.#waiting.first; typeof next === 'object' && next.code === code; next = this.#waiting.first) {
       if (room === 0 && pieces.length > 0) break
       const piece = next.bytes.subarray(0, room)
       pieces.push(piece)
       room -= piece.length
       if (piece.length < next.bytes.length) {
-        this.#waiting[0] = { bytes: next.bytes.subarray(piece.length), code }
+        this.#waiting.first = { bytes: next.bytes.subarray(piece.length), code }
         break
       }
       this.#waiting.shift()
