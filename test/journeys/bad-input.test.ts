@@ -10,7 +10,7 @@ import { startWorld, type TestWorld } from '../support/world.ts'
 const program = resolve(import.meta.dirname, '../../dist/cli/main.js')
 let world: TestWorld
 beforeAll(async () => {
-  world = await startWorld({ tuning: { gateway_workers: 1 } })
+  world = await startWorld({ tuning: { gateway_workers: 1 }, policyTests: true })
   await world.grant(world.person.erin)
 })
 afterAll(() => world?.stop())
@@ -96,9 +96,11 @@ describe('a commit that is malformed', () => {
       /retention\/retention_test\.rego:\d+: /,
     ],
   ])('%s: the last good revision stays, and the status says where it is wrong', async (_, file, edit, place) => {
-    const before = readFileSync(join(world.dev.policies, file), 'utf8')
     const active = await world.owner`select max(generation) as generation from revisions`
     const commit = world.commit({ [file]: edit })
+    await world.until(async () =>
+      expect(await world.owner`select 1 from revision_failures where commit = ${commit}`).toHaveLength(1),
+    )
     await world.until(async () => {
       const { stdout } = await world.person.sam.cli('policy', 'status')
       expect(stdout).toContain(`commit ${commit} did not pass`)
@@ -107,7 +109,7 @@ describe('a commit that is malformed', () => {
     expect(await world.owner`select max(generation) as generation from revisions`).toEqual(active)
     const psql = await world.person.erin.psql(await world.person.erin.ticket(), 'select 1;')
     expect(psql).toMatchObject({ code: 0, stdout: '1\n' })
-    world.commit({ [file]: () => before }, 'Take it back')
+    world.git('reset', '--quiet', '--hard', 'HEAD~1')
   })
 
   test('the same is told before the merge, without a server', async () => {

@@ -17,7 +17,7 @@ let writer: Ticket
 /** Every byte that a client of ours got. */
 const heard: string[] = []
 beforeAll(async () => {
-  world = await startWorld()
+  world = await startWorld({ tuning: { gateway_workers: 1 } })
   for (const [column, value] of Object.entries(canaries))
     await world.shop.unsafe(`update customers set ${column} = '${value}' || id || '${tail}'`)
   await world.shop.unsafe(`

@@ -24,7 +24,7 @@ beforeAll(async () => {
     webhooks: { hmac: `file:${join(folder, 'hook')}` },
     poll_s: 3600, // nothing but a webhook wakes it
   })
-  world = await startWorld({ tuning: { policy } })
+  world = await startWorld({ tuning: { gateway_workers: 1, policy } })
   https = await gitServer(join(world.dev.dataDir))
 })
 afterAll(async () => {
@@ -45,13 +45,17 @@ const sam = async (...args: string[]) => {
   const { code, stdout, stderr } = await world.person.sam.cli(...args)
   return { code, said: stdout + stderr }
 }
+const aCommand = [20_000, 400] as const // each look is a process of its own
 const push = (name: string) => world.commit({ 'lib/people.rego': text => `${text}\n# ${name}\n` }, name)
 const status = async (what: string | RegExp) =>
-  world.until(async () => {
-    const { said } = await sam('policy', 'status')
-    expect(said).toMatch(what)
-    return said
-  })
+  world.until(
+    async () => {
+      const { said } = await sam('policy', 'status')
+      expect(said).toMatch(what)
+      return said
+    },
+    ...aCommand,
+  )
 const told = () => JSON.stringify(world.dev.slack.messages({ channel: 'policy' }))
 
 describe('a policy repository that is reached by ssh', () => {

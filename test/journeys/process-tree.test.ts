@@ -1,15 +1,15 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { startOf } from '../../src/db/owner.ts'
 import { hasSshd } from '../../src/dev/web/start.ts'
 import { commandOf, processesBelow } from '../support/children.ts'
 
 const root = resolve(import.meta.dirname, '../..')
-const command = `${process.execPath} --import ${join(root, 'test/support/typescript.js')} ${join(root, 'test/dev/dev-child.ts')}`
+const command = `${process.execPath} ${join(root, 'test/dev/dev-child.js')}`
 // One data folder for all: whatever ended the instance before, the next one starts on what it left.
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-tree-'))
 const dataDir = join(folder, 'state')
@@ -91,6 +91,10 @@ afterEach(() => {
   for (const pid of processesBelow(folder)) process.kill(pid, 'SIGKILL')
 })
 
+beforeAll(() => {
+  const built = spawnSync(process.execPath, [join(root, 'src/cli/build.js')], { encoding: 'utf8' })
+  expect(built.status, built.stderr).toBe(0)
+})
 afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }))
 
 describe('the tree of development processes', { timeout: readyMs + goneMs + 30_000 }, () => {
@@ -104,20 +108,13 @@ describe('the tree of development processes', { timeout: readyMs + goneMs + 30_0
     expect(readFileSync(join(dataDir, 'database/postgres.log'), 'utf8')).toContain('database system is shut down')
   })
 
-  test('kill ends everything', async () => {
-    const running = await startReady('node')
-    const tree = treeOf(running)
-    running.child.kill('SIGTERM')
-    await gone(tree)
-  })
-
   test.each([
     ['npm', (running: Running) => running.child.pid],
     [
       'the shell between npm and the main process',
       (running: Running) => childrenOf(running.child.pid!).find(pid => /^(\/bin\/)?sh -c /.test(commandOf(pid))),
     ],
-    ['the main process below npm', (running: Running) => matching(treeOf(running), /^\S*node .*dev-child\.ts$/)[0]],
+    ['the main process below npm', (running: Running) => matching(treeOf(running), /^\S*node .*dev-child\.js$/)[0]],
   ])('kill -9 of %s ends everything', async (_, victimOf) => {
     const running = await startReady('npm')
     const tree = treeOf(running)
@@ -155,8 +152,11 @@ describe('the tree of development processes', { timeout: readyMs + goneMs + 30_0
     expect(running.output()).toMatch(/Stopping everything: .* is gone/)
   })
 
-  test('a gateway worker that is killed with -9 is replaced, and a stop ends its successor too', async () => {
+  test('a second instance on the same data is refused with the pid of the first; a gateway worker that is killed with -9 is replaced; kill ends everything, the successor too', async () => {
     const running = await startReady('node')
+    const second = start('node')
+    await once(second.child, 'close')
+    expect(second.output()).toContain(`belongs to a running instance (pid ${running.child.pid})`)
     const workers = () => matching(treeOf(running), /serve --roles gateway/).filter(pid => !isPrimary(pid))
     const before = workers()
     expect(before).toHaveLength(2)
@@ -169,24 +169,15 @@ describe('the tree of development processes', { timeout: readyMs + goneMs + 30_0
       { timeout: goneMs, interval: 200 },
     )
     const tree = treeOf(running)
-    running.child.kill('SIGINT')
+    running.child.kill('SIGTERM')
     await gone(tree)
+    expect(running.output()).toMatch(/Stopping: /)
   })
 
   test('the main process and every worker killed with -9 at one blow leave nothing', async () => {
     const running = await startReady('node')
     const tree = treeOf(running)
     for (const pid of [running.child.pid!, ...matching(tree, /serve --roles gateway/)]) process.kill(pid, 'SIGKILL')
-    await gone(tree)
-  })
-
-  test('a second instance on the same data is refused with the pid of the first', async () => {
-    const running = await startReady('node')
-    const second = start('node')
-    await once(second.child, 'close')
-    expect(second.output()).toContain(`belongs to a running instance (pid ${running.child.pid})`)
-    const tree = treeOf(running)
-    running.child.kill('SIGINT')
     await gone(tree)
   })
 

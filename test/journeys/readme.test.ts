@@ -8,7 +8,7 @@ import { startWorld, type TestWorld } from '../support/world.ts'
 /** The five minutes of the README, in its order and with its words: each test goes on where the one before it ended. */
 let world: TestWorld
 beforeAll(async () => {
-  world = await startWorld({ tuning: { gateway_workers: 1 } })
+  world = await startWorld({ tuning: { gateway_workers: 1 }, policyTests: true })
 })
 afterAll(() => world?.stop())
 

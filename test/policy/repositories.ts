@@ -50,6 +50,15 @@ export function commit(
   return git(dir, 'rev-parse', 'HEAD')
 }
 
+/** Empty commits on a branch that is checked out, in one process for all. */
+export function manyCommits(dir: string, branch: string, count: number): void {
+  const one = (n: number) =>
+    `commit refs/heads/${branch}\ncommitter M <m@e.com> ${n} +0000\ndata 2\n${n % 10}\n${n === 0 ? `from refs/heads/${branch}^0\n` : ''}\n`
+  execFileSync('git', ['-C', dir, 'fast-import', '--quiet'], {
+    input: Array.from({ length: count }, (_, n) => one(n)).join(''),
+  })
+}
+
 export function starterRepository(changes: Readonly<Record<string, string | null>> = {}): string {
   const dir = folder()
   git(dir, 'init', '-q')

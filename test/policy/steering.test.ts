@@ -11,7 +11,7 @@ import { packSources, revisionSources } from '../../src/policy/revision-sources.
 import { activate, compiledCandidate, getRevision, listRevisions } from '../../src/policy/revision-store.ts'
 import { signRevision } from '../../src/policy/signing.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
-import { commit, git, removeFolders, repository, starterRepository } from './repositories.ts'
+import { commit, git, manyCommits, removeFolders, repository, starterRepository } from './repositories.ts'
 import { accessInput, actionInput, bundleOf, keys, lean, newEngine, starter } from './support.ts'
 
 const sam: Hand = { subject_id: 'sub_sam', name: 'Sam', reason: 'an incident' }
@@ -138,13 +138,13 @@ describe('the tracked ref', () => {
 
   test('moves on by many commits and merges at once: it is followed, as far back as history is looked for', async () => {
     git(dir, 'checkout', '-q', '-b', 'side')
-    for (let n = 0; n < 40; n++) commit(dir, [], `side ${n}`)
+    manyCommits(dir, 'side', 40)
     git(dir, 'checkout', '-q', 'main')
     commit(dir, [['lib/third.rego', 'package sallyport.lib.third\n']], 'third')
     git(dir, 'merge', '-q', '--no-ff', '-m', 'merge', 'side')
     const merged = git(dir, 'rev-parse', 'HEAD')
     expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: merged })
-    for (let n = 0; n < 40; n++) commit(dir, [], `more ${n}`)
+    manyCommits(dir, 'main', 40)
     expect(await control.poll()).toMatchObject({ outcome: 'activated', commit: git(dir, 'rev-parse', 'HEAD') })
   })
 })

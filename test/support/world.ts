@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
@@ -22,13 +22,25 @@ export type Edits = Readonly<Record<string, (old: string) => string | null>>
 
 export const people = ['erin', 'eli', 'dana', 'ava', 'sam'] as const
 
+interface Options {
+  readonly tuning?: Tuning
+  readonly customers?: number
+  /** The starter policies keep their tests: half of what an activation takes, so only where a journey is about them. */
+  readonly policyTests?: boolean
+}
+
 /** The whole built system in processes of its own, with people and the means to look behind the curtain. */
-export async function startWorld(options: { readonly tuning?: Tuning; readonly customers?: number } = {}) {
+export async function startWorld(options: Options = {}) {
   const built = spawnSync(process.execPath, [join(root, 'src/cli/build.js')], { encoding: 'utf8' })
   if (built.status !== 0) throw new Error(`the build failed:\n${built.stdout}${built.stderr}`)
   process.env['SALLYPORT_LOG_LEVEL'] = 'info' // of the children: their logs are searched for what may not stand in them
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-journey-'))
   const dataDir = join(folder, 'state')
+  // The policy is looked for before anything has started.
+  const policy = (policies: string) => {
+    if (options.policyTests !== true) withoutTests(policies)
+    return options.tuning?.policy?.(policies) ?? {}
+  }
   let dev: World
   try {
     dev = await runDevelopmentWorld({
@@ -36,13 +48,22 @@ export async function startWorld(options: { readonly tuning?: Tuning; readonly c
       ports,
       durable: false,
       customers: options.customers ?? 200,
-      tuning: { gateway_workers: 2, refresh_s: 5, ...options.tuning },
+      tuning: { gateway_workers: 2, refresh_s: 5, ...options.tuning, policy },
     })
   } catch (error) {
     rmSync(folder, { recursive: true, force: true })
     throw error
   }
   return new TestWorld(dev, folder)
+}
+
+function withoutTests(policies: string): void {
+  const as = ['-c', 'user.name=Sam', '-c', 'user.email=sam@example.test', '-c', 'commit.gpgsign=false']
+  for (const args of [
+    ['rm', '--quiet', '--', '*_test.rego', 'policy.yaml'],
+    [...as, 'commit', '--quiet', '--message', 'Without tests'],
+  ])
+    execFileSync('git', args, { cwd: policies })
 }
 
 export class TestWorld {
@@ -127,7 +148,7 @@ export class TestWorld {
   }
 
   /** Tries again until it no longer throws. */
-  async until<T>(run: () => Promise<T> | T, timeout = 20_000): Promise<T> {
+  async until<T>(run: () => Promise<T> | T, timeout = 20_000, interval = 50): Promise<T> {
     let fatal: Fatal | undefined
     const found = await vi.waitFor(
       async () => {
@@ -138,7 +159,7 @@ export class TestWorld {
           fatal = error
         }
       },
-      { timeout, interval: 50 },
+      { timeout, interval },
     )
     if (fatal !== undefined) throw fatal
     return found as T
