@@ -54,6 +54,8 @@ async function vitest() {
 }
 
 await part('packages', () => ensurePackages(say))
+// The build needs one core most of the time: types and lint have the other.
+const checks = checkStatic(['types', 'web types', 'lint'])
 await part('build', () => build(say))
 ensureNative(say)
 await part('opa', async () => {
@@ -65,7 +67,7 @@ await part('versitygw', async () => {
   const { findVersitygw } = await import('./versitygw.ts')
   findVersitygw(say)
 })
-for (const { name, code, output } of await checkStatic()) {
+for (const { name, code, output } of [...(await checks), ...(await checkStatic(['policies']))]) {
   await part(name, () => {
     if (code !== 0) throw new Error(output.trim())
   })
