@@ -24,7 +24,7 @@ interface EventAnswer {
 /** What `audit verify` and `audit resume` need of a control host: the database, the log's key and the second path. */
 async function openLog(config: string | undefined) {
   const { configPath } = await import('./serve.ts')
-  const { loadConfig } = await import('../config.ts')
+  const { loadConfig } = await import('../load-config.ts')
   const { openDatabase } = await import('../db/database.ts')
   const { rootKeyOf, secretRef } = await import('../keys.ts')
   const { signingKeys } = await import('../signing-keys.ts')

@@ -129,7 +129,7 @@ async function sayResume({ audit }: Config, { log_size }: Manifest): Promise<voi
 
 async function settings(option: string | undefined): Promise<{ path: string; config: Config }> {
   const { configPath } = await import('./serve.ts')
-  const { loadConfig } = await import('../config.ts')
+  const { loadConfig } = await import('../load-config.ts')
   const path = configPath(option)
   return { path, config: loadConfig(path) }
 }

@@ -158,7 +158,7 @@ function expectPolicies(folder: string): void {
 
 /** How the gate compiles on this machine. */
 export async function gateOptions({ config }: FolderOptions = {}) {
-  const { loadConfig } = await import('../config.ts')
+  const { loadConfig } = await import('../load-config.ts')
   const { findOpa } = await import('../policy/opa-binary.ts')
   const { Registry } = await import('../gateway/registry.ts')
   const { allProtocols } = await import('../protocols/all.ts')

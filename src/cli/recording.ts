@@ -13,7 +13,7 @@ export async function exportSealed(
   options: { output: string; reason: string; config?: string },
 ): Promise<void> {
   const { configPath } = await import('./serve.ts')
-  const { loadConfig } = await import('../config.ts')
+  const { loadConfig } = await import('../load-config.ts')
   const { openDatabase } = await import('../db/database.ts')
   const { secretRef } = await import('../keys.ts')
   const { createAuditWriter } = await import('../audit/writer.ts')

@@ -32,7 +32,7 @@ export async function recoverPolicy(
   options: { config?: string; for_s: number; reason: string },
 ): Promise<void> {
   const { configPath } = await import('./serve.ts')
-  const { loadConfig } = await import('../config.ts')
+  const { loadConfig } = await import('../load-config.ts')
   const { openDatabase } = await import('../db/database.ts')
   const { createAuditWriter } = await import('../audit/writer.ts')
   const { newId } = await import('../ids.ts')

@@ -4,7 +4,7 @@ import { say } from './output.ts'
 /** `sallyport recording move`: empties the former stores into the present one. Run it on a control host, as often as you like. */
 export async function moveStores(options: { config?: string }): Promise<number> {
   const { configPath } = await import('./serve.ts')
-  const { loadConfig } = await import('../config.ts')
+  const { loadConfig } = await import('../load-config.ts')
   const { openDatabase } = await import('../db/database.ts')
   const { createAuditWriter } = await import('../audit/writer.ts')
   const { newId } = await import('../ids.ts')

@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { loadConfig } from '../../src/config.ts'
 import { defaultPorts, portsOf, settlePorts } from '../../src/dev/ports.ts'
 import { makePolicyRepository } from '../../src/dev/repository.ts'
 import { SecretFolder, writeConfig } from '../../src/dev/settings.ts'
 import { defaultDataDir } from '../../src/dev/world.ts'
+import { loadConfig } from '../../src/load-config.ts'
 
 let folder: string
 beforeEach(() => {

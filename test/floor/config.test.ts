@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { checkConfig, loadConfig } from '../../src/config.ts'
 import { SallyportError } from '../../src/errors.ts'
+import { checkConfig, loadConfig } from '../../src/load-config.ts'
 
 const page = readFileSync(resolve(import.meta.dirname, '../../src/README.md'), 'utf8')
 const example = /```yaml\n([\s\S]+?)```/.exec(page)![1]!
