@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { parseCommand } from '../../../src/protocols/ssh/command.ts'
 import { ScpTracker } from '../../../src/protocols/ssh/scp.ts'
-import { decodePacket, encodePacket, PacketReader } from '../../../src/protocols/ssh/sftp/packets.ts'
+import { PacketReader } from '../../../src/protocols/ssh/sftp/packet-reader.ts'
+import { decodePacket, encodePacket } from '../../../src/protocols/ssh/sftp/packets.ts'
 import { SftpTracker } from '../../../src/protocols/ssh/sftp/tracker.ts'
 import {
   certificateSigner,

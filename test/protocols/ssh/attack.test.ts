@@ -2,7 +2,8 @@ import { mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from '
 import { join } from 'node:path'
 import ssh2 from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { decodePacket, encodePacket, type Packet, PacketReader } from '../../../src/protocols/ssh/sftp/packets.ts'
+import { PacketReader } from '../../../src/protocols/ssh/sftp/packet-reader.ts'
+import { decodePacket, encodePacket, type Packet } from '../../../src/protocols/ssh/sftp/packets.ts'
 import { createSshWorld, type SshWorld, ssh } from './world.ts'
 
 let world: SshWorld

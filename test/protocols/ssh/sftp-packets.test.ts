@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { decodePacket, encodePacket, maxPacketBytes, PacketReader } from '../../../src/protocols/ssh/sftp/packets.ts'
+import { PacketReader } from '../../../src/protocols/ssh/sftp/packet-reader.ts'
+import { decodePacket, encodePacket, maxPacketBytes } from '../../../src/protocols/ssh/sftp/packets.ts'
 import { FieldError, u8, u32 } from '../../../src/protocols/ssh/wire/fields.ts'
 import { somePacket } from './sftp-kit.ts'
 

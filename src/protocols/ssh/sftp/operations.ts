@@ -1,5 +1,6 @@
 import { FieldReader } from '../wire/fields.ts'
-import { type Attributes, type Packet, readAttributes } from './packets.ts'
+import { type Attributes, readAttributes } from './attributes.ts'
+import type { Packet } from './packets.ts'
 import { readPath } from './paths.ts'
 
 /** What a client asks of the files, in a policy's terms. */

@@ -1,4 +1,5 @@
 import { FieldError, FieldReader, field, lengthOf, type Pieces, u8, u32, u64 } from '../wire/fields.ts'
+import { type Attributes, type Extension, encodeAttributes, pair, readAttributes, readPairs } from './attributes.ts'
 
 /**
  * SFTP version 3 (draft-ietf-secsh-filexfer-02) as OpenSSH speaks it: `uint32 length`, one byte type, fields. Decoding
@@ -41,21 +42,6 @@ export const maxPacketBytes = 256 * 1024
 const maxHandleBytes = 256
 const maxPathBytes = 16 * 1024
 const maxNames = 16 * 1024
-const maxExtensions = 64
-
-export interface Attributes {
-  readonly size?: bigint
-  readonly owner?: { readonly uid: number; readonly gid: number }
-  readonly permissions?: number
-  readonly times?: { readonly accessed_s: number; readonly modified_s: number }
-  readonly extended?: readonly Extension[]
-}
-
-/** Of an INIT, a VERSION or attributes. */
-export interface Extension {
-  readonly name: Buffer
-  readonly data: Buffer
-}
 
 type With<T extends TypeName, F> = T extends TypeName ? { readonly type: T; readonly id: number } & F : never
 type PathOnly = 'lstat' | 'opendir' | 'remove' | 'rmdir' | 'realpath' | 'stat' | 'readlink'
@@ -87,54 +73,6 @@ export type Packet =
   | With<'extended_reply', { readonly data: Buffer }>
 
 const names = new Map(Object.entries(types).map(([name, number]) => [number as number, name as TypeName]))
-
-/** Cuts a stream into whole packets, each with its length in front, in the pieces in which it came. Copies nothing but a length in pieces. */
-export class PacketReader {
-  #parts: Buffer[] = []
-  #held = 0
-
-  get held(): number {
-    return this.#held
-  }
-
-  /** @throws FieldError for a length that no packet has; the stream is over then. */
-  push(chunk: Buffer): Pieces[] {
-    const packets: Pieces[] = []
-    let at = 0
-    if (this.#held > 0) {
-      const missing = this.#missing(chunk)
-      at = Math.min(missing, chunk.length)
-      this.#parts.push(chunk.subarray(0, at))
-      this.#held += at
-      if (at < missing) return packets
-      packets.push(this.#parts)
-      this.#parts = []
-      this.#held = 0
-    }
-    while (chunk.length - at >= 4) {
-      const end = at + 4 + lengthAt(chunk, at)
-      if (end > chunk.length) break
-      packets.push([chunk.subarray(at, end)])
-      at = end
-    }
-    if (at < chunk.length) this.#parts = [chunk.subarray(at)]
-    this.#held = chunk.length - at
-    return packets
-  }
-
-  /** How many bytes of `chunk` and what follows it belong to the packet that has begun; its length alone is put together. */
-  #missing(chunk: Buffer): number {
-    if (this.#parts[0]!.length >= 4) return 4 + lengthAt(this.#parts[0]!, 0) - this.#held
-    const begun = Buffer.concat([...this.#parts, chunk.subarray(0, 4 - this.#held)])
-    return begun.length < 4 ? chunk.length + 1 : 4 + lengthAt(begun, 0) - this.#held
-  }
-}
-
-function lengthAt(bytes: Buffer, at: number): number {
-  const length = bytes.readUInt32BE(at)
-  if (length < 1 || length > maxPacketBytes) throw new FieldError(`a packet of ${length} bytes`)
-  return length
-}
 
 /** Where the bytes of a file begin in a packet that carries some, at the latest. */
 const mostBeforeData = 4 + 1 + 4 + (4 + maxHandleBytes) + 8 + 4
@@ -212,37 +150,6 @@ function readData(fields: FieldReader, more: Pieces): Pieces {
   return [fields.rest(), ...more]
 }
 
-const has = { size: 1, owner: 2, permissions: 4, times: 8, extended: 0x80000000 } as const
-
-export function readAttributes(fields: FieldReader): Attributes {
-  const flags = fields.u32()
-  const set = (flag: number) => (flags & flag) !== 0
-  if ((flags & ~(has.size | has.owner | has.permissions | has.times | has.extended)) !== 0)
-    throw new FieldError('attributes that nobody knows')
-  return {
-    ...(set(has.size) && { size: fields.u64() }),
-    ...(set(has.owner) && { owner: { uid: fields.u32(), gid: fields.u32() } }),
-    ...(set(has.permissions) && { permissions: fields.u32() }),
-    ...(set(has.times) && { times: { accessed_s: fields.u32(), modified_s: fields.u32() } }),
-    ...(set(has.extended) && { extended: readCounted(fields) }),
-  }
-}
-
-function readCounted(fields: FieldReader): Extension[] {
-  const count = fields.u32()
-  if (count > maxExtensions) throw new FieldError(`${count} attributes`)
-  return Array.from({ length: count }, () => ({ name: fields.bytes(256), data: fields.bytes() }))
-}
-
-function readPairs(fields: FieldReader): Extension[] {
-  const pairs: Extension[] = []
-  while (fields.left > 0) {
-    if (pairs.length === maxExtensions) throw new FieldError(`more than ${maxExtensions} extensions`)
-    pairs.push({ name: fields.bytes(256), data: fields.bytes(4096) })
-  }
-  return pairs
-}
-
 function readNames(fields: FieldReader) {
   const count = fields.u32()
   if (count > maxNames) throw new FieldError(`${count} names`)
@@ -309,23 +216,4 @@ function encode(packet: Packet): Buffer[] {
     default:
       return [id, field(packet.path)]
   }
-}
-
-function encodeAttributes({ size, owner, permissions, times, extended }: Attributes): Buffer {
-  let flags = 0
-  const parts: Buffer[] = []
-  const add = (flag: number, ...bytes: Buffer[]) => {
-    flags += flag
-    parts.push(...bytes)
-  }
-  if (size !== undefined) add(has.size, u64(size))
-  if (owner !== undefined) add(has.owner, u32(owner.uid), u32(owner.gid))
-  if (permissions !== undefined) add(has.permissions, u32(permissions))
-  if (times !== undefined) add(has.times, u32(times.accessed_s), u32(times.modified_s))
-  if (extended !== undefined) add(has.extended, u32(extended.length), ...extended.flatMap(pair))
-  return Buffer.concat([u32(flags), ...parts])
-}
-
-function pair({ name, data }: Extension): Buffer[] {
-  return [field(name), field(data)]
 }

@@ -1,6 +1,7 @@
 import { FieldError, lengthOf, type Pieces } from '../wire/fields.ts'
 import { extensions, type Operation, readOperation } from './operations.ts'
-import { decodePacket, encodePacket, type Packet, PacketReader } from './packets.ts'
+import { PacketReader } from './packet-reader.ts'
+import { decodePacket, encodePacket, type Packet } from './packets.ts'
 import { Transfer } from './transfer.ts'
 
 /**
