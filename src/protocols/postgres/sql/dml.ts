@@ -1,9 +1,11 @@
 import type { ColumnId } from './contract.ts'
+import { expression } from './expression.ts'
 import type { Facts } from './facts.ts'
 import { bindFrom, bindTable } from './from.ts'
 import { type Columns, openColumns, type Scope, type Source } from './scope.ts'
-import { bindSelect, bindTargets, bindWith, type Ctes, expression } from './select.ts'
+import { bindSelect, bindTargets } from './select.ts'
 import { list, type Tree, text, tree, unwrap } from './tree.ts'
+import { bindWith, type Ctes } from './with.ts'
 
 /** INSERT, UPDATE, DELETE and MERGE, at the top or inside WITH. Answers what RETURNING shows. */
 export function bindDml(facts: Facts, type: string, node: Tree, parent: Ctes | undefined): Columns {

@@ -7,6 +7,7 @@ import { stringConstant, type Tree, unwrap } from './tree.ts'
 export type Verb = 'read' | 'write' | 'ddl' | 'admin' | 'session' | 'dynamic' | 'unknown'
 export const weight: Record<Verb, number> = { session: 0, read: 1, write: 2, ddl: 3, admin: 4, dynamic: 5, unknown: 6 }
 const maxEntries = 5000
+const maxDepth = 400
 
 /** A statement that goes beyond a bound, or a construct that cannot be followed: it is refused, with these words. */
 export class Unfollowable extends Error {}
@@ -49,10 +50,19 @@ export class Facts {
   /** The first relation in a query that does not exist, as the server would name it. */
   missing: string | null = null
   readonly created = new Set<string>()
-  depth = 0
+  #depth = 0
 
   constructor(names: NameContext) {
     this.names = names
+  }
+
+  /** One query or expression inside of another. @throws Unfollowable */
+  enter(): void {
+    if (++this.#depth > maxDepth) throw new Unfollowable('it is nested too deeply')
+  }
+
+  leave(): void {
+    this.#depth--
   }
 
   atLeast(verb: Verb): void {

@@ -1,17 +1,18 @@
+import { expression } from './expression.ts'
 import type { Facts } from './facts.ts'
-import { Unfollowable } from './facts.ts'
 import { type Columns, openColumns, renamed, type Scope, type ScopeColumn, type Source } from './scope.ts'
-import { bindSelect, type Ctes, expression, findCte } from './select.ts'
+import { bindSelect } from './select.ts'
 import { flag, list, type Tree, text, tree, unwrap, words } from './tree.ts'
+import { type Ctes, findCte } from './with.ts'
 
 /**
  * Binds one item of a FROM clause: pushes what it makes visible to `scope` and answers what `*` shows of it.
  * What was pushed before is what LATERAL may see, as in the server.
  */
 export function bindFrom(facts: Facts, item: Tree, scope: Scope, ctes: Ctes | undefined): Columns {
-  if (++facts.depth > 400) throw new Unfollowable('it is nested too deeply')
+  facts.enter()
   const columns = bindItem(facts, item, scope, ctes)
-  facts.depth--
+  facts.leave()
   return columns
 }
 

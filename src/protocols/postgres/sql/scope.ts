@@ -124,3 +124,6 @@ export function renamed(columns: Columns, names: readonly string[]): Columns {
     return name === undefined ? column : { ...column, name }
   })
 }
+
+/** The same columns, showing no table column any more. */
+export const computed = (columns: Columns): Columns => columns.map(c => (c.open ? c : { name: c.name, origin: null }))

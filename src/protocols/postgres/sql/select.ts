@@ -1,104 +1,12 @@
 import type { ColumnId, Use } from './contract.ts'
-import { bindDml } from './dml.ts'
+import { expression, find, note } from './expression.ts'
 import { type Facts, Unfollowable } from './facts.ts'
 import { bindFrom } from './from.ts'
-import {
-  type Columns,
-  type Found,
-  findColumn,
-  findQualified,
-  findSources,
-  openColumns,
-  renamed,
-  type Scope,
-  type ScopeColumn,
-} from './scope.ts'
-import {
-  flag,
-  integerConstant,
-  isNodeName,
-  isTree,
-  knownNodes,
-  list,
-  type Tree,
-  text,
-  tree,
-  unwrap,
-  words,
-} from './tree.ts'
+import { type Columns, computed, findSources, openColumns, type Scope, type ScopeColumn } from './scope.ts'
+import { integerConstant, list, type Tree, text, tree, unwrap, words } from './tree.ts'
+import { bindWith, type Ctes } from './with.ts'
 
-const maxDepth = 400
 const maxOutputs = 5000
-
-interface Cte {
-  readonly node: Tree
-  /** undefined: not bound yet (only in WITH RECURSIVE). */
-  columns: Columns | undefined
-  busy: boolean
-}
-
-/** The WITH names that a place in the tree can see. */
-export interface Ctes {
-  readonly parent: Ctes | undefined
-  readonly items: Map<string, Cte>
-}
-
-export function findCte(facts: Facts, ctes: Ctes | undefined, name: string): { readonly columns: Columns } | undefined {
-  for (let level = ctes; level !== undefined; level = level.parent) {
-    const cte = level.items.get(name)
-    if (cte === undefined) continue
-    if (cte.columns === undefined) {
-      if (cte.busy) {
-        facts.open(`the query ${name} stands on itself`)
-        return { columns: openColumns }
-      }
-      bindCte(facts, cte, level)
-    }
-    return { columns: cte.columns ?? openColumns }
-  }
-  return undefined
-}
-
-function bindCte(facts: Facts, cte: Cte, ctes: Ctes): void {
-  cte.busy = true
-  const names = words(list(cte.node, 'aliascolnames'))
-  const rename = (columns: Columns): Columns => renamed(columns, names)
-  const [type, body] = unwrap(tree(cte.node, 'ctequery'))
-  const columns =
-    type === 'SelectStmt'
-      ? bindSelect(facts, body, undefined, ctes, first => {
-          // the recursive term sees the first term's names; what they show is lost in the union and was noted there
-          cte.columns = rename(computed(first))
-        })
-      : bindDml(facts, type, body, ctes)
-  const search = tree(cte.node, 'search_clause')
-  const cycle = tree(cte.node, 'cycle_clause')
-  const extra = [
-    ...(search === undefined ? [] : [text(search, 'search_seq_column')]),
-    ...(cycle === undefined ? [] : [text(cycle, 'cycle_mark_column'), text(cycle, 'cycle_path_column')]),
-  ]
-  cte.columns = [...rename(columns), ...extra.map(name => ({ name, origin: null }))]
-  if (cycle !== undefined)
-    for (const key of ['cycle_mark_value', 'cycle_mark_default'])
-      expression(facts, cycle[key], { parent: undefined, sources: [] }, ctes, 'expression')
-  cte.busy = false
-}
-
-export function bindWith(facts: Facts, node: Tree, parent: Ctes | undefined): Ctes | undefined {
-  const clause = tree(node, 'withClause')
-  if (clause === undefined) return parent
-  const items = new Map<string, Cte>()
-  const level: Ctes = { parent, items }
-  const ctes = list(clause, 'ctes').map(item => unwrap(item)[1])
-  const recursive = flag(clause, 'recursive')
-  if (recursive) for (const node of ctes) items.set(text(node, 'ctename'), { node, columns: undefined, busy: false })
-  for (const node of ctes) {
-    const cte: Cte = items.get(text(node, 'ctename')) ?? { node, columns: undefined, busy: false }
-    if (cte.columns === undefined && !cte.busy) bindCte(facts, cte, level)
-    items.set(text(node, 'ctename'), cte)
-  }
-  return level
-}
 
 /** @param first told the columns of a set operation's first term before the second is bound (WITH RECURSIVE) */
 export function bindSelect(
@@ -108,7 +16,7 @@ export function bindSelect(
   parent: Ctes | undefined,
   first?: (columns: Columns) => void,
 ): Columns {
-  if (++facts.depth > maxDepth) throw new Unfollowable('it is nested too deeply')
+  facts.enter()
   facts.atLeast('read')
   const ctes = bindWith(facts, node, parent)
   const scope: Scope = { parent: outer, sources: [] }
@@ -155,7 +63,7 @@ export function bindSelect(
   }
   const into = tree(node, 'intoClause')
   if (into !== undefined) bindInto(facts, into, columns)
-  facts.depth--
+  facts.leave()
   return columns
 }
 
@@ -214,9 +122,6 @@ function expandStar(facts: Facts, scope: Scope, fields: readonly string[]): Colu
   return computed(source.columns)
 }
 
-/** The same columns, showing no table column any more. */
-const computed = (columns: Columns): Columns => columns.map(c => (c.open ? c : { name: c.name, origin: null }))
-
 /** ORDER BY, GROUP BY and DISTINCT ON may name an output column or give its number. */
 function bindSorting(
   facts: Facts,
@@ -260,119 +165,6 @@ function bindSorting(
     }
     expression(facts, node, scope, ctes, how)
   }
-}
-
-function find(scope: Scope, fields: readonly string[]): Found {
-  const name = fields.at(-1) ?? ''
-  if (fields.length === 1) return findColumn(scope, name)
-  return findQualified(scope, fields.length > 2 ? (fields.at(-3) ?? null) : null, fields.at(-2) ?? '', name)
-}
-
-/** Notes the use of what a name found, other than as a bare output. */
-function note(facts: Facts, found: Found, fields: readonly string[], how: Use): void {
-  if (found.kind === 'missing') {
-    if (facts.names.catalog !== undefined) facts.open(`the column ${fields.join('.')} is not known`)
-    return
-  }
-  if (found.kind === 'column') {
-    for (const origin of found.origins) facts.use(origin, how)
-    return
-  }
-  for (const source of found.sources) {
-    if (source.oid !== null) facts.use({ oid: source.oid, attnum: 0 }, 'whole_row')
-    for (const c of source.columns) if (c.origin !== null) facts.use(c.origin, 'whole_row')
-  }
-  if (found.call !== null) facts.fieldCall(found.call)
-}
-
-/** Walks anything inside an expression. Every column it finds is used otherwise than as a bare output. */
-export function expression(facts: Facts, value: unknown, scope: Scope, ctes: Ctes | undefined, how: Use): void {
-  if (Array.isArray(value)) {
-    for (const item of value) expression(facts, item, scope, ctes, how)
-    return
-  }
-  if (!isTree(value)) return
-  if (++facts.depth > maxDepth) throw new Unfollowable('it is nested too deeply')
-  for (const key in value) {
-    const inner = value[key]
-    if (!isNodeName(key)) {
-      if (key === 'useOp' || (key === 'operName' && Array.isArray(inner))) operatorName(facts, inner)
-      if (typeof inner === 'object') expression(facts, inner, scope, ctes, how)
-      continue
-    }
-    if (!knownNodes.has(key)) {
-      facts.atLeast('unknown')
-      facts.open(`the construct ${key} is not known`)
-    }
-    if (isTree(inner)) expressionNode(facts, key, inner, scope, ctes, how)
-  }
-  if (Array.isArray(value.names) && 'typemod' in value) typeName(facts, value)
-  facts.depth--
-}
-
-function expressionNode(facts: Facts, type: string, node: Tree, scope: Scope, ctes: Ctes | undefined, how: Use): void {
-  switch (type) {
-    case 'ColumnRef': {
-      const fields = words(list(node, 'fields'))
-      if (fields.at(-1) !== '*') {
-        note(facts, find(scope, fields), fields, how)
-        return
-      }
-      const sources =
-        fields.length === 1
-          ? scope.sources
-          : findSources(scope, fields.length > 2 ? (fields.at(-3) ?? null) : null, fields.at(-2) ?? '')
-      note(facts, { kind: 'row', sources, call: null }, fields, how)
-      return
-    }
-    case 'SubLink': {
-      expression(facts, node.testexpr, scope, ctes, 'predicate')
-      operatorName(facts, node.operName)
-      const columns = bindSelect(facts, unwrap(tree(node, 'subselect'))[1], scope, ctes)
-      if (node.subLinkType === 'EXISTS_SUBLINK') return
-      for (const c of columns) if (c.origin !== null) facts.use(c.origin, how)
-      return
-    }
-    case 'SelectStmt': {
-      const columns = bindSelect(facts, node, scope, ctes)
-      for (const c of columns) if (c.origin !== null) facts.use(c.origin, how)
-      return
-    }
-    case 'FuncCall': {
-      const name = words(list(node, 'funcname'))
-      const schema = name.length > 1 ? (name.at(-2) ?? '') : ''
-      const last = name.at(-1) ?? ''
-      if (last !== 'set_config' || !facts.configures(schema, list(node, 'args'))) facts.calls(schema, last)
-      break
-    }
-    case 'A_Expr':
-      operatorName(facts, node.name)
-      break
-    case 'A_Indirection':
-      for (const field of list(node, 'indirection')) {
-        const [kind, body] = unwrap(field)
-        if (kind === 'String') facts.fieldCall(text(body, 'sval'))
-      }
-      break
-    case 'TypeCast':
-      if (facts.names.catalog?.userCasts === true) facts.call('a cast, and casts made by users exist')
-      break
-    case 'RangeVar':
-      facts.relation(text(node, 'schemaname'), text(node, 'relname'), 'read')
-      facts.open('a relation inside an expression')
-      break
-  }
-  expression(facts, node, scope, ctes, how)
-}
-
-function operatorName(facts: Facts, value: unknown): void {
-  const name = Array.isArray(value) ? words(value.filter(isTree)) : []
-  if (name.length > 0) facts.operator(name.length > 1 ? (name.at(-2) ?? '') : '', name.at(-1) ?? '')
-}
-
-function typeName(facts: Facts, node: Tree): void {
-  const name = words(list(node, 'names'))
-  facts.type(name.length > 1 ? (name.at(-2) ?? '') : '', name.at(-1) ?? '')
 }
 
 export const outputsOf = (columns: Columns): readonly (ColumnId | null)[] | null =>

@@ -1,9 +1,10 @@
 import type { Statement } from './contract.ts'
 import { bindDml } from './dml.ts'
 import type { Binder, Draft } from './draft.ts'
+import { expression } from './expression.ts'
 import { Facts, type NameContext, Unfollowable } from './facts.ts'
 import { type Columns, openColumns } from './scope.ts'
-import { bindInto, bindSelect, expression, outputsOf } from './select.ts'
+import { bindInto, bindSelect, outputsOf } from './select.ts'
 import { sessionBinders } from './session.ts'
 import { flag, list, type Tree, text, tree, unwrap, words } from './tree.ts'
 import { bindUtility, utilities } from './utility.ts'
@@ -48,19 +49,8 @@ export function analyzeStatement(node: Tree, names: NameContext): Analyzed {
     else facts.setsLater()
     draft.refusal ??= facts.refusal
   }
-  const statement: Statement = {
-    action: facts.action(draft.kind, draft.facts),
-    refusal: draft.refusal,
-    control: draft.control,
-    changesCatalog: draft.changesCatalog,
-    creates: [...facts.created],
-    secret: draft.secret,
-    path: facts.path,
-    missing: facts.missing,
-    columns: facts.columns(outputsOf(draft.columns)),
-  }
   return {
-    statement,
+    statement: statementOf(facts, draft),
     reusable: !facts.literalMatters && !facts.contextMatters && !facts.unknownRelation,
     unknownRelation: facts.unknownRelation,
   }
@@ -114,18 +104,21 @@ function inner(draft: Draft, facts: Facts, node: Tree): { statement: Statement; 
   if (facts.sets.size > 0) facts.setsLater()
   draft.refusal ??= part.refusal
   draft.changesCatalog ||= part.changesCatalog
-  const statement: Statement = {
-    action: facts.action(part.kind, part.facts),
-    refusal: part.refusal,
-    control: part.control,
-    changesCatalog: part.changesCatalog,
+  return { statement: statementOf(facts, part), columns: part.columns }
+}
+
+function statementOf(facts: Facts, draft: Draft): Statement {
+  return {
+    action: facts.action(draft.kind, draft.facts),
+    refusal: draft.refusal,
+    control: draft.control,
+    changesCatalog: draft.changesCatalog,
     creates: [...facts.created],
-    secret: part.secret,
+    secret: draft.secret,
     path: facts.path,
     missing: facts.missing,
-    columns: facts.columns(outputsOf(part.columns)),
+    columns: facts.columns(outputsOf(draft.columns)),
   }
-  return { statement, columns: part.columns }
 }
 
 /** CURSOR_OPT_HOLD of PostgreSQL's parsenodes.h. */

@@ -1,7 +1,8 @@
 import { bindDml } from './dml.ts'
+import { expression } from './expression.ts'
 import type { Facts, Verb } from './facts.ts'
 import { openColumns } from './scope.ts'
-import { bindSelect, expression } from './select.ts'
+import { bindSelect } from './select.ts'
 import { isNodeName, isTree, knownNodes, list, type Tree, text, tree, unwrap, words } from './tree.ts'
 
 /** How the names of roles begin that are made for a session. */
