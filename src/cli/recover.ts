@@ -39,7 +39,7 @@ export async function recoverPolicy(
   const { rootKeyOf, secretRef } = await import('../keys.ts')
   const { parsePublicKey, signingKeys } = await import('../signing-keys.ts')
   const { compiledCandidate } = await import('../policy/revision-store.ts')
-  const { recover } = await import('../policy/repository/steering.ts')
+  const { recover } = await import('../policy/repository/recovery.ts')
   if (options.for_s > 3600 || options.for_s < 60)
     throw new SallyportError('bad_request', 'a recovery lasts from one minute to one hour', {
       remedy: 'write --for 30m',

@@ -21,17 +21,10 @@ import {
 import { verifyRevision } from '../signing.ts'
 import { type Commit, GitMirror, type GitOptions } from './git.ts'
 import { changeState, instant, isHeld, type PolicyState, readState, recordLook } from './policy-state.ts'
+import { endDueRecovery } from './recovery.ts'
+import { reusedCandidate, revisionOf } from './reuse.ts'
 import type { Sources } from './sources.ts'
-import {
-  endDueRecovery,
-  type Hand,
-  pin,
-  reusedCandidate,
-  revisionBefore,
-  revisionOf,
-  type Steered,
-  unpin,
-} from './steering.ts'
+import { type Hand, pin, rollsBackTo, type Steered, unpin } from './steering.ts'
 
 const log = logger('policy')
 
@@ -136,33 +129,7 @@ export class Repository {
   /** Puts what was in force before (the revision before of another commit, or this generation) into force, and holds it. */
   rollback(generation: number | undefined, by: Hand): Promise<Steered> {
     return this.#alone(async () => {
-      const { db } = this.#store.database
-      const newest = await newestRevision(db)
-      const row =
-        generation !== undefined
-          ? await getRevision(db, generation)
-          : newest === undefined
-            ? undefined
-            : await revisionBefore(db, newest)
-      const remedy = '`sallyport policy history` lists what was in force'
-      if (row === undefined)
-        throw new SallyportError(
-          'not_found',
-          generation === undefined ? 'there is nothing to go back to' : `there was no generation ${generation}`,
-          { remedy },
-        )
-      if (row.kind === 'recovery')
-        throw new SallyportError('conflict', `generation ${row.generation} was a recovery, which is not taken again`, {
-          remedy,
-        })
-      if (!(await this.#mirror.mayReturn(row.signer)))
-        throw new SallyportError(
-          'conflict',
-          row.signer === null
-            ? `generation ${row.generation} comes from a commit without a verified signature, which policy.signatures demands`
-            : `generation ${row.generation} was signed by ${row.signer}, who is not among policy.signatures any more`,
-          { remedy: 'choose a later one, or push a signed commit' },
-        )
+      const row = await rollsBackTo(this.#store, generation, this.#mayReturn)
       return pin(this.#store, reusedCandidate(this.#store, row, 'rolled_back'), by, false)
     })
   }
