@@ -1,8 +1,9 @@
-import { and, asc, eq, gt, or, sql } from 'drizzle-orm'
+import { and, asc, eq, gt, sql } from 'drizzle-orm'
 import { notify } from '../db/notices.ts'
 import { type Desk, subjectsChannel } from './desk.ts'
 import type { Identity, Refusal, SubjectRow } from './door.ts'
 import { refreshTokens, subjects } from './schema.ts'
+import { calledSo } from './subjects.ts'
 import { endWebSessions } from './web-sessions.ts'
 
 const refuse = (code: Refusal['code'], message: string): Refusal => ({ ok: false, code, message })
@@ -21,14 +22,7 @@ export function subjectKeeping(desk: Desk): Pick<Identity, 'listSubjects' | 'sub
         .from(subjects)
         .where(
           and(
-            name === undefined
-              ? undefined
-              : or(
-                  eq(subjects.id, name),
-                  eq(subjects.name, name),
-                  eq(subjects.email, name),
-                  eq(subjects.subject, name), // as the identity provider calls them
-                ),
+            name === undefined ? undefined : calledSo(name),
             after === undefined ? undefined : gt(subjects.id, after),
           ),
         )

@@ -1,4 +1,4 @@
-import { and, eq, isNull, sql } from 'drizzle-orm'
+import { and, eq, isNull, or, sql } from 'drizzle-orm'
 import type { Queryable, Tx } from '../db/database.ts'
 import { newId } from '../ids.ts'
 import type { Person } from './claims.ts'
@@ -29,6 +29,10 @@ export function factsOf(row: Row): SubjectFacts {
 
 /** Who may act: neither disabled here nor, since the last sign-in, ended at the identity provider. */
 export const mayAct = and(isNull(subjects.disabled_at), isNull(subjects.left_at))
+
+/** Who is called so: by id, name, e-mail or as the identity provider calls them. Several may be. */
+export const calledSo = (words: string) =>
+  or(eq(subjects.id, words), eq(subjects.name, words), eq(subjects.email, words), eq(subjects.subject, words))
 
 /** Facts of a subject that may act; null when unknown, disabled or gone from the identity provider. */
 export async function findSubject(db: Queryable, id: string): Promise<SubjectFacts | null> {

@@ -1,6 +1,7 @@
-import { and, count, desc, eq, gte, inArray, isNotNull, isNull, lt, or } from 'drizzle-orm'
+import { and, count, desc, eq, gte, inArray, isNotNull, isNull, lt } from 'drizzle-orm'
 import type { Queryable } from '../db/database.ts'
 import { subjects } from '../identity/schema.ts'
+import { calledSo } from '../identity/subjects.ts'
 import { connections, sessions } from './schema.ts'
 
 /** A session as people see it. */
@@ -43,14 +44,7 @@ export async function listSessions(q: Queryable, filter: SessionFilter): Promise
   const rows = await sessionRows(q)
     .where(
       and(
-        subject === undefined
-          ? undefined
-          : or(
-              eq(subjects.id, subject),
-              eq(subjects.name, subject),
-              eq(subjects.email, subject),
-              eq(subjects.subject, subject), // as the identity provider calls them
-            ),
+        subject === undefined ? undefined : calledSo(subject),
         subject_id === undefined ? undefined : eq(sessions.subject_id, subject_id),
         resource === undefined ? undefined : eq(sessions.resource, resource),
         state === undefined ? undefined : state === 'live' ? isNull(sessions.ended_at) : isNotNull(sessions.ended_at),
