@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -122,6 +123,36 @@ describe('what starts programs', () => {
     expect(await ended).toMatchObject({ status: null, stderr: expect.stringContaining('what started it has ended') })
     await gone(pid)
     expect(await run('echo $PPID')).toMatchObject({ status: 0, stdout: expect.not.stringMatching(starter) })
+  })
+
+  test('has no room for more: who asks is told, what has begun goes on, and nothing else happens', async () => {
+    const limit = (files: string) => execFileSync('prlimit', [`--pid=${process.pid}`, `--nofile=${files}:`])
+    const before = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))![1]!
+    const begun = start('cat', {}, 'input')
+    limit(String(Math.max(...readdirSync('/proc/self/fd').map(Number)) + 30))
+    try {
+      const all = []
+      for (let i = 0; i < 150; i++) all.push(await run('cat; echo out', { input: 'in ' }))
+      const [fine, failed] = [
+        all.filter(each => each.fault === undefined),
+        all.filter(each => each.fault !== undefined),
+      ]
+      for (const each of fine) expect(each).toMatchObject({ status: 0, stdout: 'in out\n' })
+      expect(failed.length).toBeGreaterThan(0)
+      expect(failed[0]).toMatchObject({ status: null, stdout: '', fault: expect.stringContaining('too many files') })
+      for (const pipes of ['input', 'output', 'channel'] as const) {
+        const { stdin, stdout, ended } = start('true', {}, pipes)
+        stdin?.write('nobody reads this')
+        stdin?.end()
+        if (pipes === 'output') for await (const chunk of stdout!) throw new Error(String(chunk))
+        expect(await ended).toMatchObject({ status: null, fault: expect.any(String) })
+      }
+    } finally {
+      limit(before)
+    }
+    begun.stdin!.end('still here')
+    expect(String((await begun.ended).stdout)).toBe('still here')
+    expect(await run('echo again')).toMatchObject({ status: 0, stdout: 'again\n' })
   })
 
   test('may hang: who is told to end it is not kept waiting for ever', { timeout: 40_000 }, async () => {

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { SallyportError } from '../../../errors.ts'
-import { type Git, whyGit } from './git.ts'
+import { begun, type Git, whyGit } from './git.ts'
 import type { MirrorLimits } from './limits.ts'
 
 /** Git asks for "ssh" and gets the two pipes that we hold: bytes of the session's own channel. */
@@ -60,6 +60,7 @@ export async function bring(
   channel.destroy()
   for (const pipe of [says, hears]) pipe.destroy()
   await both
+  begun(result)
   if (result.status !== 0 || result.cut !== undefined)
     throw new SallyportError(
       'target_unavailable',

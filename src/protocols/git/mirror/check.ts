@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 import { finished } from 'node:stream/promises'
 import { deflateSync } from 'node:zlib'
 import type { Ended } from './confined.ts'
-import { type Git, Unreadable, whyGit } from './git.ts'
+import { begun, type Git, Unreadable, whyGit } from './git.ts'
 import { describe } from './objects.ts'
 import { lookAgain, type Old } from './old.ts'
 
@@ -64,7 +64,7 @@ async function listAll(git: Git, file: string, timeout_ms: number): Promise<Chec
     '--unordered',
     '--buffer',
   ]
-  const { stdout, ended } = git.start(all, { alone: true, timeout_ms }, 'output')
+  const { stdout, ended, kill } = git.start(all, { alone: true, timeout_ms }, 'output')
   const out = createWriteStream(file, { mode: 0o600 })
   const done = finished(out)
   done.catch(() => {})
@@ -80,10 +80,15 @@ async function listAll(git: Git, file: string, timeout_ms: number): Promise<Chec
     }
     out.end()
     await done
+  } catch (error) {
+    // Nobody reads on: it would wait for that, and hold its pipe.
+    kill('abort')
+    stdout!.destroy()
+    throw error
   } finally {
     out.destroy()
   }
-  const { status, cut, ...rest } = await ended
+  const { status, cut, ...rest } = begun(await ended)
   if (status !== 0 || cut !== undefined) throw new Unreadable(whyGit({ status, cut, ...rest }))
   return { count, largest_bytes }
 }

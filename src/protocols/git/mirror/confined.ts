@@ -27,6 +27,8 @@ export interface Ended {
   readonly stderr: string
   /** Why it was ended before its time. */
   readonly cut: 'time' | 'output' | 'abort' | undefined
+  /** It never began, or what starts programs has ended: that says nothing of its input. */
+  readonly fault?: string | undefined
 }
 
 export interface Confined {
@@ -75,11 +77,11 @@ export function confine(command: readonly string[], how: Confinement, pipes: Pip
   const abort = () => kill('abort')
   how.signal?.addEventListener('abort', abort, { once: true })
   if (how.signal?.aborted) abort()
-  const ended = Promise.all([launched.exited, closed(stdout), closed(errors)]).then(([{ status, why = '' }]) => {
+  const ended = Promise.all([launched.exited, closed(stdout), closed(errors)]).then(([{ status, why: fault }]) => {
     clearTimeout(timer)
     how.signal?.removeEventListener('abort', abort)
     stdin?.destroy()
-    return { status, stdout: Buffer.concat(kept), stderr: stderr + why, cut }
+    return { status, stdout: Buffer.concat(kept), stderr: stderr + (fault ?? ''), cut, fault }
   })
   if (pipes !== 'output')
     stdout?.on('data', (chunk: Buffer) => {

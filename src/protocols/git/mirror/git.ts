@@ -1,4 +1,5 @@
 import { SallyportError } from '../../../errors.ts'
+import { PushFault } from '../push.ts'
 import { type Confined, type Confinement, confine, type Ended, type Pipes } from './confined.ts'
 import { type MirrorLimits, threads } from './limits.ts'
 
@@ -70,8 +71,9 @@ export class Git {
     return confine(['git', ...config, ...args], this.confinement(options), pipes)
   }
 
-  try(args: readonly string[], options: GitOptions = {}): Promise<Ended> {
-    return this.start(args, options).ended
+  /** @throws PushFault */
+  async try(args: readonly string[], options: GitOptions = {}): Promise<Ended> {
+    return begun(await this.start(args, options).ended)
   }
 
   /** @returns what it wrote. @throws Unreadable where it failed. */
@@ -133,6 +135,16 @@ export class Unreadable extends SallyportError {
     })
     this.why = why
   }
+}
+
+/** INVARIANT: that git could not be started makes no mirror damaged and no push bad. @throws PushFault */
+export function begun(ended: Ended): Ended {
+  if (ended.fault === undefined) return ended
+  throw new PushFault(
+    'not_ready',
+    `the gateway cannot run git now: ${plain(ended.fault)}`,
+    'push again in a few minutes; if it happens again, tell an operator',
+  )
 }
 
 export function whyGit({ cut, stderr, status }: Ended): string {

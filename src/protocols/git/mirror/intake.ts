@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { PushFault } from '../push.ts'
 import type { Confined, Ended } from './confined.ts'
-import { type Git, plain, whyGit } from './git.ts'
+import { begun, type Git, plain, whyGit } from './git.ts'
 import type { MirrorLimits } from './limits.ts'
 import { isWhole } from './packing.ts'
 
@@ -134,7 +134,10 @@ export class Intake {
       { timeout_ms: this.#limits.push_ms, max_file: this.#most + (64 << 20), max_output: 64 << 10 },
       'input',
     )
-    void this.#running.ended.then(ended => this.#ended(ended))
+    void this.#running.ended.then(begun).then(
+      ended => this.#ended(ended),
+      error => this.#fail(error as Error),
+    )
   }
 
   #pass(chunk: Buffer): Promise<void> | undefined {
@@ -195,7 +198,7 @@ export class Intake {
     )
   }
 
-  #fail(why: PushFault): void {
+  #fail(why: Error): void {
     if (this.#over) return
     this.#over = true
     clearTimeout(this.#late)

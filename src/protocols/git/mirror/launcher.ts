@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import type { Duplex } from 'node:stream'
+import { type Duplex, PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { faultMessage } from '../../../log.ts'
 
@@ -47,7 +47,7 @@ const kill_ms = 5_000
 class Launcher {
   readonly #child: ChildProcess
   readonly #free: number[] = []
-  readonly #leash: Duplex
+  readonly #leash: Duplex | undefined
   readonly #runs = new Map<number, (exited: Exited) => void>()
   #last = 0
   #over = false
@@ -56,6 +56,9 @@ class Launcher {
   constructor() {
     const all = ['ignore', 'ignore', 'ignore', 'ipc', ...Array.from({ length: pipes + 1 }, () => 'pipe')] as 'pipe'[]
     this.#child = spawn(process.execPath, [program], { cwd: '/', env: {}, stdio: all, detached: true })
+    // Before anything can fail: one that nobody hears ends the gateway.
+    this.#child.on('error', () => this.#dead()).on('exit', () => this.#dead())
+    if (this.#child.stdio === undefined) throw new Error('too many files and connections are open on the gateway')
     for (let i = own - 1; i < all.length; i++) {
       const pipe = this.#pipe(i)
       pipe.on('error', () => {}) // a program that does not read its input is not a fault
@@ -67,7 +70,6 @@ class Launcher {
     this.#child.unref()
     this.#child.channel?.unref()
     this.#child.on('message', (message: Exited & { run: number }) => this.#ended(message.run, message))
-    this.#child.on('error', () => this.#dead()).on('exit', () => this.#dead())
     this.#rest()
   }
 
@@ -116,7 +118,7 @@ class Launcher {
   #dead(): void {
     this.#over = true
     clearTimeout(this.#idle)
-    this.#leash.destroy()
+    this.#leash?.destroy()
     for (const i of this.#free.splice(0)) this.#pipe(i).destroy()
     for (const run of [...this.#runs.keys()]) this.#ended(run, { status: null, why: 'what started it has ended' })
   }
@@ -142,12 +144,23 @@ export function launch(asked: Asked): Launched {
       current = next !== undefined && next.left >= needs ? next : new Launcher()
       next = undefined
     }
-    const launched = current.start(asked)
-    if (current.left < few && (next === undefined || next.left === 0)) next = new Launcher()
-    return launched
   } catch (error) {
     // This process has no room for more pipes, or none of it starts.
     const exited = Promise.resolve({ status: null, why: faultMessage(error) })
-    return { pipes: [], exited, kill: () => {} }
+    return { pipes: asked.stdio.map(each => (each === 'pipe' ? ended() : undefined)), exited, kill: () => {} }
   }
+  const launched = current.start(asked)
+  try {
+    if (current.left < few && (next === undefined || next.left === 0)) next = new Launcher()
+  } catch {
+    // What goes on has begun; whoever needs the next one hears of it.
+  }
+  return launched
+}
+
+/** Where there is nobody at the other end: nothing comes, and what is written is lost. */
+function ended(): Duplex {
+  const pipe = new PassThrough()
+  pipe.on('error', () => {})
+  return pipe.end()
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createReadStream, createWriteStream, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { finished } from 'node:stream/promises'
-import { type Git, Unreadable, whyGit } from './git.ts'
+import { begun, type Git, Unreadable, whyGit } from './git.ts'
 import type { Pack } from './intake.ts'
 
 const piece = 256 << 10
@@ -54,7 +54,7 @@ export async function* packOf(git: Git, { of, without, timeout_ms, signal }: Pac
   const { stdout, ended, kill } = git.start(args, { input, timeout_ms, signal }, 'output')
   try {
     for await (const chunk of stdout!) yield chunk as Buffer
-    const { status, cut, ...rest } = await ended
+    const { status, cut, ...rest } = begun(await ended)
     if (status !== 0 || cut !== undefined) throw new Unreadable(whyGit({ status, cut, ...rest }))
   } finally {
     kill('abort')
