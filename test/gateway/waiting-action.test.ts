@@ -158,6 +158,11 @@ describe('what approvers see', () => {
 
   test('names what looks like a secret, and shows what would hide or turn around', () => {
     expect(harmless('x AKIAABCDEFGHIJKLMNOP y\u202e\u0000\u200b\n')).toBe('x [access_key] y\\u{202e}\\u{0}\\u{200b}\n')
+    // Letters and marks that take no room, and pictures that stay what they are.
+    expect(harmless('a\ufe0fb \u3164 x\u034fy \u2800 \u{e0100}')).toBe(
+      'a\\u{fe0f}b \\u{3164} x\\u{34f}y \\u{2800} \\u{e0100}',
+    )
+    expect(harmless('\u267b\ufe0f e\u0301 \u6f22')).toBe('\u267b\ufe0f e\u0301 \u6f22')
     const seen = exhibit(
       about([{ label: 'Paths', lines: ['a\nb', 'mail ada@example.com'] }], 'push\u0007 main'),
       'select 1',

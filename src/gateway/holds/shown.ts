@@ -49,6 +49,10 @@ const isCut = ({ lines, more = 0, whole }: Shown): boolean =>
   whole === true &&
   (more > 0 || lines.length > most.whole || lines.reduce((sum, line) => sum + line.length, 0) > mostText)
 
+/** What is obeyed and what nobody sees: two names would look like one. Behind a picture its variant is part of it. */
+const unseen =
+  /[\p{Cc}\p{Cf}\u2028\u2029]|(?<!\p{Extended_Pictographic})\ufe0f|(?!\ufe0f)[\p{Default_Ignorable_Code_Point}\u2800]/gu
+
 /**
  * Text as it may stand before other people: what would be obeyed, turn the line around or hide is an escape, and what looks
  * like a secret or somebody's number is named and not shown.
@@ -61,7 +65,7 @@ export function harmless(text: string): string {
     out += `${text.slice(at, start)}[${name}]`
     at = end
   }
-  return (out + text.slice(at)).toWellFormed().replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, char => {
+  return (out + text.slice(at)).toWellFormed().replace(unseen, char => {
     if (char === '\n' || char === '\t') return char
     return `\\u{${char.codePointAt(0)!.toString(16)}}`
   })
