@@ -217,6 +217,15 @@ test('a secret is found in the commit that adds it, also when the next one takes
   await quarantine.drop()
   expect(facts[0]!.secrets).toEqual([{ detector: 'private_key', path: 'new.txt', line: 2, commit: bad }])
   expect(facts[0]!.cut).toEqual([])
+  // In the message of a tag to which another tag leads.
+  git(world.clone, ['tag', '-a', '-m', `with ${key}`, 'inner', good])
+  git(world.clone, ['tag', '-a', '-m', 'says nothing', 'outer', 'inner'])
+  const [inner, outer] = ['inner', 'outer'].map(name => word(world.clone, ['rev-parse', name]))
+  const tagged = await world.judged([world.update('refs/tags/outer', outer!)])
+  await tagged.quarantine.drop()
+  expect(tagged.facts[0]!.secrets.filter(each => each.path === 'tag message')).toEqual([
+    { detector: 'access_key', path: 'tag message', line: 1, commit: inner },
+  ])
 })
 
 test('which list is not whole is told: what is lost does not make what comes unseen, and what comes without a pack is nothing new', async () => {

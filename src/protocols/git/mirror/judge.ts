@@ -36,6 +36,9 @@ const isId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
 const atOnce = 64
 /** A commit or a tag that is larger is no one's message. */
 const objectBytes = 4 << 20
+/** Tags of tags. */
+const ofTag = /^object ([0-9a-f]{40,64})\ntype tag\n/
+const mostTags = 16
 
 /** What comes with an update: the same for all that lead from one commit to another. */
 interface What extends Pick<UpdateFacts, 'commits' | 'commits_total' | 'paths' | 'paths_total' | 'secrets' | 'cut'> {
@@ -187,7 +190,23 @@ export class Judge {
     if (object === undefined) throw new Unreadable('a tag cannot be read')
     const { target, tagger, signed } = readTag(object)
     const found = await this.#message(object, 'tag message', id)
+    found.push(...(await this.#below(object)))
     return { tag: { tagger, target, signature: await this.#options.verifier.verify(id, signed, 'tag') }, found }
+  }
+
+  /** The messages of the tags that a tag leads to: they come with it. */
+  async #below(object: Buffer): Promise<UpdateFacts['secrets']> {
+    const found: UpdateFacts['secrets'] = []
+    for (let [at, depth] = [object, 0]; this.#options.secrets; depth++) {
+      const [, id] = ofTag.exec(at.toString('latin1', 0, 200)) ?? []
+      if (id === undefined) break
+      if (depth === mostTags) throw new PushFault('bad_pack', `a tag of the push leads to more than ${mostTags} tags`)
+      const [next] = await this.#questions.read([id], objectBytes)
+      if (next === undefined) throw new Unreadable('a tag cannot be read')
+      found.push(...(await this.#message(next, 'tag message', id)))
+      at = next
+    }
+    return found
   }
 
   #whatOf(from: string | null, to: string): Promise<What> {
