@@ -30,6 +30,7 @@ export interface RequestEntry {
   readonly state: string
   readonly created_at_ms: number
   readonly expires_at_ms: number
+  readonly ended_at_ms: number | null
   readonly outcome: string | null
   readonly terms: {
     readonly stages: readonly {

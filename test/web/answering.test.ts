@@ -29,6 +29,7 @@ const request = (votes: RequestEntry['votes'] = [], state = 'pending'): RequestE
   state,
   created_at_ms: 0,
   expires_at_ms: 0,
+  ended_at_ms: null,
   outcome: null,
   terms: { stages },
   votes,
