@@ -2,12 +2,10 @@ import { type Conversation, idle } from './conversation.ts'
 import { type Described, Descriptions, maskFor } from './descriptions.ts'
 import type { FrameSink } from './frames.ts'
 import { Body, BodyError, decodeError, encodeError, frame, S } from './messages.ts'
+import { Onward } from './onward.ts'
 import { type Expected, Owed, type Running, undo, undoStatements } from './pending.ts'
 import { ResultRecord } from './results.ts'
 import type { RowMask, Statement } from './sql/contract.ts'
-import { RowWriter } from './sql/row-writer.ts'
-
-const packBytes = 64 * 1024
 
 export interface ServerPorts {
   /** Fields of errors and notices, scrubbed where masked relations exist. */
@@ -17,24 +15,20 @@ export interface ServerPorts {
 }
 
 /**
- * Reads what the target says, attributes it to what was asked, masks, records, passes on. What needs no change goes on
- * as slices of the chunk it came in. Anything out of turn ends the connection: it could be another statement's rows.
+ * Reads what the target says, attributes it to what was asked, masks, records, passes on. Anything out of turn ends the
+ * connection: it could be another statement's rows.
  */
 export class ServerSide implements FrameSink {
   readonly #c: Conversation
   readonly #ports: ServerPorts
   readonly #descriptions = new Descriptions()
-  #chunk: Buffer | null = null
-  #from = 0
-  /** Masked rows on their way, side by side. */
-  #packed: RowWriter | null = null
-  #rowAt = 0
-  #to = 0
+  readonly #onward: Onward
   /** Whether search_path went back to where it began since the last ReadyForQuery; uncertain with a transaction's own words in between. */
   #goneBack: 'no' | 'yes' | 'uncertain' = 'no'
 
   constructor(conversation: Conversation, ports: ServerPorts) {
     this.#c = conversation
+    this.#onward = new Onward(conversation)
     this.#ports = ports
   }
 
@@ -50,11 +44,11 @@ export class ServerSide implements FrameSink {
     if (first && type === S.dataRow) this.#c.pending.head!.result!.count++
     const { head } = this.#c.pending
     if (head !== undefined && head.result !== null) head.result.bytes += end - start
-    this.#pass(buffer, start, end)
+    this.#onward.pass(buffer, start, end)
   }
 
   drained(): void {
-    this.#flush()
+    this.#onward.flush()
   }
 
   frame(type: number, buffer: Buffer, start: number, end: number): boolean {
@@ -76,12 +70,12 @@ export class ServerSide implements FrameSink {
         return this.#row(head, buffer, start, end)
       case S.copyData:
         if (head?.result) head.result.bytes += end - start
-        return this.#pass(buffer, start, end)
+        return this.#onward.pass(buffer, start, end)
       case S.readyForQuery:
         return this.#ready(head, buffer, start, end)
       case S.commandComplete:
         this.#complete(head, buffer.toString('latin1', start + 5, end - 1))
-        return this.#pass(buffer, start, end)
+        return this.#onward.pass(buffer, start, end)
       case S.rowDescription:
         return this.#description(head, buffer, start, end)
       case S.parseComplete:
@@ -94,7 +88,7 @@ export class ServerSide implements FrameSink {
         return this.#noData(head, buffer, start, end)
       case S.parameterDescription:
         if (head?.kind !== Owed.describeStatement) return this.#outOfTurn(type)
-        return this.#pass(buffer, start, end)
+        return this.#onward.pass(buffer, start, end)
       case S.emptyQuery:
       case S.portalSuspended:
         return this.#withoutTag(head, type, buffer, start, end)
@@ -110,7 +104,7 @@ export class ServerSide implements FrameSink {
       case S.copyOut:
         return this.#copyBegins(head, type, buffer, start, end)
       case S.copyDone:
-        return this.#pass(buffer, start, end)
+        return this.#onward.pass(buffer, start, end)
       default:
         return this.#outOfTurn(type)
     }
@@ -125,10 +119,10 @@ export class ServerSide implements FrameSink {
     result.bytes += end - start
     if (result.mask === null) {
       if (result.collecting) result.collect(buffer, start + 5, end)
-      return this.#pass(buffer, start, end)
+      return this.#onward.pass(buffer, start, end)
     }
-    this.#maskRow(result.mask, buffer, start, end)
-    if (result.collecting) result.collect(this.#packed!.bytes, this.#rowAt + 5, this.#packed!.at)
+    this.#onward.maskRow(result.mask, buffer, start, end)
+    if (result.collecting) this.#onward.collectRow(result)
   }
 
   /** INVARIANT: rows of a statement that touches masked relations pass only with a description that was held against the plan. */
@@ -165,7 +159,7 @@ export class ServerSide implements FrameSink {
       const described = this.#descriptions.read(running?.statement ?? null, buffer, start, end)
       head.result = new ResultRecord(c.gate, described.formats)
       head.result.describe(described, this.#maskOf(running, described, described.formats))
-      return this.#pass(buffer, start, end)
+      return this.#onward.pass(buffer, start, end)
     }
     if (head.kind === Owed.describePortal) {
       const portal = head.portal!
@@ -177,22 +171,22 @@ export class ServerSide implements FrameSink {
       portal.description = { plan, described, mask }
     } else if (head.kind !== Owed.describeStatement) return this.#outOfTurn(S.rowDescription)
     c.pending.shift()
-    if (!head.hidden) this.#pass(buffer, start, end)
-    else this.#skip()
+    if (!head.hidden) this.#onward.pass(buffer, start, end)
+    else this.#onward.flush()
   }
 
   #noData(head: Expected | undefined, buffer: Buffer, start: number, end: number): undefined {
     if (head?.kind !== Owed.describePortal && head?.kind !== Owed.describeStatement) return this.#outOfTurn(S.noData)
     this.#c.pending.shift()
-    if (!head.hidden) this.#pass(buffer, start, end)
-    else this.#skip()
+    if (!head.hidden) this.#onward.pass(buffer, start, end)
+    else this.#onward.flush()
   }
 
   #step(head: Expected | undefined, kind: number, buffer: Buffer, start: number, end: number): undefined {
     if (head?.kind !== kind) return this.#outOfTurn(buffer[start]!)
     head.change?.confirm()
     this.#c.pending.shift()
-    this.#pass(buffer, start, end)
+    this.#onward.pass(buffer, start, end)
   }
 
   #complete(head: Expected | undefined, tag: string): undefined {
@@ -233,7 +227,7 @@ export class ServerSide implements FrameSink {
     if (type === S.portalSuspended) (head.result ?? new ResultRecord(this.#c.gate, [])).finish('suspended')
     head.result = null
     if (head.kind === Owed.execute) this.#c.pending.shift()
-    this.#pass(buffer, start, end)
+    this.#onward.pass(buffer, start, end)
   }
 
   #copyBegins(head: Expected | undefined, type: number, buffer: Buffer, start: number, end: number): undefined {
@@ -247,20 +241,20 @@ export class ServerSide implements FrameSink {
       if (c.copyIn === 'expected') c.copyIn = 'active'
       c.pending.dropIgnoredSyncs()
     }
-    this.#pass(buffer, start, end)
+    this.#onward.pass(buffer, start, end)
   }
 
   #error(head: Expected | undefined, buffer: Buffer, start: number, end: number): undefined {
     const c = this.#c
     const kind = head?.kind
     if (head !== undefined && (kind === Owed.refusal || kind === Owed.refusedQuery)) {
-      this.#replace(head.error!)
+      this.#onward.replace(head.error!)
     } else {
       const told = decodeError(buffer, start, end)
       const fields = this.#ports.scrub(told)
       c.gate.record('error', { sqlstate: fields.get('C') ?? 'XX000', message: fields.get('M') ?? '' })
-      if (fields.has('C')) this.#replace(encodeError(S.error, fields))
-      else this.#replace(encodeError(S.error, new Map([...fields, ['C', 'XX000']]))) // PG10
+      if (fields.has('C')) this.#onward.replace(encodeError(S.error, fields))
+      else this.#onward.replace(encodeError(S.error, new Map([...fields, ['C', 'XX000']]))) // PG10
     }
     if (head === undefined) return
     this.#goneBack = 'uncertain'
@@ -301,13 +295,13 @@ export class ServerSide implements FrameSink {
       if (c.pending.length === 0) c.judge.settled()
     }
     this.#goneBack = 'no'
-    this.#pass(buffer, start, end)
+    this.#onward.pass(buffer, start, end)
   }
 
   #notice(buffer: Buffer, start: number, end: number): undefined {
     const fields = this.#ports.scrub(decodeError(buffer, start, end))
     this.#c.gate.record('notice', { sqlstate: fields.get('C') ?? '', message: fields.get('M') ?? '' })
-    this.#replace(encodeError(S.notice, fields))
+    this.#onward.replace(encodeError(S.notice, fields))
   }
 
   /** What others notify may hold any value (MK10): where masks are in force only the channel goes on. */
@@ -323,8 +317,8 @@ export class ServerSide implements FrameSink {
       channel: channel.toString('utf8'),
       payload: empty ? payload.toString('utf8') : '',
     })
-    if (empty) this.#pass(buffer, start, end)
-    else this.#replace(frame(S.notification, process, channel, 0, 0))
+    if (empty) this.#onward.pass(buffer, start, end)
+    else this.#onward.replace(frame(S.notification, process, channel, 0, 0))
   }
 
   #parameter(buffer: Buffer, start: number, end: number): undefined {
@@ -333,68 +327,11 @@ export class ServerSide implements FrameSink {
     const name = buffer.toString('utf8', start + 5, middle)
     const value = buffer.toString('utf8', middle + 1, end - 1)
     const why = this.#ports.reported(name, value)
-    if (why === undefined) this.#pass(buffer, start, end)
+    if (why === undefined) this.#onward.pass(buffer, start, end)
     else this.#c.fail('57P01', why)
   }
 
   #outOfTurn(type: number): undefined {
     this.#c.fail('08P01', `the target answered out of turn (a message of type '${String.fromCharCode(type)}')`)
-  }
-
-  /** Passes bytes on as they are; what lies side by side goes as one slice. */
-  #pass(buffer: Buffer, start: number, end: number): undefined {
-    if (this.#chunk === buffer && this.#to === start) this.#to = end
-    else {
-      this.#flush()
-      this.#chunk = buffer
-      this.#from = start
-      this.#to = end
-    }
-  }
-
-  #replace(bytes: Buffer): undefined {
-    this.#flush()
-    this.#c.down.push(bytes)
-  }
-
-  #skip(): undefined {
-    this.#flush()
-  }
-
-  /** Writes one masked DataRow behind the others. INVARIANT: nothing stays of a row that cannot be masked. */
-  #maskRow(mask: RowMask, buffer: Buffer, start: number, end: number): void {
-    if (this.#packed === null || this.#packed.at + end - start > packBytes) {
-      this.#flush()
-      this.#packed = new RowWriter(Math.max(end - start, Math.min(packBytes, buffer.length - start)) + 64)
-    }
-    const out = this.#packed
-    const at = out.at
-    try {
-      out.reserve(5)
-      out.bytes[at] = S.dataRow
-      out.at = at + 5
-      mask.write(buffer, start + 5, end, out)
-      out.bytes.writeInt32BE(out.at - at - 1, at + 1)
-    } catch (error) {
-      out.at = at
-      throw error
-    }
-    this.#rowAt = at
-  }
-
-  #flush(): void {
-    if (this.#packed !== null) {
-      if (this.#packed.at > 0) this.#c.down.push(this.#packed.taken())
-      this.#packed = null
-    }
-    if (this.#chunk !== null) this.#passChunk()
-  }
-
-  #passChunk(): void {
-    if (this.#chunk === null) return
-    this.#c.down.push(
-      this.#from === 0 && this.#to === this.#chunk.length ? this.#chunk : this.#chunk.subarray(this.#from, this.#to),
-    )
-    this.#chunk = null
   }
 }
