@@ -71,7 +71,9 @@ describe('the rooms of src', () => {
 
   test('a protocol imports no sibling', () => {
     const wrong: string[] = []
-    for (const file of files.filter(f => f.name.startsWith('protocols/') && f.name !== 'protocols/all.ts')) {
+    for (const file of files.filter(
+      f => f.name.startsWith('protocols/') && !/^protocols\/(all|persons)\.ts$/.test(f.name),
+    )) {
       const own = file.name.split('/')[1]
       for (const target of imports(file.text).filter(i => i.startsWith('.'))) {
         const to = relative(src, resolve(file.path, '..', target)).split('/')
@@ -86,6 +88,25 @@ describe('the rooms of src', () => {
     expect(users('@open-policy-agent/opa-wasm')).toHaveLength(1)
     expect(users('bullmq').every(n => n === 'jobs.ts')).toBe(true)
     expect(users('@slack/bolt').every(n => n.startsWith('slack/'))).toBe(true)
+  })
+
+  test('what every ssh of a person waits for loads nothing large', () => {
+    const large = ['typebox', 'ssh2', 'pg', 'postgres', 'pino']
+    const seen = new Set<string>()
+    const wrong: string[] = []
+    const left = ['cli/connect.ts', 'protocols/persons.ts', 'protocols/ssh/cli/ticket.ts']
+    for (let name = left.pop(); name !== undefined; name = left.pop()) {
+      if (seen.has(name)) continue
+      seen.add(name)
+      const { path, text } = files.find(f => f.name === name)!
+      const loaded = [...text.matchAll(/^(?:import|export) (?!type )[^;]*?from '([^']+)'/gm)].map(m => m[1]!)
+      for (const each of loaded) {
+        if (each.startsWith('.')) left.push(relative(src, resolve(path, '..', each)))
+        else if (large.some(pkg => each === pkg || each.startsWith(`${pkg}/`))) wrong.push(`${name} → ${each}`)
+      }
+    }
+    expect(seen.size).toBeGreaterThan(20)
+    expect(wrong).toEqual([])
   })
 
   test('no protocol is named outside its folder', () => {

@@ -7,13 +7,12 @@ import type {
   ClientCommand,
   CommandLine,
   IssuedTicket,
-  ListeningProtocol,
-  PublicFacts,
-  Resource,
-  RidingProtocol,
-} from '../gateway/protocol.ts'
-import { Registry } from '../gateway/registry.ts'
-import { allProtocols } from '../protocols/all.ts'
+  ListeningSide,
+  PersonSide,
+  RidingSide,
+} from '../gateway/client.ts'
+import type { PublicFacts, Resource } from '../gateway/protocol.ts'
+import { personSides } from '../protocols/persons.ts'
 import { Secret } from '../secret.ts'
 import { ask } from './access.ts'
 import type { Client } from './client.ts'
@@ -123,11 +122,11 @@ function startedAgain(chosen: string | undefined): Pick<CommandLine, 'profile' |
 }
 
 /** How the protocol of the resource's wire prepares a ticket, where it does. */
-async function preparationFor(client: Client, resource: string): Promise<ListeningProtocol['prepare']> {
+async function preparationFor(client: Client, resource: string): Promise<ListeningSide['prepare']> {
   const { items } = await client.get<{ items: { name: string; protocol: string }[] }>('/api/resources')
   const name = items.find(each => each.name === resource)?.protocol
-  const protocol = name === undefined ? undefined : registry().get(name)
-  return protocol === undefined ? undefined : registry().wireOf(protocol).prepare
+  const side = personSides.find(each => each.name === name)
+  return side === undefined ? undefined : wireOf(side).prepare
 }
 
 async function ticketFor(
@@ -168,16 +167,23 @@ async function ticketFor(
   return client.post<TicketAnswer>('/api/tickets', body)
 }
 
-const registry = () => (known ??= new Registry(allProtocols))
-let known: Registry | undefined
+/** Whose listener it is reached by: its own, or that of what carries it. */
+function wireOf(side: PersonSide): ListeningSide {
+  if (!rides(side)) return side
+  const { carried } = side.listener
+  const carrier = personSides.find(each => !rides(each) && each.carries === carried)
+  if (carrier === undefined || rides(carrier)) throw new TypeError(`nothing carries ${carried}`)
+  return carrier
+}
+
+const rides = (side: PersonSide): side is RidingSide => side.listener.kind === 'rides-on'
 
 function clientOf(ticket: IssuedTicket, args: readonly string[]): ClientCommand {
-  const { name, protocol: its } = ticket.resource
-  const protocol = registry().get(its)
-  if (protocol === undefined) throw new SallyportError('unsupported', `this build has no client for ${its}`)
-  if (protocol.listener.kind === 'tcp') return (protocol as ListeningProtocol).client(ticket, args)
-  const through = registry().wireOf(protocol).through?.(ticket, name) ?? []
-  return (protocol as RidingProtocol).client(ticket, args, through)
+  const { name, protocol } = ticket.resource
+  const side = personSides.find(each => each.name === protocol)
+  if (side === undefined) throw new SallyportError('unsupported', `this build has no client for ${protocol}`)
+  if (!rides(side)) return side.client(ticket, args)
+  return side.client(ticket, args, wireOf(side).through?.(ticket, name) ?? [])
 }
 
 /** Clients want the CA as a file; it is public, one file a gateway, replaced in one step. */

@@ -60,8 +60,8 @@ addHostCommands(program)
 
 /** Commands that protocols bring. Their code is loaded only where nothing above is meant. */
 async function addProtocolCommands(): Promise<void> {
-  const { allProtocols } = await import('../protocols/all.ts')
-  for (const command of allProtocols.flatMap(each => each.commands ?? [])) {
+  const { personSides } = await import('../protocols/persons.ts')
+  for (const command of personSides.flatMap(each => each.commands ?? [])) {
     const words = command.name.split(' ')
     const under = words
       .slice(0, -1)

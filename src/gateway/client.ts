@@ -1,5 +1,5 @@
 import type { Secret } from '../secret.ts'
-import type { PublicFacts, Resource } from './protocol.ts'
+import type { ListeningProtocol, PublicFacts, Resource, RidingProtocol } from './protocol.ts'
 
 /** A protocol on the machine of the person: what it makes for a ticket, how its client starts, which commands it brings. */
 
@@ -66,3 +66,13 @@ export interface CommandLine {
   start(command: ClientCommand): Promise<number>
   say(line: string): void
 }
+
+/** What of a protocol runs on a person's machine. INVARIANT: it loads nothing that only a gateway needs: every ssh of theirs waits for it. */
+export type PersonSide = ListeningSide | RidingSide
+
+export type ListeningSide = Pick<
+  ListeningProtocol,
+  'name' | 'listener' | 'carries' | 'client' | 'through' | 'prepare' | 'commands'
+>
+
+export type RidingSide = Pick<RidingProtocol, 'name' | 'listener' | 'client' | 'commands'>

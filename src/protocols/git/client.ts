@@ -1,5 +1,5 @@
 import type { ClientCommand, IssuedTicket } from '../../gateway/protocol.ts'
-import { optionsOf } from './options.ts'
+import type { Options } from './options.ts'
 
 /** What takes a URL as the first word that is no option. */
 const takesUrl = new Set(['clone', 'ls-remote', 'fetch', 'pull', 'push'])
@@ -8,7 +8,7 @@ const takesUrl = new Set(['clone', 'ls-remote', 'fetch', 'pull', 'push'])
 export function client(ticket: IssuedTicket, args: readonly string[], through: readonly string[]): ClientCommand {
   const { name } = ticket.resource
   const ssh = through.map(quoted).join(' ')
-  const [first] = Object.keys(optionsOf(ticket.resource).repositories)
+  const [first] = Object.keys(repositoriesOf(ticket))
   return {
     argv: ['git', ...withUrl(ticket, args)],
     env: { GIT_SSH_COMMAND: ssh, GIT_SSH_VARIANT: 'ssh', GIT_SSH: undefined, SSH_AUTH_SOCK: undefined },
@@ -20,11 +20,15 @@ export function client(ticket: IssuedTicket, args: readonly string[], through: r
 }
 
 /** `clone team/app` means the repository of that name here; anything else is git's. */
-function withUrl({ resource }: IssuedTicket, args: readonly string[]): readonly string[] {
-  const known = new Set(Object.keys(optionsOf(resource).repositories))
+function withUrl(ticket: IssuedTicket, args: readonly string[]): readonly string[] {
+  const known = new Set(Object.keys(repositoriesOf(ticket)))
   const at = takesUrl.has(args[0] ?? '') ? args.findIndex(each => known.has(each.replace(/\.git$/, ''))) : -1
-  return at < 0 ? args : args.map((each, i) => (i === at ? `${resource.name}:${each.replace(/\.git$/, '')}.git` : each))
+  return at < 0
+    ? args
+    : args.map((each, i) => (i === at ? `${ticket.resource.name}:${each.replace(/\.git$/, '')}.git` : each))
 }
+
+const repositoriesOf = ({ resource }: IssuedTicket) => (resource.options as Options).repositories
 
 /** One word for the shell that git starts. */
 function quoted(word: string): string {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
-import pg from 'pg'
+import type pg from 'pg'
 import type { ClientCommand, IssuedTicket } from '../../gateway/protocol.ts'
 import type { Options } from './options.ts'
 
@@ -56,7 +56,8 @@ async function withoutPsql(
     )
     return 2
   }
-  const connection = new pg.Client({
+  const { default: driver } = await import('pg') // only here: every other client would wait for it
+  const connection = new driver.Client({
     host: ticket.host,
     port: ticket.port,
     user: ticket.id,

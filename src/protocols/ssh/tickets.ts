@@ -1,12 +1,11 @@
-import { createHash, generateKeyPairSync, timingSafeEqual } from 'node:crypto'
+import { createHash, timingSafeEqual } from 'node:crypto'
 import { Type as T } from 'typebox'
 import { SallyportError } from '../../errors.ts'
-import type { Keys, Preparation, PublicFacts, TicketTerms } from '../../gateway/protocol.ts'
+import type { Keys, PublicFacts, TicketTerms } from '../../gateway/protocol.ts'
 import type { Secret } from '../../secret.ts'
 import { publicBlob, userCa } from './keys.ts'
 import { certificateSigner, signUserCertificate } from './wire/certificate.ts'
-import { privateKeyFile } from './wire/private-key.ts'
-import { parsePublicKeyLine, publicKeyBlob, publicKeyLine } from './wire/public-key.ts'
+import { parsePublicKeyLine, publicKeyLine } from './wire/public-key.ts'
 
 /** A fresh public key, one line. */
 export const Offer = T.Object({ public_key: T.String({ maxLength: 1024 }) }, { additionalProperties: false })
@@ -54,12 +53,6 @@ export function credential(ticket: TicketTerms, offer: PublicFacts, keys: Keys):
 export function proves(verifier: string | undefined, shown: Buffer | string, pretence: Buffer): boolean {
   const kept = verifier === undefined ? pretence : Buffer.from(verifier, 'base64')
   return kept.length === 32 && timingSafeEqual(sha256(shown), kept) && verifier !== undefined
-}
-
-/** A key pair for one ticket, made on the person's machine. */
-export function prepare(): Preparation {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
-  return { offer: { public_key: publicKeyLine(publicKeyBlob(publicKey)) }, secret: privateKeyFile(privateKey) }
 }
 
 function offeredKey(offer: PublicFacts): Buffer | undefined {

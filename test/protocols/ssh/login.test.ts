@@ -1,8 +1,9 @@
 import ssh2 from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { inner, send } from '../../../src/protocols/ssh/inside.ts'
+import { prepare } from '../../../src/protocols/ssh/person.ts'
 import { openMessage } from '../../../src/protocols/ssh/relay/messages.ts'
-import { credential, prepare } from '../../../src/protocols/ssh/tickets.ts'
+import { credential } from '../../../src/protocols/ssh/tickets.ts'
 import { createSshWorld, type Issued, type SshWorld, ssh } from './world.ts'
 
 let world: SshWorld
