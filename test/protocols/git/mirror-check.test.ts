@@ -41,6 +41,58 @@ test('a submodule that a client would be harmed by is refused, and a name that i
   expect(world.left()).toEqual([])
 })
 
+describe('a file that came under another name', () => {
+  const bad = modules('--upload-pack=id')
+
+  test('is looked at when a tree names it .gitmodules or .gitattributes, and once', async () => {
+    for (const filter of [true, false]) {
+      using world = new MirrorWorld({ filter })
+      const harmless = modules(`https://example.com/${filter}`)
+      const first = world.commit('first', { notes: bad, more: harmless, long: `${'x'.repeat(3000)}\n` })
+      world.direct('main')
+      for (const [name, text, why] of [
+        ['.gitmodules', bad, 'gitmodulesUrl'],
+        ['d/.gitattributes', `${'x'.repeat(3000)}\n`, 'gitattributesLineLength'],
+      ] as const) {
+        const id = world.commit('bad', { [name]: text })
+        await expect(world.judged([world.update('refs/heads/main', id)])).rejects.toThrow(why)
+        git(world.clone, ['reset', '-q', first])
+      }
+      await world.push([world.update('refs/heads/main', world.commit('good', { '.gitmodules': harmless }))])
+      const before = world.fetches
+      await world.push([world.update('refs/heads/main', world.commit('next', { other: 'x' }))])
+      expect(world.fetches).toBe(before)
+    }
+    expect.assertions(6)
+  })
+
+  test('is looked at although another one is named that nobody has', async () => {
+    using world = new MirrorWorld()
+    world.commit('first', { notes: bad })
+    world.direct('main')
+    const nowhere = '0123456789abcdef0123456789abcdef01234567'
+    const tree = git(world.clone, ['mktree', '--missing'], {
+      input: `100644 blob ${world.blob(bad)}\t.gitmodules\n100644 blob ${nowhere}\t.gitattributes\n`,
+    })
+    const id = word(world.clone, ['commit-tree', '-p', 'main', '-m', 'x', String(tree).trim()])
+    const objects = `${id}\n${String(tree).trim()}\n`
+    const pack = git(world.clone, ['pack-objects', '--stdout', '-q'], { input: objects })
+    await expect(world.judged([world.update('refs/heads/main', id)], pack)).rejects.toThrow(
+      /names an object \.gitmodules or \.gitattributes \(\w+\) that it does not bring and that the server does not give/,
+    )
+    expect(world.left()).toEqual([])
+  })
+
+  test('is not to be had of a server that hands out nothing by its id, and a push goes through there', async () => {
+    using world = new MirrorWorld()
+    world.protocol = ''
+    world.commit('first', { '.gitmodules': modules('https://example.com/v0'), a: '1' })
+    world.direct('main')
+    const [facts] = await world.push([world.update('refs/heads/main', world.commit('second', { a: '2' }))])
+    expect(facts).toMatchObject({ kind: 'fast-forward', paths_total: 1 })
+  })
+})
+
 describe('an old history', () => {
   const dated = (line: string) => `author ${line}\ncommitter Ada <a@example.com> 2 +0000\n`
   const ofCommits = {

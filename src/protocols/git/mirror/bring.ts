@@ -61,6 +61,7 @@ export async function bring(
   for (const pipe of [says, hears]) pipe.destroy()
   await both
   begun(result)
+  if (/^error: Server does not allow request for unadvertised object/m.test(result.stderr)) throw new Unadvertised()
   if (result.status !== 0 || result.cut !== undefined)
     throw new SallyportError(
       'target_unavailable',
@@ -68,6 +69,17 @@ export async function bring(
       { remedy: 'push again; if it happens again, ask an operator whether the session may read what it may write' },
     )
   return { filtered: !result.stderr.includes('filtering not recognized by server') }
+}
+
+/** A server of protocol 0 hands out what its refs name, and nothing by its id. */
+export class Unadvertised extends SallyportError {
+  override readonly name = 'Unadvertised'
+
+  constructor() {
+    super('target_unavailable', 'the server of the repository hands out no object by its id', {
+      remedy: 'let it speak protocol 2 (git 2.18 or newer), or set uploadpack.allowAnySHA1InWant there',
+    })
+  }
 }
 
 const saidNothing = (ms: number) => `it said nothing for ${ms / 1_000} s`

@@ -6,12 +6,11 @@ import { finished } from 'node:stream/promises'
 import { deflateSync } from 'node:zlib'
 import type { Ended } from './confined.ts'
 import { begun, type Git, Unreadable, whyGit } from './git.ts'
-import { describe } from './objects.ts'
 import { lookAgain, type Old } from './old.ts'
+import { remember, seen, unseenIn } from './special.ts'
 
-/** Ids of files that git looks into when a tree names them `.gitmodules` or `.gitattributes`: that many are asked about. */
+/** Ids of files that git looks into when a tree names them `.gitmodules` or `.gitattributes`: that many are told. */
 const mostText = 8 << 20
-const missing = /^(?:([0-9a-f]{40,64})|error: object ([0-9a-f]{40,64}): git(?:attributes|modules)Missing: .*)$/gm
 
 export interface Checked {
   /** Of the objects that came. */
@@ -21,11 +20,15 @@ export interface Checked {
 /**
  * Checks the commits, trees and tags of a quarantine (fsck), and what they name `.gitmodules` or `.gitattributes`. While a pack
  * comes in git cannot: it demands those files even of a push that leaves them as they are, and neither the pack nor the mirror
- * has them. @throws PushFault
+ * has them. INVARIANT: what the target has under another name is looked at too: it may have come as anything. @throws PushFault
  */
 export async function checkObjects(
   git: Git,
-  at: Pick<Old, 'folder' | 'timeout_ms' | 'ignore' | 'resource'> & { readonly max_file: number },
+  at: Pick<Old, 'folder' | 'timeout_ms' | 'ignore' | 'resource'> & {
+    readonly max_file: number
+    /** Brings files of the target into the quarantine. */
+    readonly bring: (ids: readonly string[]) => Promise<unknown>
+  },
 ): Promise<Checked> {
   const folder = join(at.folder, 'check')
   const [list, pack, objects] = ['ids', 'all.pack', 'objects'].map(name => join(folder, name)) as [
@@ -38,15 +41,14 @@ export async function checkObjects(
     const { count, ...checked } = await listAll(git, list, at.timeout_ms)
     if (count === 0) return checked
     let ended = await fsck(git, list, pack, objects, at)
-    const named = new Set(
-      [...`${ended.stdout.toString('latin1')}\n${ended.stderr}`.matchAll(missing)].map(m => m[1] ?? m[2]!),
-    )
+    const named = unseenIn(ended, pack)
     if (named.size > 0) {
-      const here = await describe(git, named)
-      writeFileSync(list, [...here.keys()].map(id => `${id}\n`).join(''), { flag: 'a' })
-      // Not of this push: the target has it. An empty file stands for it, in a place that no other run of git looks at.
-      for (const id of named) if (!here.has(id)) standIn(objects, id)
+      const here = await seen(git, named, at.bring)
+      writeFileSync(list, [...here].map(id => `${id}\n`).join(''), { flag: 'a' })
+      // Harmless, or not to be had. An empty file stands for it, in a place that no other run of git looks at.
+      for (const id of named.values()) if (!here.has(id)) standIn(objects, id)
       ended = await fsck(git, list, pack, objects, at)
+      if (ended.status === 0 && ended.cut === undefined) remember([...named].filter(([, id]) => here.has(id)))
     }
     if (ended.status !== 0 || ended.cut !== undefined) await lookAgain(git, ended, { ...at, folder })
     return checked

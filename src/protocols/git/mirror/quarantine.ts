@@ -80,6 +80,7 @@ export class PushQuarantine implements Quarantine {
         max_file: limits.pack_bytes * 2,
         ignore: options.ignore,
         resource: options.mirror.whose.resource,
+        bring: ids => this.#bring(ids, limits.count_bytes),
       })
       this.#pack = { ...pack, ...checked }
       return { bytes: pack.bytes, objects: pack.objects }
@@ -231,15 +232,9 @@ export class PushQuarantine implements Quarantine {
 
   /** Files of before, into the quarantine: they go with it. */
   async #files(ids: readonly string[]): Promise<boolean> {
-    const { limits, target } = this.#options
+    const { limits, secrets } = this.#options
     try {
-      const how = {
-        limits,
-        timeout_ms: limits.question_ms,
-        max_file: this.#options.secrets ? limits.scan_bytes * 2 : limits.count_bytes,
-        signal: this.#given.signal,
-      }
-      await bring(this.#git, target, ids, how)
+      await this.#bring(ids, secrets ? limits.scan_bytes * 2 : limits.count_bytes)
       return true
     } catch (error) {
       log.info(
@@ -248,6 +243,12 @@ export class PushQuarantine implements Quarantine {
       )
       return false
     }
+  }
+
+  #bring(ids: readonly string[], max_file: number): Promise<unknown> {
+    const { limits, target } = this.#options
+    const signal = this.#given.signal
+    return bring(this.#git, target, ids, { limits, timeout_ms: limits.question_ms, max_file, signal })
   }
 
   async *#bytes(pack: Pack, accepted: readonly RefUpdate[], all: boolean): AsyncGenerator<Buffer> {
