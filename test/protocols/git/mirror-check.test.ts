@@ -60,6 +60,7 @@ describe('a file that came under another name', () => {
       }
       await world.push([world.update('refs/heads/main', world.commit('good', { '.gitmodules': harmless }))])
       const before = world.fetches
+      world.restart()
       await world.push([world.update('refs/heads/main', world.commit('next', { other: 'x' }))])
       expect(world.fetches).toBe(before)
     }

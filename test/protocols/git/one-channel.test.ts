@@ -36,6 +36,7 @@ async function work(name: string): Promise<(text: string) => Promise<string>> {
   await direct(folder, 'init', '--quiet')
   return async text => {
     writeFileSync(join(folder, 'a'), text)
+    writeFileSync(join(folder, '.gitattributes'), 'a text\n') // looked at when it comes, and not asked for again
     await direct(folder, 'add', '.')
     await direct(folder, 'commit', '--quiet', '-m', text)
     return direct(folder, 'rev-parse', 'HEAD')

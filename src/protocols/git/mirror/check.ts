@@ -7,7 +7,7 @@ import { deflateSync } from 'node:zlib'
 import type { Ended } from './confined.ts'
 import { begun, type Git, Unreadable, whyGit } from './git.ts'
 import { lookAgain, type Old } from './old.ts'
-import { remember, seen, unseenIn } from './special.ts'
+import { type Sources, seen, unseenIn } from './special.ts'
 
 /** Ids of files that git looks into when a tree names them `.gitmodules` or `.gitattributes`: that many are told. */
 const mostText = 8 << 20
@@ -24,11 +24,7 @@ export interface Checked {
  */
 export async function checkObjects(
   git: Git,
-  at: Pick<Old, 'folder' | 'timeout_ms' | 'ignore' | 'resource'> & {
-    readonly max_file: number
-    /** Brings files of the target into the quarantine. */
-    readonly bring: (ids: readonly string[]) => Promise<unknown>
-  },
+  at: Pick<Old, 'folder' | 'timeout_ms' | 'ignore' | 'resource'> & Sources & { readonly max_file: number },
 ): Promise<Checked> {
   const folder = join(at.folder, 'check')
   const [list, pack, objects] = ['ids', 'all.pack', 'objects'].map(name => join(folder, name)) as [
@@ -43,12 +39,13 @@ export async function checkObjects(
     let ended = await fsck(git, list, pack, objects, at)
     const named = unseenIn(ended, pack)
     if (named.size > 0) {
-      const here = await seen(git, named, at.bring)
+      const here = await seen(git, named, at)
       writeFileSync(list, [...here].map(id => `${id}\n`).join(''), { flag: 'a' })
       // Harmless, or not to be had. An empty file stands for it, in a place that no other run of git looks at.
       for (const id of named.values()) if (!here.has(id)) standIn(objects, id)
       ended = await fsck(git, list, pack, objects, at)
-      if (ended.status === 0 && ended.cut === undefined) remember([...named].filter(([, id]) => here.has(id)))
+      if (ended.status === 0 && ended.cut === undefined)
+        at.harmless.add([...named].flatMap(([name, id]) => (here.has(id) ? name : [])))
     }
     if (ended.status !== 0 || ended.cut !== undefined) await lookAgain(git, ended, { ...at, folder })
     return checked

@@ -19,8 +19,9 @@ const groups = new Map()
  *   the leash comes behind them. A number is a descriptor of this process, which nobody else uses.
  */
 process.on('message', (/** @type {Run | { kill: number }} */ asked) => {
-  if ('kill' in asked) endGroup(asked.kill)
-  else start(asked)
+  if (!('kill' in asked)) return start(asked)
+  endGroup(asked.kill)
+  process.send?.({ killed: asked.kill })
 })
 
 process.on('disconnect', () => {

@@ -36,7 +36,7 @@ const pipes = 200
 /** When so few are left, the next one is begun. */
 const few = 40
 const idle_ms = 60_000
-/** One that does not do as it is told in time ends with all it started. */
+/** One that does not say in time that it did as it was told ends with all that it started. */
 const kill_ms = 5_000
 
 /**
@@ -49,6 +49,8 @@ class Launcher {
   readonly #free: number[] = []
   readonly #leash: Duplex | undefined
   readonly #runs = new Map<number, (exited: Exited) => void>()
+  /** Those that are to end, until it says that they were told. */
+  readonly #late = new Map<number, NodeJS.Timeout>()
   #last = 0
   #over = false
   #idle: NodeJS.Timeout | undefined
@@ -69,7 +71,10 @@ class Launcher {
     this.#leash.resume()
     this.#child.unref()
     this.#child.channel?.unref()
-    this.#child.on('message', (message: Exited & { run: number }) => this.#ended(message.run, message))
+    this.#child.on('message', (message: { killed: number } | (Exited & { run: number })) => {
+      if ('killed' in message) this.#heard(message.killed)
+      else this.#ended(message.run, message)
+    })
     this.#rest()
   }
 
@@ -88,8 +93,11 @@ class Launcher {
     const kill = () => {
       if (!this.#runs.has(run) || !this.#child.connected) return
       this.#child.send({ kill: run })
-      const late = setTimeout(() => this.#child.kill('SIGKILL'), kill_ms)
-      void exited.then(() => clearTimeout(late))
+      if (!this.#late.has(run))
+        this.#late.set(
+          run,
+          setTimeout(() => this.#child.kill('SIGKILL'), kill_ms),
+        )
     }
     return { pipes: given.map(each => (typeof each === 'number' ? this.#pipe(each) : undefined)), exited, kill }
   }
@@ -101,7 +109,13 @@ class Launcher {
     if (this.#runs.size === 0 && this.#child.connected) this.#child.disconnect()
   }
 
+  #heard(run: number): void {
+    clearTimeout(this.#late.get(run))
+    this.#late.delete(run)
+  }
+
   #ended(run: number, exited: Exited): void {
+    this.#heard(run)
     this.#runs.get(run)?.(exited)
     this.#runs.delete(run)
     if (this.#runs.size > 0) return

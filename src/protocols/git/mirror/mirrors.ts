@@ -1,7 +1,9 @@
+import { join } from 'node:path'
 import { SallyportError } from '../../../errors.ts'
 import { optionsOf } from '../options.ts'
 import { type Mirrors, PushFault, type Quarantine, type TargetSide } from '../push.ts'
 import type { Repository } from '../repositories.ts'
+import { Harmless } from './harmless.ts'
 import { type MirrorLimits, mirrorLimits } from './limits.ts'
 import { adoptLost, type By, Lost, type LostTip } from './lost.ts'
 import { Mirror } from './mirror.ts'
@@ -18,6 +20,7 @@ const nobody: By = { session_id: '', subject: '' }
 export class GitMirrors implements Mirrors {
   readonly #store: Store
   readonly #limits: MirrorLimits
+  readonly #harmless: Harmless
   #open = 0
   readonly #openOf = new Map<string, number>()
 
@@ -25,6 +28,7 @@ export class GitMirrors implements Mirrors {
   constructor(folder: string, limits: Partial<MirrorLimits> = {}) {
     this.#limits = { ...mirrorLimits, ...limits }
     this.#store = new Store(folder, this.#limits)
+    this.#harmless = new Harmless(join(folder, 'harmless'))
     this.#sweep()
   }
 
@@ -52,6 +56,7 @@ export class GitMirrors implements Mirrors {
         target,
         lost: this.#lost(whose),
         store: this.#store,
+        harmless: this.#harmless,
         limits: this.#limits,
         keys: { allowed: push?.signers ?? [], openpgp: push?.openpgp ?? [] },
         secrets: push?.secrets ?? false,

@@ -12,6 +12,7 @@ import { bring } from './bring.ts'
 import { type Checked, checkObjects } from './check.ts'
 import { deltaDepth } from './depth.ts'
 import { type Git, Unreadable } from './git.ts'
+import type { Harmless } from './harmless.ts'
 import { Intake, type Pack } from './intake.ts'
 import { Judge } from './judge.ts'
 import type { MirrorLimits } from './limits.ts'
@@ -28,6 +29,7 @@ export interface PushOptions {
   readonly lost: Lost
   readonly target: TargetSide
   readonly store: Store
+  readonly harmless: Harmless
   readonly limits: MirrorLimits
   readonly keys: SignerKeys
   readonly secrets: boolean
@@ -81,6 +83,7 @@ export class PushQuarantine implements Quarantine {
         ignore: options.ignore,
         resource: options.mirror.whose.resource,
         bring: ids => this.#bring(ids, limits.count_bytes),
+        harmless: options.harmless,
       })
       this.#pack = { ...pack, ...checked }
       return { bytes: pack.bytes, objects: pack.objects }

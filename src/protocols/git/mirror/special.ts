@@ -4,6 +4,7 @@ import { PushFault } from '../push.ts'
 import { Unadvertised } from './bring.ts'
 import type { Ended } from './confined.ts'
 import type { Git } from './git.ts'
+import type { Harmless } from './harmless.ts'
 import { describe } from './objects.ts'
 
 /** Files that git itself reads: `.gitmodules` and `.gitattributes`. What has one of these names now may have come as anything. */
@@ -11,9 +12,6 @@ import { describe } from './objects.ts'
 const missing = /^(?:([0-9a-f]{40,64})|error: object ([0-9a-f]{40,64}): (git(?:attributes|modules))Missing: .*)$/gm
 /** Files of the target's that are looked at in one push. */
 const mostAway = 10_000
-/** What was found to harm nobody under such a name: no target is asked for it again. */
-const harmless = new Set<string>()
-const mostHarmless = 20_000
 
 /** What trees of a pack name so and it does not bring, as `index-pack` tells it: ids by their name and id. */
 export function unseenIn({ stdout, stderr }: Ended, pack: string): ReadonlyMap<string, string> {
@@ -38,15 +36,22 @@ function endOf(path: string, bytes: number): Buffer {
   }
 }
 
-/** Brings them from the target. @returns those that are here now. Where a server hands out nothing by its id they stay unseen. */
+export interface Sources {
+  readonly harmless: Harmless
+  /** Brings files of the target into the quarantine. */
+  readonly bring: (ids: readonly string[]) => Promise<unknown>
+}
+
+/** @returns those that are here now, brought from the target. Where a server hands out nothing by its id they stay unseen. */
 export async function seen(
   git: Git,
   named: ReadonlyMap<string, string>,
-  bring: (ids: readonly string[]) => Promise<unknown>,
+  { harmless, bring }: Sources,
 ): Promise<ReadonlySet<string>> {
   const here = async () => new Set((await describe(git, named.values())).keys())
   const known = await here()
-  const away = new Set([...named].flatMap(([name, id]) => (known.has(id) || harmless.has(name) ? [] : id)))
+  const unknown = harmless.unknown([...named].flatMap(([name, id]) => (known.has(id) ? [] : name)))
+  const away = new Set([...unknown].map(name => named.get(name)!))
   if (away.size === 0) return known
   if (away.size > mostAway)
     throw new PushFault(
@@ -72,9 +77,3 @@ const notGiven = (id: string, why: string) =>
     `the push names an object .gitmodules or .gitattributes (${id.slice(0, 12)}) that it does not bring and that the server does not give: ${why}`,
     'push again; if it happens again, look at it with `git fsck`',
   )
-
-/** What `index-pack` found to harm nobody. A file may be harmless as one and not as the other. */
-export function remember(named: readonly (readonly [string, string])[]): void {
-  if (harmless.size > mostHarmless) harmless.clear()
-  for (const [name] of named) harmless.add(name)
-}

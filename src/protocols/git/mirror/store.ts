@@ -28,7 +28,8 @@ export interface Whose {
 
 /**
  * Where things lie in the gateway's folder, open to its user alone:
- * `mirrors/KEY/N` (N: made anew so often) · `quarantine/` (one folder a push) · `lost/KEY/` (what force-pushes lost).
+ * `mirrors/KEY/N` (N: made anew so often) · `quarantine/` (one folder a push) · `lost/KEY/` (what force-pushes lost) ·
+ * `harmless` (ids).
  */
 export class Store {
   readonly root: string
