@@ -1,13 +1,22 @@
+import { randomInt } from 'node:crypto'
 import net from 'node:net'
 import { SallyportError } from '../errors.ts'
 
+/** Below those that systems give to connections: one of these could take a port between its choice and its use. */
+const [lowest, highest] = [10_000, 32_000]
+const mostTries = 100
+
 /** A port that nothing listens on at this moment. */
 export async function freePort(): Promise<number> {
-  const server = net.createServer()
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as net.AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
+  for (let tries = 1; ; tries++) {
+    const port = randomInt(lowest, highest)
+    try {
+      await requireFreePort(port, 'a part of the system')
+      return port
+    } catch (error) {
+      if (tries === mostTries) throw error
+    }
+  }
 }
 
 /** @throws SallyportError `conflict` when something listens on this loopback port. */

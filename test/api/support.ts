@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import type { Api, BaseDeps } from '../../src/api/deps.ts'
 import { baseAreas, buildServer } from '../../src/api/server.ts'
+import { freePort } from '../../src/db/loopback.ts'
 import { bundleDigest, bundleOpts, packBundle } from '../../src/policy/bundle.ts'
 import { opaFacts, Workspace } from '../../src/policy/compiler.ts'
 import { Engine } from '../../src/policy/engine.ts'
@@ -110,12 +111,3 @@ export async function apiWorld(
 }
 
 export type ApiWorld = Awaited<ReturnType<typeof apiWorld>>
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net')
-  const server = createServer()
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise(resolve => server.close(resolve))
-  return port
-}

@@ -1,8 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,6 +10,7 @@ import { publishedCheckpoint } from '../../src/audit/places/published.ts'
 import { Publisher } from '../../src/audit/places/publisher.ts'
 import { placeStates } from '../../src/audit/places/state.ts'
 import { witnessPlace } from '../../src/audit/places/witness.ts'
+import { freePort } from '../../src/db/loopback.ts'
 import { logWorld, origin } from '../audit/support.ts'
 
 /**
@@ -130,14 +129,6 @@ c.commit()`
   await rm(folder, { recursive: true, force: true })
 }
 process.exit()
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  return port
-}
 
 function said(child: ChildProcess, what: RegExp): Promise<string> {
   return new Promise((resolve, reject) => {

@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import type { BucketSettings } from '../../src/config.ts'
 import { spawnOnLifeline } from '../../src/db/lifeline.ts'
+import { freePort } from '../../src/db/loopback.ts'
 
 /** A real S3 server that is not ours, Apache-2.0, with versions and object lock on a folder. */
 export const versitygwVersion = '1.8.0'
@@ -127,14 +127,4 @@ export async function startVersitygw(): Promise<S3Server> {
       rmSync(folder, { recursive: true, force: true })
     },
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number }
-      server.close(() => resolve(port))
-    })
-  })
 }

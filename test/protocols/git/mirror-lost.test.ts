@@ -78,7 +78,7 @@ async function asked(world: MirrorWorld, line: string, server = '# service'): Pr
 test('policy is told when what a push loses cannot be kept, and why is told to who looks for it', async () => {
   for (const [protocol, limits, why] of [
     ['version=2', {}, null],
-    ['', {}, /could not read the repository/],
+    ['', {}, /hands out no object by its id/],
     ['version=2', { lost_bytes: 4_096 }, /./],
   ] as const) {
     using world = new MirrorWorld({ limits, filter: protocol !== '' })
