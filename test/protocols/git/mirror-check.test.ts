@@ -67,6 +67,19 @@ describe('a file that came under another name', () => {
     expect.assertions(6)
   })
 
+  test('is looked at in a pack whose old faults are let be, too', async () => {
+    using world = new MirrorWorld({ push: { fsck: { ignore: ['missingEmail'] } } })
+    world.commit('first', { notes: bad })
+    world.direct('main')
+    const head = word(world.clone, ['rev-parse', 'main'])
+    const tree = String(git(world.clone, ['mktree'], { input: `100644 blob ${world.blob(bad)}\t.gitmodules\n` })).trim()
+    const text = `tree ${tree}\nparent ${head}\nauthor Ada 1 +0000\ncommitter Ada <a@example.com> 2 +0000\n\nx\n`
+    const id = String(
+      git(world.clone, ['hash-object', '-t', 'commit', '-w', '--literally', '--stdin'], { input: text }),
+    ).trim()
+    await expect(world.judged([world.update('refs/heads/main', id)])).rejects.toThrow('gitmodulesUrl')
+  })
+
   test('is looked at although another one is named that nobody has', async () => {
     using world = new MirrorWorld()
     world.commit('first', { notes: bad })
